@@ -1,0 +1,1 @@
+"""Runnable studies: ``python -m experiments.NAME``; each leaves a run directory."""

@@ -1,0 +1,1 @@
+"""In-context learning as implicit gradient descent: trajectories and bounds."""
