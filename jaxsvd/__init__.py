@@ -1,0 +1,32 @@
+"""Does truncating a language model's weights by SVD make it better at in-context learning?
+
+The names below are imported on first use, so that ``import jaxsvd`` costs nothing and touches no
+device.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxsvd.errors import UserError as UserError
+    from jaxsvd.model import Model as Model
+    from jaxsvd.model import load as load
+
+_HOMES = {
+    "Model": "jaxsvd.model",
+    "UserError": "jaxsvd.errors",
+    "load": "jaxsvd.model",
+}
+
+__all__ = ["Model", "UserError", "load"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,36 @@
+"""Decoders: one implementation, a small file for each family."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxsvd.errors import UserError
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.gptj import GPTJ
+from jaxsvd.models.llama import LLAMA
+from jaxsvd.models.reading import ConfigReader, Family
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (GPTJ, LLAMA)}
+
+
+def read_config(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Family]:
+    """The decoder that a Hugging Face config.json describes.
+
+    Args:
+        raw: the parsed file.
+        where: its name, for messages.
+
+    Raises:
+        UserError: an unsupported family, or attributes that are missing, ill-typed, or unknown
+            and away from their default; all are listed.
+    """
+    name = raw.get("model_type")
+    family = FAMILIES.get(name) if isinstance(name, str) else None
+    if family is None:
+        known = ", ".join(FAMILIES)
+        raise UserError(f"{where}: model_type = {name!r} is not supported; supported: {known}")
+    reader = ConfigReader(raw)
+    config = family.read(reader)
+    reader.refuse_unread()
+    if reader.problems:
+        raise UserError(f"{where}: " + "; ".join(reader.problems))
+    return config, family

@@ -1,0 +1,164 @@
+"""A loaded model: decoder, tokenizer, and where they came from."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float32, Int
+
+from jaxsvd import checkpoints
+from jaxsvd.errors import UserError
+from jaxsvd.hub import BUNDLED, model_directory
+from jaxsvd.models import FAMILIES, read_config
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import Decoder
+from jaxsvd.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A decoder with its weights, and what belongs to it.
+
+    Attributes:
+        config: shape and style.
+        decoder: the Flax NNX module with the weights.
+        hf_config: config.json as it was read.
+        source: directory or hub id as given; ``"bundled"`` for the bundled model.
+        revision: on the hub, as given.
+        directory: where the files are.
+        dtype: of weights and computation, by name.
+    """
+
+    config: DecoderConfig
+    decoder: Decoder
+    hf_config: Mapping[str, Any]
+    source: str
+    revision: str | None
+    directory: Path
+    dtype: str
+
+    @functools.cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The checkpoint's own tokenizer (transformers' AutoTokenizer; no remote code).
+
+        Raises:
+            UserError: none there, or damaged.
+        """
+        return load_tokenizer(self.directory)
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Number of parameters; a tied unembedding counts once."""
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self.decoder)))
+
+    def logits(
+        self,
+        token_ids: Int[Array, "batch length"] | Int[np.ndarray, "batch length"],
+        mask: Bool[Array, "batch length"] | Bool[np.ndarray, "batch length"] | None = None,
+    ) -> Float32[Array, "batch length vocabulary"]:
+        """Logits of the next token after every position.
+
+        Args:
+            token_ids: within the vocabulary.
+            mask: False at padding, on either side; positions count the real tokens only, and
+                the logits at padding mean nothing.
+
+        Raises:
+            UserError: ids outside the vocabulary, or more tokens than the model's context.
+        """
+        ids = np.asarray(token_ids)
+        if ids.shape[1] > self.config.context:
+            raise UserError(
+                f"{ids.shape[1]} tokens are more than the model's context of {self.config.context}"
+            )
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.config.vocabulary:
+            raise UserError(
+                f"token ids should be 0 to {self.config.vocabulary - 1}, "
+                f"got {ids.min()} to {ids.max()}"
+            )
+        graph, state = nnx.split(self.decoder)
+        return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
+
+    def save(self, directory: str | Path) -> None:
+        """Write the model in Hugging Face layout, with its tokenizer.
+
+        Raises:
+            UserError: the directory exists already.
+        """
+        checkpoints.save_decoder(
+            self.decoder,
+            FAMILIES[self.config.family],
+            self.hf_config,
+            Path(directory),
+            copy_from=self.directory,
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(graph: nnx.GraphDef, state: nnx.State, tokens: Array, mask: Array | None) -> Array:
+    return nnx.merge(graph, state)(tokens, mask)[0]
+
+
+def load(
+    source: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = SILENT,
+) -> Model:
+    """Load a model.
+
+    Args:
+        source: a directory in Hugging Face layout or a hub id; the bundled model if left out.
+        revision: branch, tag or commit on the hub.
+        dtype: ``"float32"`` or ``"bfloat16"``, whatever the files hold.
+        progress: where to show it.
+
+    Raises:
+        UserError: no such model, an unsupported one, or a damaged one; one line with all that
+            is wrong.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
+    directory = model_directory(source, revision)
+    path = directory / "config.json"
+    raw = checkpoints.read_json(path)
+    config, family = read_config(raw, str(path))
+    decoder = checkpoints.load_decoder(
+        directory, config, family, dtype=DTYPES[dtype], progress=progress
+    )
+    name = "bundled" if directory == BUNDLED else str(source)
+    return Model(config, decoder, raw, name, revision, directory, dtype)
+
+
+def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model directory.
+
+    Raises:
+        UserError: none there, or damaged.
+    """
+    # Without torch transformers would say so on every import.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(directory), trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # transformers and tokenizers raise what they like here
+        raise UserError(
+            f"{directory}: no usable tokenizer ({type(error).__name__}: {error})"
+        ) from None

@@ -1,0 +1,146 @@
+"""Reading a Hugging Face ``config.json`` strictly: every attribute is understood or refused."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jaxsvd.models.config import DecoderConfig
+
+T = TypeVar("T")
+
+# fmt: off
+HARMLESS = frozenset({
+    "_name_or_path", "architectures", "attention_dropout", "attn_pdrop", "bos_token_id", "dtype",
+    "embd_pdrop", "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label",
+    "initializer_range", "label2id", "max_length", "model_type", "name_or_path",
+    "output_attentions", "output_hidden_states", "output_scores", "pad_token_id",
+    "pretraining_tp", "problem_type", "resid_pdrop", "return_dict", "return_dict_in_generate",
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "task_specific_params", "tokenizer_class", "torch_dtype", "torchscript",
+    "transformers_version", "unk_token_id", "use_cache", "do_sample", "early_stopping",
+    "length_penalty", "min_length", "no_repeat_ngram_size", "num_beams", "num_return_sequences",
+    "repetition_penalty", "temperature", "top_k", "top_p", "typical_p",
+})
+# fmt: on
+"""Attributes that cannot change the logits of a forward pass (training, generation, names)."""
+
+
+class ConfigReader:
+    """Takes typed attributes out of a ``config.json`` and collects what is wrong with it."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        """``raw``: the parsed object."""
+        self.raw = raw
+        self.problems: list[str] = []
+        self._read: set[str] = set()
+
+    def _take(self, name: str, default: T, valid: Callable[[Any], bool], meaning: str) -> T:
+        self._read.add(name)
+        value = self.raw.get(name)
+        if value is None:
+            if default is None:
+                self.problems.append(f"{name} is missing ({meaning})")
+            return default
+        if not valid(value):
+            self.problems.append(f"{name} = {value!r} should be {meaning}")
+            return default
+        return value
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """A positive integer; without ``default`` it is required."""
+        largest = 2**31 - 1
+
+        def valid(v: Any) -> bool:
+            return isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= largest
+
+        value = self._take(name, default, valid, f"an integer from 1 to {largest}")
+        return 1 if value is None else value
+
+    def number(self, name: str, default: float) -> float:
+        """A positive, finite number."""
+
+        def valid(v: Any) -> bool:
+            return _is_number(v) and v > 0
+
+        return float(self._take(name, default, valid, "a positive number"))
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false."""
+        return self._take(name, default, lambda v: isinstance(v, bool), "true or false")
+
+    def choice(self, name: str, options: Mapping[str, T], default: str) -> T:
+        """One of ``options`` by its name."""
+        meaning = "one of " + ", ".join(options)
+        return options[
+            self._take(name, default, lambda v: isinstance(v, str) and v in options, meaning)
+        ]
+
+    def table(self, name: str) -> dict[str, Any]:
+        """An object; empty when left out."""
+        return dict(self._take(name, {}, lambda v: isinstance(v, dict), "an object"))
+
+    def fixed(self, name: str, value: Any) -> None:
+        """An attribute that we understand only at this value."""
+        self._take(name, value, lambda v: v == value, f"{value!r}, the only value supported")
+
+    def check(self, holds: bool, problem: str) -> None:
+        """Note ``problem`` unless ``holds``."""
+        if not holds:
+            self.problems.append(problem)
+
+    def refuse_unread(self) -> None:
+        """Every attribute that was not read, is not harmless and is switched on is a problem."""
+        for name, value in self.raw.items():
+            if name in self._read or name in HARMLESS or value is None or value is False:
+                continue
+            shown = repr(value)
+            self.problems.append(
+                f"unknown attribute {name} = {shown if len(shown) < 60 else shown[:57] + '...'}"
+            )
+
+
+def rope_numbers(
+    reader: ConfigReader, table: Mapping[str, Any], known: Mapping[str, bool]
+) -> dict[str, float]:
+    """The numeric parameters of a rotary rule; ``known`` maps each to whether it is required."""
+    numbers: dict[str, float] = {}
+    for name, value in table.items():
+        if name not in known:
+            reader.check(value is None, f"unknown rotary parameter {name} = {value!r}")
+        elif value is not None:
+            good = (
+                isinstance(value, bool) if name == "truncate" else _is_number(value) and value > 0
+            )
+            reader.check(good, f"rotary parameter {name} = {value!r} should be a positive number")
+            numbers[name] = value if good else 1.0
+    for name, required in known.items():
+        if required and name not in numbers:
+            reader.problems.append(f"rotary parameter {name} is missing")
+    return numbers
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is particular to the checkpoints of a model family.
+
+    Attributes:
+        name: ``model_type`` in config.json.
+        read: config.json to a :class:`DecoderConfig`; problems go to the reader.
+        names: our parameter path to the checkpoint's tensor name; ``{layer}`` stands for the
+            index of a block.
+        buffers: regular expressions of tensors that old checkpoints carry and no model reads.
+        example: a hub id, shown to users.
+        safetensors_revision: hub id to a revision that has safetensors where main has none.
+    """
+
+    name: str
+    read: Callable[[ConfigReader], DecoderConfig]
+    names: Mapping[str, str]
+    buffers: tuple[str, ...]
+    example: str
+    safetensors_revision: Mapping[str, str]

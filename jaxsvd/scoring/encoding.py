@@ -1,0 +1,279 @@
+"""Questions to tokens: joint encoding, shared prefixes, and prompts that are too long.
+
+A prompt and what is scored after it are encoded together, as one text: encoding them apart
+merges differently at the seam. What the encodings have in common is found among their tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxsvd.errors import UserError
+from jaxsvd.tasks.base import Question, Rule
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Scoring = Literal[
+    "label tokens", "sequence log-likelihood", "mean log-likelihood", "mean raw logit"
+]
+"""What a score is. Chosen by the task's rule and by how the labels encode; recorded in a run."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One token sequence that the model reads, without the prefix of its group.
+
+    Attributes:
+        question: position of its question among those encoded.
+        candidate: which candidate it scores; 0 where one line scores all of them.
+        tokens: what comes after the prefix, at least one.
+        reads: how many positions are read, the last ones of the line.
+        targets: the token whose log-probability is read at each of them; empty where labels
+            are read instead.
+    """
+
+    question: int
+    candidate: int
+    tokens: Int[np.ndarray, " tokens"]
+    reads: int
+    targets: Int[np.ndarray, " reads"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines that begin with the same tokens.
+
+    Attributes:
+        prefix: the tokens common to all, possibly none.
+        lines: what follows in each.
+    """
+
+    prefix: Int[np.ndarray, " prefix"]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Questions ready for the model.
+
+    Attributes:
+        questions: as they are asked, demonstrations dropped where they did not fit.
+        groups: all their lines.
+        scoring: what the scores are.
+        label_ids: the label tokens, where they are what is read.
+        shortened: prompts that lost demonstrations.
+        dropped: demonstrations that they lost in all.
+    """
+
+    questions: tuple[Question, ...]
+    groups: tuple[Group, ...]
+    scoring: Scoring
+    label_ids: tuple[int, ...]
+    shortened: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Tokens of a prompt that no candidate changes, and what follows for each candidate."""
+
+    context: list[int]
+    continuations: list[list[int]]
+
+    @property
+    def length(self) -> int:
+        return len(self.context) + max(map(len, self.continuations))
+
+
+def encode(
+    tokenizer: "PreTrainedTokenizerBase",
+    questions: Sequence[Question],
+    rule: Rule,
+    *,
+    context: int,
+    round_size: int = 1,
+) -> Encoded:
+    """Encode questions, dropping demonstrations from the front of prompts that are too long.
+
+    Args:
+        tokenizer: encodes as it does by default, its own special tokens included.
+        questions: any number, of any splits and demonstrations.
+        rule: how candidates are scored.
+        context: most tokens that the model takes.
+        round_size: demonstrations dropped at a time, one of each class, so that the classes
+            stay balanced.
+
+    Raises:
+        UserError: a query that alone is too long, or a candidate without a token of its own.
+    """
+    asked, joints = _fit(tokenizer, list(questions), rule, context, round_size)
+    dropped = [
+        len(q.demonstrations) - len(a.demonstrations) for q, a in zip(questions, asked, strict=True)
+    ]
+    label_ids: tuple[int, ...] = ()
+    scoring: Scoring
+    if rule == "scripts-choice":
+        scoring = "mean raw logit"
+    elif rule == "choice":
+        scoring = "mean log-likelihood"
+    elif rule == "scripts-label":
+        scoring, label_ids = "label tokens", _word_tokens(tokenizer, asked)
+    else:
+        label_ids = _common_label_tokens(joints)
+        scoring = "label tokens" if label_ids else "sequence log-likelihood"
+    return Encoded(
+        questions=tuple(asked),
+        groups=_group(asked, joints, scoring),
+        scoring=scoring,
+        label_ids=label_ids,
+        shortened=sum(n > 0 for n in dropped),
+        dropped=sum(dropped),
+    )
+
+
+def _fit(
+    tokenizer: "PreTrainedTokenizerBase",
+    questions: list[Question],
+    rule: Rule,
+    context: int,
+    round_size: int,
+) -> tuple[list[Question], list[_Joint]]:
+    """Encode all, then again those that are too long, a round of demonstrations shorter."""
+    joints: list[_Joint | None] = [None] * len(questions)
+    waiting = list(range(len(questions)))
+    while waiting:
+        encoded = _encode_jointly(tokenizer, [questions[i] for i in waiting], rule)
+        too_long = []
+        for i, joint in zip(waiting, encoded, strict=True):
+            if joint.length <= context:
+                joints[i] = joint
+                continue
+            question = questions[i]
+            if not question.demonstrations:
+                raise UserError(
+                    f"row {question.index} of {question.split}: the query alone has "
+                    f"{joint.length} tokens, the model takes {context}"
+                )
+            questions[i] = _shorter(question, round_size)
+            too_long.append(i)
+        waiting = too_long
+    return questions, [joint for joint in joints if joint is not None]
+
+
+def _shorter(question: Question, round_size: int) -> Question:
+    from dataclasses import replace
+
+    # What is over whole rounds goes first: the classes of what stays are balanced.
+    over = len(question.demonstrations) % round_size or round_size
+    return replace(question, demonstrations=question.demonstrations[over:])
+
+
+def _encode_jointly(
+    tokenizer: "PreTrainedTokenizerBase", questions: Sequence[Question], rule: Rule
+) -> list[_Joint]:
+    prompts = [question.prompt for question in questions]
+    if rule == "scripts-label":  # the label is encoded apart: the prompt stands for itself
+        return [_Joint(ids, [[]]) for ids in _ids(tokenizer, prompts)]
+    texts = [
+        text
+        for question, prompt in zip(questions, prompts, strict=True)
+        for text in (prompt, *(prompt + candidate for candidate in question.candidates))
+    ]
+    encoded = iter(_ids(tokenizer, texts))
+    joints = []
+    for question in questions:
+        alone, *joined = (next(encoded) for _ in range(1 + len(question.candidates)))
+        n = common_prefix([alone, *joined])
+        joint = _Joint(joined[0][:n], [ids[n:] for ids in joined])
+        if n == 0:
+            raise UserError(
+                f"row {question.index} of {question.split}: the prompt is empty to the tokenizer"
+            )
+        for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
+            if not tokens:
+                raise UserError(
+                    f"row {question.index} of {question.split}: {candidate!r} has no token of "
+                    "its own after the prompt"
+                )
+        joints.append(joint)
+    return joints
+
+
+def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
+    return tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
+
+
+def common_prefix(sequences: Sequence[list[int]]) -> int:
+    """How many first tokens all sequences share."""
+    first, last = min(sequences), max(sequences)  # whatever these two share, all do
+    n = 0
+    while n < min(len(first), len(last)) and first[n] == last[n]:
+        n += 1
+    return n
+
+
+def _common_label_tokens(joints: Sequence[_Joint]) -> tuple[int, ...]:
+    """The label tokens, if each label is one token of its own, the same in every question."""
+    continuations = joints[0].continuations
+    ids = tuple(tokens[0] for tokens in continuations)
+    single = all(len(tokens) == 1 for tokens in continuations) and len(set(ids)) == len(ids)
+    same = all(joint.continuations == continuations for joint in joints)
+    return ids if single and same else ()
+
+
+def _word_tokens(
+    tokenizer: "PreTrainedTokenizerBase", questions: Sequence[Question]
+) -> tuple[int, ...]:
+    """The tokens of the bare label words, as the reference scripts look them up.
+
+    For a byte-level vocabulary that is the token of the word after a space; for a word-piece one
+    the first piece of the word.
+    """
+    ids = []
+    for word in questions[0].candidates:
+        spaced, bare = (
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f" {word}", word)
+        )
+        ids.append(spaced[0] if len(spaced) <= len(bare) else bare[0])  # pyright: ignore
+    return tuple(ids)
+
+
+def _group(
+    questions: Sequence[Question], joints: Sequence[_Joint], scoring: Scoring
+) -> tuple[Group, ...]:
+    by_prompt: dict[tuple[str, ...], list[int]] = {}
+    for i, question in enumerate(questions):
+        by_prompt.setdefault(question.demonstrations, []).append(i)
+    groups = []
+    for members in by_prompt.values():
+        contexts = [joints[i].context for i in members]
+        # At least one token of every context stays with its line: the scores are read there.
+        n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
+        n = 0 if scoring == "mean raw logit" else n  # there the prefix is averaged over too
+        lines = [line for i in members for line in _lines(i, joints[i], n, scoring)]
+        groups.append(Group(np.asarray(contexts[0][:n], np.int32), tuple(lines)))
+    return tuple(groups)
+
+
+def _lines(question: int, joint: _Joint, prefix: int, scoring: Scoring) -> list[Line]:
+    context = joint.context[prefix:]
+    nothing = np.zeros(0, np.int32)
+    if scoring == "label tokens":
+        return [Line(question, 0, np.asarray(context, np.int32), 1, nothing)]
+    if scoring == "mean raw logit":
+        whole = [np.asarray(context + tokens, np.int32) for tokens in joint.continuations]
+        return [Line(question, c, ids, len(ids), nothing) for c, ids in enumerate(whole)]
+    return [
+        Line(
+            question,
+            c,
+            np.asarray(context + tokens[:-1], np.int32),
+            len(tokens),
+            np.asarray(tokens, np.int32),
+        )
+        for c, tokens in enumerate(joint.continuations)
+    ]

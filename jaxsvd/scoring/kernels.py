@@ -1,0 +1,186 @@
+"""The jitted pieces of the engine: each is compiled once and serves every layer and rate.
+
+Weights are arguments, as nested dictionaries of arrays (flattened in C, unlike modules); the
+config is static. A layer is cut in two, attention and MLP, where truncation cuts it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int
+
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import Block, Head, KeyValues, Prefix, unembed
+from jaxsvd.models.rotary import rotation
+
+Weights = dict[str, Any]
+"""The arrays of one block, or of the head, as nested dictionaries."""
+
+_static = functools.partial(jax.jit, static_argnames=("config",))
+
+
+class Rows(NamedTuple):
+    """Where the tokens of a batch are: angles, segments, and the columns that are read."""
+
+    cos: Float32[Array, "B T half"]
+    sin: Float32[Array, "B T half"]
+    segments: Int[Array, "B T"]
+    reads: Int[Array, "B R"]
+
+
+@functools.cache
+def _block_graph(config: DecoderConfig) -> nnx.GraphDef:
+    abstract = nnx.eval_shape(lambda: Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return nnx.split(abstract)[0]
+
+
+@functools.cache
+def _head_graph(config: DecoderConfig) -> nnx.GraphDef:
+    abstract = nnx.eval_shape(lambda: Head(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return nnx.split(abstract)[0]
+
+
+def _block(config: DecoderConfig, weights: Weights) -> Block:
+    return nnx.merge(_block_graph(config), weights)
+
+
+@_static
+def embed(
+    config: DecoderConfig,
+    embedding: Float[Array, "V D"],
+    tokens: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+    segments: Int[Array, "B T"],
+    reads: Int[Array, "B R"],
+) -> tuple[Float[Array, "B T D"], Rows]:
+    """The residual stream before the first layer, and the geometry that every layer shares."""
+    cos, sin = rotation(config.rotary, positions)
+    return embedding[tokens], Rows(cos, sin, segments, reads)
+
+
+def _visible(rows: Rows) -> Bool[Array, "B T T"]:
+    """Block-diagonal and causal: tokens see their own line up to themselves."""
+    same = rows.segments[:, :, None] == rows.segments[:, None, :]
+    return same & jnp.tril(jnp.ones(same.shape[1:], bool))
+
+
+@_static
+def attend(
+    config: DecoderConfig,
+    weights: Weights,
+    x_BTD: Float[Array, "B T D"],
+    rows: Rows,
+    prefix: Prefix,
+) -> Float[Array, "B T D"]:
+    """The stream after a layer's attention over the line and the prefix."""
+    block, turn = _block(config, weights), (rows.cos, rows.sin)
+    return block.attend(x_BTD, turn, block.states(x_BTD, turn), _visible(rows), prefix)
+
+
+@_static
+def attend_reads(
+    config: DecoderConfig,
+    weights: Weights,
+    x_BTD: Float[Array, "B T D"],
+    rows: Rows,
+    prefix: Prefix,
+) -> tuple[Float[Array, "B R D"], Float[Array, "B R D"]]:
+    """In the last layer: the stream before and after attention, only where it is read."""
+    block, turn = _block(config, weights), (rows.cos, rows.sin)
+    own = block.states(x_BTD, turn)
+    at_reads = functools.partial(jnp.take_along_axis, indices=rows.reads[:, :, None], axis=1)
+    x_BRD, *turn_R = map(at_reads, (x_BTD, rows.cos, rows.sin))
+    return x_BRD, block.attend(x_BRD, (turn_R[0], turn_R[1]), own, at_reads(_visible(rows)), prefix)
+
+
+@_static
+def feed(
+    config: DecoderConfig,
+    weights: Weights,
+    x_BTD: Float[Array, "B T D"],
+    attended_BTD: Float[Array, "B T D"],
+) -> Float[Array, "B T D"]:
+    """The stream after a layer's MLP, from before and after its attention."""
+    return _block(config, weights).feed(x_BTD, attended_BTD)
+
+
+@_static
+def prefix_attend(
+    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]
+) -> tuple[Float[Array, "P D"], KeyValues]:
+    """The prefix's stream after a layer's attention, and its keys and values ``[P, K, H]``."""
+    block = _block(config, weights)
+    turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
+    causal = jnp.tril(jnp.ones((x_PD.shape[0],) * 2, bool))[None]
+    own = block.states(x_PD[None], turn)
+    return block.attend(x_PD[None], turn, own, causal)[0], KeyValues(own.keys[0], own.values[0])
+
+
+@_static
+def prefix_states(config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]) -> KeyValues:
+    """The prefix's keys and values of a layer, ``[P, K, H]``, when nothing follows."""
+    turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
+    own = _block(config, weights).states(x_PD[None], turn)
+    return KeyValues(own.keys[0], own.values[0])
+
+
+def _final_norm(config: DecoderConfig, head: Weights, x: Array) -> Array:
+    return nnx.merge(_head_graph(config), head).norm(x)
+
+
+def _matrix(head: Weights, embedding: Array) -> tuple[Array, Array | None]:
+    return head.get("unembedding", embedding), head.get("bias")
+
+
+@_static
+def label_logits(
+    config: DecoderConfig,
+    head: Weights,
+    embedding: Float[Array, "V D"],
+    x_BRD: Float[Array, "B R D"],
+    labels: Int[Array, " C"],
+) -> Float32[Array, "B R C"]:
+    """Logits of the label tokens: only their rows of the unembedding are multiplied."""
+    matrix, bias = _matrix(head, embedding)
+    rows = None if bias is None else bias[labels]
+    return unembed(_final_norm(config, head, x_BRD), matrix[labels], rows)
+
+
+@_static
+def log_probabilities(
+    config: DecoderConfig,
+    head: Weights,
+    embedding: Float[Array, "V D"],
+    x_BRD: Float[Array, "B R D"],
+    targets: Int[Array, "B R"],
+) -> Float32[Array, "B R"]:
+    """Log-probability of the target token at every read position.
+
+    A row at a time: the logits of a whole batch over the whole vocabulary may not fit.
+    """
+    matrix, bias = _matrix(head, embedding)
+
+    def row(x_and_target: tuple[Array, Array]) -> Array:
+        x_RD, target_R = x_and_target
+        logits_RV = unembed(_final_norm(config, head, x_RD), matrix, bias)
+        chosen = jnp.take_along_axis(logits_RV, target_R[:, None], axis=-1)[:, 0]
+        return chosen - jax.nn.logsumexp(logits_RV, axis=-1)
+
+    return jax.lax.map(row, (x_BRD, targets))
+
+
+@_static
+def mean_logits(
+    config: DecoderConfig,
+    head: Weights,
+    embedding: Float[Array, "V D"],
+    x_BRD: Float[Array, "B R D"],
+) -> Float32[Array, "B R"]:
+    """Mean of the logits over the vocabulary at every read position (the scripts' COPA rule)."""
+    matrix, bias = _matrix(head, embedding)
+    mean = matrix.astype(jnp.float32).mean(axis=0, keepdims=True)
+    shift = None if bias is None else bias.astype(jnp.float32).mean(keepdims=True)
+    return unembed(_final_norm(config, head, x_BRD).astype(jnp.float32), mean, shift)[..., 0]

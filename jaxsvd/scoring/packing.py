@@ -1,0 +1,120 @@
+"""Many short lines in rows of one fixed length, so that little is computed for padding.
+
+A row holds several lines, told apart by segment numbers; attention is block-diagonal within a
+row, plus the prefix that all lines share. This module is the one place that decides shapes: one
+batch shape for a group of lines, whatever their number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxsvd.scoring.encoding import Group, Line
+
+ROW = 64
+"""Row lengths and prefix lengths are multiples of this, so that few shapes are ever compiled."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is compiled: rows of a batch, tokens of a row, positions read in a row."""
+
+    rows: int
+    tokens: int
+    reads: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed lines. Padding has segment 0; lines count from 1 within a row.
+
+    Attributes:
+        tokens, segments, positions: of every token; positions count from the prefix's end.
+        reads: column that is read, at each read slot of a row.
+        targets: the token whose log-probability is read there (0 where there is none).
+        lines: position of the line (in its group) that a read slot belongs to, -1 if unused.
+    """
+
+    tokens: Int[np.ndarray, "rows tokens"]
+    segments: Int[np.ndarray, "rows tokens"]
+    positions: Int[np.ndarray, "rows tokens"]
+    reads: Int[np.ndarray, "rows reads"]
+    targets: Int[np.ndarray, "rows reads"]
+    lines: Int[np.ndarray, "rows reads"]
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The least multiple that is at least ``n``."""
+    return -(-n // multiple) * multiple
+
+
+def choose_shape(groups: Sequence[Group], token_budget: int) -> Shape:
+    """One shape for all groups of a run.
+
+    A row is at least twice the longest line (short rows waste their ends, long ones attention
+    between lines); a batch has about ``token_budget`` tokens, or fewer if the typical group
+    would not fill it; reads are as many per token as the lines ask for, with a margin.
+    """
+    lines = [line for group in groups for line in group.lines]
+    longest = max(len(line.tokens) for line in lines)
+    tokens = max(round_up(longest, ROW), 2 * ROW)
+    per_group = int(np.median([sum(len(line.tokens) for line in g.lines) for g in groups]))
+    rows = max(1, min(token_budget // tokens, -(-per_group // tokens)))
+    rows = 1 << (rows - 1).bit_length()
+    density = sum(line.reads for line in lines) / sum(len(line.tokens) for line in lines)
+    reads = max(int(1.5 * density * tokens), max(line.reads for line in lines))
+    return Shape(rows, tokens, min(round_up(reads, 8), tokens))
+
+
+def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
+    """Lines into batches of one shape, longest first, each in the first row that has room.
+
+    Args:
+        lines: of one group, none longer than a row.
+        shape: see :func:`choose_shape`.
+    """
+    room: list[list[int]] = []  # tokens and reads still free in each row
+    rows: list[list[int]] = []
+    first_open = 0
+    for i in sorted(range(len(lines)), key=lambda i: -len(lines[i].tokens)):
+        need = len(lines[i].tokens), lines[i].reads
+        for r in range(first_open, len(rows)):
+            if room[r][0] >= need[0] and room[r][1] >= need[1]:
+                break
+        else:
+            r = len(rows)
+            rows.append([])
+            room.append([shape.tokens, shape.reads])
+        rows[r].append(i)
+        room[r][0] -= need[0]
+        room[r][1] -= need[1]
+        while first_open < len(rows) and 0 in room[first_open]:
+            first_open += 1
+    # Examples are finished in the order they were given, as far as packing allows.
+    rows.sort(key=min)
+    return [
+        _fill(lines, rows[start : start + shape.rows], shape)
+        for start in range(0, len(rows), shape.rows)
+    ]
+
+
+def _fill(lines: Sequence[Line], rows: Sequence[Sequence[int]], shape: Shape) -> Batch:
+    tokens, segments, positions = (np.zeros((shape.rows, shape.tokens), np.int32) for _ in range(3))
+    reads, targets = (np.zeros((shape.rows, shape.reads), np.int32) for _ in range(2))
+    owners = np.full((shape.rows, shape.reads), -1, np.int32)
+    for r, row in enumerate(rows):
+        column = slot = 0
+        for segment, i in enumerate(sorted(row), start=1):
+            line = lines[i]
+            end = column + len(line.tokens)
+            tokens[r, column:end] = line.tokens
+            segments[r, column:end] = segment
+            positions[r, column:end] = np.arange(len(line.tokens))
+            slots = slice(slot, slot + line.reads)
+            reads[r, slots] = np.arange(end - line.reads, end)
+            targets[r, slots] = line.targets if len(line.targets) else 0
+            owners[r, slots] = i
+            column, slot = end, slot + line.reads
+    return Batch(tokens, segments, positions, reads, targets, owners)

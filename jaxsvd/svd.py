@@ -1,0 +1,141 @@
+"""Rank truncation of weight matrices by singular value decomposition.
+
+A matrix is factored once and truncated at every clipping rate. Everything is computed in float32
+with ``highest`` matmul precision, whatever the dtype of the weights: accelerators would otherwise
+multiply in TF32 or bfloat16. Condition numbers reach 1e7 and are computed in float64.
+"""
+
+import functools
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
+
+from jaxsvd.errors import UserError
+
+Method = Literal["exact", "randomized"]
+
+RATES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995)
+"""The candidate clipping rates of the paper (section 4)."""
+
+
+class Factors(NamedTuple):
+    """A thin singular value decomposition ``U diag(s) Vt``, singular values descending."""
+
+    u: Float32[Array, "rows k"]
+    s: Float32[Array, " k"]
+    vt: Float32[Array, "k columns"]
+
+
+def check_rate(rate: float) -> float:
+    """A clipping rate, if it is one.
+
+    Raises:
+        UserError: outside [0, 1), or not a number.
+    """
+    if not 0 <= rate < 1:
+        raise UserError(f"clipping rate {rate} should be at least 0 and below 1")
+    return float(rate)
+
+
+def rank_at(rate: float, shape: tuple[int, ...]) -> int:
+    """Singular values kept at a clipping rate: floor((1 - rate) min(rows, columns)), at least 1.
+
+    The paper's definition, xi = 1 - r / min(m, n) (section 2.2), solved for r; at the eight
+    candidates a side of 4,096 keeps 4096 3686 2048 1024 409 204 40 20.
+    """
+    size = min(shape)
+    # 1 - 0.9 is a little below 0.1: without the guard 0.9 of 10 would keep 0.
+    return max(1, min(size, math.floor((1 - rate) * size + 1e-9 * size)))
+
+
+@jax.jit
+def factor(matrix: Float[Array, "rows columns"]) -> Factors:
+    """Exact thin SVD in float32."""
+    with jax.default_matmul_precision("highest"):
+        u, s, vt = jnp.linalg.svd(matrix.astype(jnp.float32), full_matrices=False)
+    return Factors(u, s, vt)
+
+
+@jax.jit
+def reconstruct(factors: Factors, rank: int | Int[Array, ""]) -> Float32[Array, "rows columns"]:
+    """The best approximation of the given rank (Eckart-Young-Mirsky).
+
+    The rank is an argument and not a shape, so that no rate compiles anew.
+    """
+    kept = jnp.where(jnp.arange(factors.s.shape[0]) < rank, factors.s, 0)
+    return jnp.matmul(factors.u * kept, factors.vt, precision=jax.lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.jit, static_argnames=("rank", "iterations"))
+def randomized_factors(
+    matrix: Float[Array, "rows columns"], rank: int, key: PRNGKeyArray, iterations: int = 2
+) -> Factors:
+    """Rank-``rank`` SVD by random projection (Halko, Martinsson and Tropp, 2011, alg. 4.4 and 5.1).
+
+    With two power iterations and no oversampling, as the reference scripts truncate: 1-5 % above
+    the optimal error, but 20-40 % away from the exact truncation.
+    """
+    a = matrix.astype(jnp.float32)
+    wide = a.shape[0] < a.shape[1]
+    a = a.T if wide else a
+    with jax.default_matmul_precision("highest"):
+        probe = jax.random.normal(key, (a.shape[1], rank), jnp.float32)
+        basis = jnp.linalg.qr(a @ probe)[0]
+        for _ in range(iterations):
+            basis = jnp.linalg.qr(a.T @ basis)[0]
+            basis = jnp.linalg.qr(a @ basis)[0]
+        u, s, vt = jnp.linalg.svd(basis.T @ a, full_matrices=False)
+        u = basis @ u
+    return Factors(vt.T, s, u.T) if wide else Factors(u, s, vt)
+
+
+def truncate(
+    matrix: Float[Array, "rows columns"],
+    rate: float,
+    *,
+    method: Method = "exact",
+    key: PRNGKeyArray | None = None,
+    factors: Factors | None = None,
+) -> Float[Array, "rows columns"]:
+    """The matrix with its smallest singular values cut off, in its own dtype.
+
+    Args:
+        matrix: to truncate.
+        rate: clipping rate in [0, 1); at 0 the very same matrix is returned, since a round trip
+            through the decomposition is not the identity.
+        method: ``exact``, or ``randomized`` as in the reference scripts.
+        key: random numbers for ``randomized``.
+        factors: of this matrix, if they are known (``exact`` only).
+
+    Raises:
+        UserError: a rate outside [0, 1).
+        ValueError: ``randomized`` without a key.
+    """
+    if check_rate(rate) == 0:
+        return matrix
+    rank = rank_at(rate, matrix.shape)
+    if method == "randomized":
+        if key is None:
+            raise ValueError("randomized truncation needs a key")
+        factors = randomized_factors(matrix, rank, key)
+    elif factors is None:
+        factors = factor(matrix)
+    return reconstruct(factors, rank).astype(matrix.dtype)
+
+
+def condition_number(
+    matrix: Float[Array, "rows columns"] | Float[np.ndarray, "rows columns"],
+) -> float:
+    """sigma_max / sigma_min in float64; ``inf`` where the matrix is singular to float64.
+
+    The paper's guide to the layer to truncate (Algorithm 1, step 2).
+    """
+    singular_values = np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)
+    largest, smallest = float(singular_values[0]), float(singular_values[-1])
+    if smallest <= largest * max(matrix.shape) * np.finfo(np.float64).eps:
+        return math.inf
+    return largest / smallest

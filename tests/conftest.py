@@ -1,0 +1,64 @@
+"""Fixtures for all tests: tiny random models of every family."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from jaxsvd.model import Model
+from jaxsvd.models import read_config
+from jaxsvd.models.decoder import Decoder
+
+CONFIGS = {
+    "gptj": {
+        "model_type": "gptj",
+        "vocab_size": 97,
+        "n_positions": 256,
+        "n_embd": 32,
+        "n_layer": 3,
+        "n_head": 4,
+        "rotary_dim": 4,
+        "n_inner": 48,
+    },
+    "llama": {
+        "model_type": "llama",
+        "vocab_size": 97,
+        "max_position_embeddings": 256,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+}
+
+
+def make_tiny(family: str, **changes: object) -> Model:
+    """A random model with weights large enough that every part of it matters."""
+    raw = CONFIGS[family] | changes
+    config, _ = read_config(raw, "config.json")
+    decoder = Decoder(config, rngs=nnx.Rngs(0))
+    keys = iter(jax.random.split(jax.random.key(1), 1000))
+    for _, parameter in nnx.to_flat_state(nnx.state(decoder)):
+        value = parameter.get_value()
+        noise = jax.random.normal(next(keys), value.shape, jnp.float32)
+        parameter.set_value(0.3 * noise if value.ndim > 1 else value + 0.3 * noise)
+    return Model(config, decoder, raw, "tiny", None, Path("nowhere"), "float32")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Model]:
+    """Makes a tiny random model: ``tiny("gptj", n_layer=2)``."""
+    return make_tiny
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Data and a checkpoint beside the checkout; tests that need them skip without."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder} with data sets and a checkpoint")
+    return folder

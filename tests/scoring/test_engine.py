@@ -1,0 +1,164 @@
+"""The engine against a plain forward pass of the truncated model, example by example."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsvd.model import Model
+from jaxsvd.modules import MODULES, matrices, part
+from jaxsvd.scoring.encoding import Encoded, Group, Line, Scoring
+from jaxsvd.scoring.engine import Branches, Engine
+from jaxsvd.scoring.packing import Shape
+from jaxsvd.svd import truncate
+from jaxsvd.tasks.base import Question
+
+RATES = (0.0, 0.5, 0.9)
+LABELS = (3, 17, 41)
+
+
+def truncated(model: Model, layer: int, module: str, rate: float) -> Model:
+    """A copy of the model with the module truncated, for a plain forward pass."""
+    decoder = nnx.clone(model.decoder)
+    for name in matrices(model.config, module):
+        weight = getattr(getattr(decoder.blocks[layer], part(name)), name).weight
+        weight.set_value(truncate(weight.get_value(), rate))
+    return dataclasses.replace(model, decoder=decoder)
+
+
+def random_encoded(
+    scoring: Scoring, *, n: int = 9, groups: int = 1, prefix: int = 21, seed: int = 0, candidates=3
+) -> Encoded:
+    """Questions of random tokens; each group has its own prefix."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for g in range(groups):
+        lines = []
+        for q in range(g * n, (g + 1) * n):
+            context = rng.integers(0, 97, rng.integers(1, 14)).astype(np.int32)
+            if scoring == "label tokens":
+                lines.append(Line(q, 0, context, 1, np.zeros(0, np.int32)))
+                continue
+            for c in range(candidates):
+                follow = rng.integers(0, 97, rng.integers(1, 6)).astype(np.int32)
+                if scoring == "mean raw logit":
+                    whole = np.concatenate([context, follow])
+                    lines.append(Line(q, c, whole, len(whole), np.zeros(0, np.int32)))
+                else:
+                    whole = np.concatenate([context, follow[:-1]])
+                    lines.append(Line(q, c, whole, len(follow), follow))
+        length = 0 if scoring == "mean raw logit" else prefix
+        made.append(Group(rng.integers(0, 97, length).astype(np.int32), tuple(lines)))
+    question = Question("test", 0, (), "", ("a", "b", "c")[:candidates], 0)
+    labels = LABELS if scoring == "label tokens" else ()
+    return Encoded((question,) * (n * groups), tuple(made), scoring, labels, 0, 0)
+
+
+def brute_force(model: Model, encoded: Encoded) -> np.ndarray:
+    """Scores by one full, unpadded forward pass for each line."""
+    scores = np.zeros((len(encoded.questions), len(encoded.questions[0].candidates)))
+    for group in encoded.groups:
+        for line in group.lines:
+            ids = np.concatenate([group.prefix, line.tokens])
+            # One length for all, so that it compiles once; causal: what follows changes nothing.
+            padded = np.pad(ids, (0, 128 - len(ids)))[None]
+            logits = np.asarray(model.logits(padded), np.float64)[0, : len(ids)]
+            read = logits[len(ids) - line.reads :]
+            if encoded.scoring == "label tokens":
+                scores[line.question] = read[0, list(encoded.label_ids)]
+            elif encoded.scoring == "mean raw logit":
+                scores[line.question, line.candidate] = logits.mean()
+            else:
+                logp = read - np.logaddexp.reduce(read, axis=-1, keepdims=True)
+                chosen = logp[np.arange(len(read)), line.targets]
+                total = encoded.scoring == "sequence log-likelihood"
+                scores[line.question, line.candidate] = chosen.sum() if total else chosen.mean()
+    return scores
+
+
+def engine_scores(
+    model: Model, encoded: Encoded, layer: int, module: str, shape: Shape | None = None
+) -> np.ndarray:
+    """Scores of all rates from one pass of the engine, ``[rates, questions, candidates]``."""
+    engine = Engine.of(model)
+    variants = tuple(
+        {n: truncate(engine.matrix(layer, n), r) for n in matrices(model.config, module)}
+        if r
+        else {}
+        for r in RATES
+    )
+    scored = dict(engine.score(encoded, Branches(layer, variants), shape=shape))
+    assert sorted(scored) == list(range(len(encoded.questions)))
+    return np.stack([scored[i] for i in range(len(encoded.questions))], axis=1)
+
+
+def assert_same(ours: np.ndarray, reference: np.ndarray) -> None:
+    """1e-5 of the largest score."""
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-5 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("family", "module"),
+    [(f, m) for f in ("gptj", "llama") for m in MODULES if (f, m) != ("gptj", "fc_up")],
+)
+def test_engine_equals_brute_force(
+    tiny: Callable[..., Model], family: str, module: str, layer: int
+) -> None:
+    """Every module and layer, all rates from one pass, two groups with prefixes of their own."""
+    model = tiny(family)
+    encoded = random_encoded("label tokens", n=5, groups=2)
+    ours = engine_scores(model, encoded, layer, module)
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, layer, module, rate), encoded))
+    assert np.abs(ours[0] - ours[2]).max() > 1e-2, "truncation changed nothing"
+
+
+@pytest.mark.parametrize(
+    "scoring", ["sequence log-likelihood", "mean log-likelihood", "mean raw logit"]
+)
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_every_kind_of_score(tiny: Callable[..., Model], family: str, scoring: Scoring) -> None:
+    """Candidates of several tokens, shared prefix or none."""
+    model = tiny(family)
+    encoded = random_encoded(scoring, n=6)
+    ours = engine_scores(model, encoded, 1, "mlp")
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), encoded))
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 64, 64), Shape(2, 128, 8), Shape(8, 64, 16)])
+def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None:
+    """Any row length, number of rows and number of reads gives the same scores."""
+    model = tiny("llama")
+    encoded = random_encoded("sequence log-likelihood", n=8)
+    assert_same(
+        engine_scores(model, encoded, 1, "all", shape), engine_scores(model, encoded, 1, "all")
+    )
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 63, 64, 65])
+def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
+    """No prefix at all, and lengths around the multiple that they are padded to."""
+    model = tiny("gptj")
+    encoded = random_encoded("label tokens", n=4, prefix=prefix)
+    ours = engine_scores(model, encoded, 1, "attn")
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "attn", rate), encoded))
+
+
+def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
+    """Another layer, rate, seed or number of questions uses what is compiled already."""
+    from jaxsvd.scoring import kernels
+
+    model = tiny("gptj", n_layer=4)
+    shape = Shape(2, 64, 8)
+    pieces = [kernels.embed, kernels.attend, kernels.attend_reads, kernels.feed]
+    pieces += [kernels.prefix_attend, kernels.prefix_states, kernels.label_logits]
+    engine_scores(model, random_encoded("label tokens", n=3), 1, "all", shape)
+    before = [piece._cache_size() for piece in pieces]
+    engine_scores(model, random_encoded("label tokens", n=40, seed=1), 2, "mlp", shape)
+    engine_scores(model, random_encoded("label tokens", n=7, prefix=50), 0, "q_proj", shape)
+    assert [piece._cache_size() for piece in pieces] == before
