@@ -8,6 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxsvd.commands.evaluate import evaluate as evaluate
+    from jaxsvd.commands.search import search as search
+    from jaxsvd.conditioning import condition_numbers as condition_numbers
     from jaxsvd.errors import UserError as UserError
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
@@ -15,10 +18,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.errors",
+    "condition_numbers": "jaxsvd.conditioning",
+    "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
+    "search": "jaxsvd.commands.search",
 }
 
-__all__ = ["Model", "UserError", "load"]
+__all__ = ["Model", "UserError", "condition_numbers", "evaluate", "load", "search"]
 __version__ = "0.1.0"
 
 

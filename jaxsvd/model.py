@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class Model:
         revision: on the hub, as given.
         directory: where the files are.
         dtype: of weights and computation, by name.
+        load_seconds: how long loading took.
     """
 
     config: DecoderConfig
@@ -48,6 +50,7 @@ class Model:
     revision: str | None
     directory: Path
     dtype: str
+    load_seconds: float = 0.0
 
     @functools.cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -132,6 +135,7 @@ def load(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
+    start = time.perf_counter()
     directory = model_directory(source, revision)
     path = directory / "config.json"
     raw = checkpoints.read_json(path)
@@ -140,7 +144,8 @@ def load(
         directory, config, family, dtype=DTYPES[dtype], progress=progress
     )
     name = "bundled" if directory == BUNDLED else str(source)
-    return Model(config, decoder, raw, name, revision, directory, dtype)
+    seconds = time.perf_counter() - start
+    return Model(config, decoder, raw, name, revision, directory, dtype, seconds)
 
 
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":

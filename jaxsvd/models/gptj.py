@@ -70,6 +70,7 @@ GPTJ = Family(
         "head.bias": "lm_head.bias",
     },
     buffers=(r"transformer\.h\.\d+\.attn\.(bias|masked_bias|embed_positions)",),
+    description="parallel attention and MLP, partial interleaved rotary (GPT-J-6B)",
     example="EleutherAI/gpt-j-6b",
     safetensors_revision={"eleutherai/gpt-j-6b": "refs/pr/40"},
 )

@@ -139,6 +139,7 @@ LLAMA = Family(
         "head.unembedding": "lm_head.weight",
     },
     buffers=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
+    description="RMS norm, gated MLP, grouped-query attention (Llama 1 to 3 and kin)",
     example="meta-llama/Llama-2-7b-chat-hf",
     safetensors_revision={},
 )

@@ -113,7 +113,7 @@ def rope_numbers(
                 isinstance(value, bool) if name == "truncate" else _is_number(value) and value > 0
             )
             reader.check(good, f"rotary parameter {name} = {value!r} should be a positive number")
-            numbers[name] = value if good else 1.0
+            numbers[name] = float(value) if good else 1.0
     for name, required in known.items():
         if required and name not in numbers:
             reader.problems.append(f"rotary parameter {name} is missing")
@@ -134,7 +134,8 @@ class Family:
         names: our parameter path to the checkpoint's tensor name; ``{layer}`` stands for the
             index of a block.
         buffers: regular expressions of tensors that old checkpoints carry and no model reads.
-        example: a hub id, shown to users.
+        description: in a few words, for users.
+        example: a hub id, for users.
         safetensors_revision: hub id to a revision that has safetensors where main has none.
     """
 
@@ -142,5 +143,6 @@ class Family:
     read: Callable[[ConfigReader], DecoderConfig]
     names: Mapping[str, str]
     buffers: tuple[str, ...]
+    description: str
     example: str
     safetensors_revision: Mapping[str, str]

@@ -65,8 +65,8 @@ def yarn_frequencies(
     def feature_of(rotations: float) -> float:
         return width * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    low = feature_of(parameters.get("beta_fast") or 32)
-    high = feature_of(parameters.get("beta_slow") or 1)
+    low = feature_of(parameters.get("beta_fast") or 32.0)
+    high = feature_of(parameters.get("beta_slow") or 1.0)
     if parameters.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, width - 1)

@@ -5,8 +5,8 @@ merges differently at the seam. What the encodings have in common is found among
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -67,6 +67,7 @@ class Encoded:
         label_ids: the label tokens, where they are what is read.
         shortened: prompts that lost demonstrations.
         dropped: demonstrations that they lost in all.
+        skipped: questions left out because the query alone is longer than the context.
     """
 
     questions: tuple[Question, ...]
@@ -75,6 +76,7 @@ class Encoded:
     label_ids: tuple[int, ...]
     shortened: int
     dropped: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def encode(
     *,
     context: int,
     round_size: int = 1,
+    skip_long: bool = False,
 ) -> Encoded:
     """Encode questions, dropping demonstrations from the front of prompts that are too long.
 
@@ -106,13 +109,22 @@ def encode(
         context: most tokens that the model takes.
         round_size: demonstrations dropped at a time, one of each class, so that the classes
             stay balanced.
+        skip_long: leave out questions whose query alone is too long.
 
     Raises:
-        UserError: a query that alone is too long, or a candidate without a token of its own.
+        UserError: queries that alone are too long (unless they are left out), or a candidate
+            without a token of its own.
     """
-    asked, joints = _fit(tokenizer, list(questions), rule, context, round_size)
-    dropped = [
-        len(q.demonstrations) - len(a.demonstrations) for q, a in zip(questions, asked, strict=True)
+    fitted = _fit(tokenizer, questions, rule, context, round_size)
+    if fitted.too_long and not skip_long:
+        raise UserError(_too_long(questions, fitted.too_long, context))
+    kept = [i for i in range(len(questions)) if i not in fitted.too_long]
+    asked, joints = [fitted.questions[i] for i in kept], [fitted.joints[i] for i in kept]
+    if not asked:
+        raise UserError("no question is left to score")
+    lost = [
+        len(questions[i].demonstrations) - len(question.demonstrations)
+        for i, question in zip(kept, asked, strict=True)
     ]
     label_ids: tuple[int, ...] = ()
     scoring: Scoring
@@ -130,43 +142,54 @@ def encode(
         groups=_group(asked, joints, scoring),
         scoring=scoring,
         label_ids=label_ids,
-        shortened=sum(n > 0 for n in dropped),
-        dropped=sum(dropped),
+        shortened=sum(n > 0 for n in lost),
+        dropped=sum(lost),
+        skipped=len(fitted.too_long),
     )
+
+
+class _Fitted(NamedTuple):
+    """Questions as they fit the context, their tokens, and those (with length) that do not."""
+
+    questions: dict[int, Question]
+    joints: dict[int, _Joint]
+    too_long: dict[int, int]
 
 
 def _fit(
     tokenizer: "PreTrainedTokenizerBase",
-    questions: list[Question],
+    questions: Sequence[Question],
     rule: Rule,
     context: int,
     round_size: int,
-) -> tuple[list[Question], list[_Joint]]:
+) -> _Fitted:
     """Encode all, then again those that are too long, a round of demonstrations shorter."""
-    joints: list[_Joint | None] = [None] * len(questions)
-    waiting = list(range(len(questions)))
+    fitted = _Fitted({}, {}, {})
+    waiting = dict(enumerate(questions))
     while waiting:
-        encoded = _encode_jointly(tokenizer, [questions[i] for i in waiting], rule)
-        too_long = []
-        for i, joint in zip(waiting, encoded, strict=True):
+        encoded = _encode_jointly(tokenizer, list(waiting.values()), rule)
+        shorter = {}
+        for (i, question), joint in zip(waiting.items(), encoded, strict=True):
             if joint.length <= context:
-                joints[i] = joint
-                continue
-            question = questions[i]
-            if not question.demonstrations:
-                raise UserError(
-                    f"row {question.index} of {question.split}: the query alone has "
-                    f"{joint.length} tokens, the model takes {context}"
-                )
-            questions[i] = _shorter(question, round_size)
-            too_long.append(i)
-        waiting = too_long
-    return questions, [joint for joint in joints if joint is not None]
+                fitted.questions[i], fitted.joints[i] = question, joint
+            elif question.demonstrations:
+                shorter[i] = _shorter(question, round_size)
+            else:
+                fitted.too_long[i] = joint.length
+        waiting = shorter
+    return fitted
+
+
+def _too_long(questions: Sequence[Question], lengths: dict[int, int], context: int) -> str:
+    worst = max(lengths, key=lambda i: lengths[i])
+    return (
+        f"{len(lengths)} of {len(questions)} queries alone are longer than the model's context "
+        f"of {context} tokens, the longest of them row {questions[worst].index} of "
+        f"{questions[worst].split} with {lengths[worst]}; --skip-long leaves them out"
+    )
 
 
 def _shorter(question: Question, round_size: int) -> Question:
-    from dataclasses import replace
-
     # What is over whole rounds goes first: the classes of what stays are balanced.
     over = len(question.demonstrations) % round_size or round_size
     return replace(question, demonstrations=question.demonstrations[over:])

@@ -1,0 +1,56 @@
+# Everything sets itself up: make demo and make test need Python >= 3.11 and make, nothing else.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+WORKERS ?= 2
+READY := $(VENV)/.ready
+INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
+
+.PHONY: demo test quick lint parity format lock clean
+
+demo: $(READY) ## Algorithm 1 on the bundled model
+	$(VENV)/bin/jaxsvd search
+
+test: $(READY) ## all tests but those that need torch
+	$(VENV)/bin/pytest -n $(WORKERS)
+
+quick: $(READY) ## the tests that take seconds
+	$(VENV)/bin/pytest -n $(WORKERS) -m 'not parity and not slow'
+
+lint: $(READY) ## style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+parity: .venv-parity/.ready ## compare live with transformers in torch
+	.venv-parity/bin/pytest -m parity
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: $(READY) ## renew constraints.txt, one file for all supported Pythons
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
+		--extra figures --extra test --no-header --no-annotate --no-emit-index-url \
+		--output-file constraints.txt
+
+clean:
+	rm -rf .venv .venv-*
+
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'no Python >= 3.11 found; set PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo 'setting up $(VENV), a minute or two ...'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip $(INSTALL)
+	@touch $@
+
+# torch first, at its own version: left to the other packages pip would take the newest build.
+.venv-parity/.ready: pyproject.toml constraints.txt
+	@echo 'setting up .venv-parity, a minute or two ...'
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	.venv-parity/bin/pip $(INSTALL)
+	@touch $@

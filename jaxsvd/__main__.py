@@ -1,0 +1,8 @@
+"""``python -m jaxsvd`` is the same as ``jaxsvd``."""
+
+import sys
+
+from jaxsvd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

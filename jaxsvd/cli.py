@@ -1,0 +1,288 @@
+"""The command line: parses, calls, prints.
+
+Built on the standard library's argparse: every mistake must be one line, which framed, multi-line
+messages of richer libraries are not, and nothing is imported before it is needed.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxsvd.errors import UserError
+
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _layer(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} should be auto or a whole number") from None
+
+
+def _size(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number from 0 on")
+    return value
+
+
+def _model_options() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False)
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a directory in Hugging Face layout, or a hub id; the bundled model if left out",
+    )
+    group.add_argument("--revision", help="branch, tag or commit of a hub id")
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    return parser
+
+
+def _task_options() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False)
+    group = parser.add_argument_group("task")
+    group.add_argument(
+        "--task",
+        metavar="NAME",
+        default="bundled",
+        help="see `jaxsvd tasks`, or the path of your own task file (TOML)",
+    )
+    group.add_argument("--data", metavar="DIR", help="the task's files, instead of the hub")
+    group.add_argument("--shots", type=_size, metavar="N", help="demonstrations in all")
+    group.add_argument("--validation-size", type=_size, metavar="N")
+    group.add_argument("--test-size", type=_size, metavar="N")
+    group.add_argument("--seed", type=_size, metavar="N", help="of the draw (0)")
+    group.add_argument(
+        "--protocol",
+        choices=("clean", "scripts"),
+        default="clean",
+        help="the paper's prompts and splits, or those of the authors' scripts, quirks included",
+    )
+    group.add_argument(
+        "--skip-long",
+        action="store_true",
+        help="leave out questions whose query alone is longer than the model's context",
+    )
+    return parser
+
+
+def _run_options() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False)
+    group = parser.add_argument_group("run")
+    group.add_argument("--out", metavar="RUN", help="a new run directory (runs/COMMAND-TASK-TIME)")
+    group.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
+    group.add_argument("--save-prompts", action="store_true", help="write prompts.jsonl too")
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    from jaxsvd import __version__
+
+    parser = _Parser(
+        prog="jaxsvd",
+        description="Does truncating a language model's weights by SVD make it better at "
+        "in-context learning?",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxsvd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    model, task, run = _model_options(), _task_options(), _run_options()
+
+    def add(
+        name: str, call: Callable[[argparse.Namespace], None], help: str, *parents: Any
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help, parents=parents)
+        command.set_defaults(call=call)
+        return command
+
+    search = add(
+        "search", _search, "choose a layer, try the clipping rates, report", model, task, run
+    )
+    group = search.add_argument_group("truncation")
+    group.add_argument("--module", default="mlp", help="matrix or group of matrices (mlp)")
+    group.add_argument("--layer", type=_layer, default="auto", help="auto, or an index")
+    group.add_argument(
+        "--rates", type=_rates, nargs="+", metavar="X", help="clipping rates in [0, 1)"
+    )
+    group.add_argument(
+        "--top-layers", type=_size, metavar="K", help="layers that compete under auto (3)"
+    )
+    group.add_argument("--svd", choices=("exact", "randomized"), default="exact")
+
+    add("evaluate", _evaluate, "plain in-context accuracy on the test set", model, task, run)
+    condition = add("condition", _condition, "condition numbers by layer and matrix", model)
+    condition.add_argument("--module", default="all", help="matrix or group of matrices (all)")
+    condition.add_argument("--out", metavar="RUN", help="a new run directory for result.json")
+    add("tasks", _tasks, "the tasks, a line each")
+    add("models", _models, "the model families, a line each")
+    return parser
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should be numbers in [0, 1), separated by spaces or commas"
+        ) from None
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from jaxsvd.model import load
+    from jaxsvd.progress import TerminalProgress
+
+    return load(
+        arguments.model,
+        revision=arguments.revision,
+        dtype=arguments.dtype,
+        progress=TerminalProgress(),
+    )
+
+
+def _task_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    from jaxsvd.progress import TerminalProgress
+    from jaxsvd.runs import default_path
+
+    if arguments.resume and arguments.out is None:
+        raise UserError("--resume needs --out, the run directory to go on in")
+    return {
+        "data": arguments.data,
+        "shots": arguments.shots,
+        "seed": arguments.seed,
+        "validation_size": arguments.validation_size,
+        "test_size": arguments.test_size,
+        "protocol": arguments.protocol,
+        "skip_long": arguments.skip_long,
+        "out": arguments.out or default_path(arguments.command, Path(arguments.task).stem),
+        "resume": arguments.resume,
+        "save_prompts": arguments.save_prompts,
+        "progress": TerminalProgress(),
+    }
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from jaxsvd import comparison, pictures, svd, tables
+    from jaxsvd.commands.search import check_rates, search
+    from jaxsvd.conditioning import TOP_LAYERS
+    from jaxsvd.runs import refuse_existing
+
+    given = arguments.rates and [rate for part in arguments.rates for rate in part]
+    rates = check_rates(given or svd.RATES)
+    refuse_existing(arguments.out, resume=arguments.resume)
+    model = _load(arguments)
+    result = search(
+        model,
+        arguments.task,
+        module=arguments.module,
+        layer=arguments.layer,
+        rates=rates,
+        top_layers=TOP_LAYERS if arguments.top_layers is None else arguments.top_layers,
+        method=arguments.svd,
+        **_task_arguments(arguments),
+    )
+    console = _console()
+    tables.print_search(result, console)
+    for line in comparison.published_lines(model.config, result):
+        tables.say(console, line)
+    assert result.out is not None
+    tables.say(console, f"run     {result.out}")
+    if pictures.available():
+        picture = pictures.search_picture(result.record, result.out / "search.png")
+        tables.say(console, f"picture {picture}")
+    else:
+        tables.say(console, "picture none: install jaxsvd[figures] for one")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from jaxsvd import tables
+    from jaxsvd.commands.evaluate import evaluate
+    from jaxsvd.runs import refuse_existing
+
+    refuse_existing(arguments.out, resume=arguments.resume)
+    result = evaluate(_load(arguments), arguments.task, **_task_arguments(arguments))
+    console = _console()
+    for line in tables.heading(result.record):
+        tables.say(console, line)
+    counts, value, interval = tables.accuracy_cells(result.accuracy)
+    tables.say(console, f"test   {counts} correct, accuracy {value}, 95 % interval {interval}")
+    tables.say(console, f"run    {result.out}")
+
+
+def _condition(arguments: argparse.Namespace) -> None:
+    from jaxsvd import tables
+    from jaxsvd.commands.condition import condition
+    from jaxsvd.progress import TerminalProgress
+    from jaxsvd.runs import refuse_existing
+
+    refuse_existing(arguments.out, resume=False)
+    numbers = condition(
+        _load(arguments), arguments.module, out=arguments.out, progress=TerminalProgress()
+    )
+    console = _console()
+    console.print(tables.condition_table(numbers))
+    if arguments.out:
+        tables.say(console, f"run {arguments.out}")
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    del arguments
+    from jaxsvd.tasks import describe
+
+    for task in describe():
+        sizes = f"{task.shots} shots, {_count(task.validation_size)} validation, "
+        sizes += f"{_count(task.test_size)} test"
+        labels = "a choice" if task.kind == "choices" else " ".join(task.labels)
+        print(f"{task.name:<8} {task.description}: {labels}; {sizes}; {task.source}")
+
+
+def _count(size: int | None) -> str:
+    return "the rest for" if size is None else f"{size:,}"
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    del arguments
+    from jaxsvd.models import FAMILIES
+
+    for family in FAMILIES.values():
+        print(f"{family.name:<8} {family.description}; for example {family.example}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # In a file or a pipe lines are as long as they need to be.
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status (0, 2 for a user's mistake, 130 for Ctrl-C)."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        arguments.call(arguments)
+    except UserError as error:
+        print(f"jaxsvd: error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(
+            "jaxsvd: interrupted; the same command with --resume and its --out goes on",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    return 0

@@ -1,0 +1,1 @@
+"""What users ask for: each command as a function, shared by the command line and Python."""

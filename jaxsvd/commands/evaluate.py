@@ -1,0 +1,87 @@
+"""Plain in-context accuracy: the paper's baseline, and what a search is compared with."""
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxsvd import runs
+from jaxsvd.evaluation import Stopwatch, examine, model_record, request_record, score_split
+from jaxsvd.model import Model
+from jaxsvd.progress import SILENT, Progress
+from jaxsvd.scoring.engine import Engine
+from jaxsvd.statistics import Accuracy
+from jaxsvd.tasks.base import Protocol
+from jaxsvd.truncation import UNTRUNCATED
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Plain in-context accuracy: ``record`` is result.json, ``out`` the run directory."""
+
+    accuracy: Accuracy
+    record: dict[str, Any]
+    out: Path | None
+
+
+def evaluate(
+    model: Model,
+    task: str | Path = "bundled",
+    *,
+    data: str | Path | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    protocol: Protocol = "clean",
+    skip_long: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_prompts: bool = False,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """In-context accuracy on the test set, nothing truncated.
+
+    The arguments are those of :func:`jaxsvd.search`; with the same ones the test set is the same.
+
+    Raises:
+        UserError: anything that the caller can mend, before anything is written.
+    """
+    watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
+    runs.refuse_existing(out, resume=resume)
+    with watch.on("encode"):
+        examination = examine(
+            model,
+            task,
+            ("test",),
+            data=data,
+            shots=shots,
+            seed=seed,
+            validation_size=validation_size,
+            test_size=test_size,
+            protocol=protocol,
+            skip_long=skip_long,
+            progress=progress,
+        )
+    request = request_record("evaluate", model, examination)
+    run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
+    if run and save_prompts:
+        examination.save_prompts(run)
+    with watch.on("test"):
+        right, records = score_split(
+            Engine.of(model), examination, "test", UNTRUNCATED, run=run, progress=progress
+        )
+    accuracy = Accuracy.of(right[0])
+    record = {
+        "command": "evaluate",
+        "model": model_record(model),
+        "task": examination.task_record(),
+        "test": accuracy.record(),
+        "notices": list(examination.notices),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": {"load": model.load_seconds} | watch.record(),
+    } | runs.surroundings()
+    if run:
+        run.write_lines(runs.PREDICTIONS, records)
+        run.finish(record)
+    return Evaluation(accuracy, record, run.path if run else None)

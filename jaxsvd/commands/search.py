@@ -1,0 +1,234 @@
+"""Algorithm 1 of the paper: choose a layer, try the clipping rates, report on the test set."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxsvd import runs, svd
+from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
+from jaxsvd.errors import UserError
+from jaxsvd.evaluation import (
+    Stopwatch,
+    examine,
+    model_record,
+    request_record,
+    score_split,
+)
+from jaxsvd.model import Model
+from jaxsvd.modules import layer_index, matrices
+from jaxsvd.progress import SILENT, Progress
+from jaxsvd.scoring.engine import Engine
+from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
+from jaxsvd.tasks.base import Protocol
+from jaxsvd.truncation import seed_key, truncations
+
+
+@dataclass(frozen=True)
+class RateScore:
+    """Validation accuracy at a clipping rate; ``rank`` is None where nothing is cut."""
+
+    rate: float
+    rank: int | None
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        layer, module: what was truncated.
+        choice: how the layer was chosen.
+        validation: by rate, ascending.
+        best_rate: the best on the validation set, the smallest among equals.
+        base: on the test set, nothing truncated.
+        pruned: on the test set, at the best rate.
+        paired: the two compared, example by example.
+        record: everything, as in result.json.
+        out: the run directory, if one was written.
+    """
+
+    layer: int
+    module: str
+    choice: LayerChoice
+    validation: tuple[RateScore, ...]
+    best_rate: float
+    base: Accuracy
+    pruned: Accuracy
+    paired: PairedDifference
+    record: dict[str, Any]
+    out: Path | None
+
+
+def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """Clipping rates, ascending and each once.
+
+    Raises:
+        UserError: none, or one outside [0, 1).
+    """
+    if not rates:
+        raise UserError("no clipping rates; give at least one in [0, 1)")
+    return tuple(sorted({svd.check_rate(rate) for rate in rates}))
+
+
+def best_of(scores: Sequence[RateScore]) -> RateScore:
+    """Step 4: strictly better than the best so far, from the smallest rate on."""
+    best = scores[0]
+    for score in scores[1:]:
+        if score.accuracy.correct > best.accuracy.correct:
+            best = score
+    return best
+
+
+def search(
+    model: Model,
+    task: str | Path = "bundled",
+    *,
+    module: str = "mlp",
+    layer: int | Literal["auto"] = "auto",
+    rates: Sequence[float] = svd.RATES,
+    top_layers: int = TOP_LAYERS,
+    data: str | Path | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    protocol: Protocol = "clean",
+    skip_long: bool = False,
+    method: svd.Method = "exact",
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_prompts: bool = False,
+    progress: Progress = SILENT,
+) -> SearchResult:
+    """Find the clipping rate of one layer that is best on validation, and test it.
+
+    Args:
+        model: see :func:`jaxsvd.load`.
+        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        module: what is truncated, see :mod:`jaxsvd.modules`.
+        layer: ``"auto"`` (by condition number) or an index; negative ones count from the end.
+        rates: candidates in [0, 1).
+        top_layers: how many layers compete for ``"auto"``.
+        data: folder with the task's files, instead of the hub.
+        shots: demonstrations in all; the task's default if left out.
+        seed: of the draw of demonstrations and splits.
+        validation_size: examples that choose the rate.
+        test_size: examples that report it.
+        protocol: the paper's prompts and splits, or those of the reference scripts.
+        skip_long: leave out questions whose query alone is longer than the model's context,
+            instead of failing.
+        method: exact SVD, or randomized as in the reference scripts.
+        out: a new run directory; None writes nothing.
+        resume: go on in a run directory that was interrupted.
+        save_prompts: write prompts.jsonl too.
+        progress: where to show it.
+
+    Raises:
+        UserError: anything that the caller can mend, before anything is written.
+    """
+    watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
+    rates = check_rates(rates)
+    matrices(model.config, module)
+    given = None if layer == "auto" else layer_index(model.config, layer)
+    if top_layers < 1:
+        raise UserError(f"top layers = {top_layers} should be at least 1")
+    runs.refuse_existing(out, resume=resume)
+    with watch.on("encode"):
+        examination = examine(
+            model,
+            task,
+            ("validation", "test"),
+            data=data,
+            shots=shots,
+            seed=seed,
+            validation_size=validation_size,
+            test_size=test_size,
+            protocol=protocol,
+            skip_long=skip_long,
+            progress=progress,
+        )
+    options = {"module": module, "layer": layer, "rates": rates, "svd": method}
+    request = request_record("search", model, examination, **options, top_layers=top_layers)
+    run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
+    if run and save_prompts:
+        examination.save_prompts(run)
+
+    with watch.on("condition"):
+        choice = (
+            choose_layer(model, module, top=top_layers, progress=progress)
+            if given is None
+            else LayerChoice(given)
+        )
+    engine, key = Engine.of(model), seed_key(examination.prepared.seed)
+    with watch.on("factor"):
+        cut = truncations(
+            engine, choice.layer, module, rates, method=method, key=key, progress=progress
+        )
+    with watch.on("validation"):
+        right, records = score_split(
+            engine, examination, "validation", cut, run=run, progress=progress
+        )
+    validation = tuple(
+        RateScore(rate, rank, Accuracy.of(row))
+        for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
+    )
+    best = best_of(validation)
+    with watch.on("test"):
+        tested, test_records = score_split(
+            engine, examination, "test", cut.with_base(best.rate), run=run, progress=progress
+        )
+    base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
+    result = SearchResult(
+        layer=choice.layer,
+        module=module,
+        choice=choice,
+        validation=validation,
+        best_rate=best.rate,
+        base=Accuracy.of(base),
+        pruned=Accuracy.of(pruned),
+        paired=paired_difference(base, pruned),
+        record={
+            "command": "search",
+            "model": model_record(model),
+            "task": examination.task_record(),
+            "svd": method,
+            "started": started.isoformat(timespec="seconds"),
+            "notices": list(examination.notices),
+        },
+        out=run.path if run else None,
+    )
+    result.record.update(
+        _findings(result),
+        seconds={"load": model.load_seconds} | watch.record(),
+        **runs.surroundings(),
+    )
+    if run:
+        run.write_lines(runs.PREDICTIONS, [*records, *test_records])
+        run.finish(result.record)
+    return result
+
+
+def _findings(result: SearchResult) -> dict[str, Any]:
+    """What ``search`` adds to result.json."""
+    paired = result.paired
+    return {
+        "layer": result.layer,
+        "module": result.module,
+        "layer_choice": result.choice.record(),
+        "validation": [
+            {"rate": s.rate, "rank": s.rank} | s.accuracy.record() for s in result.validation
+        ],
+        "best_rate": result.best_rate,
+        "test": {
+            "base": result.base.record(),
+            "pruned": result.pruned.record(),
+            "difference": paired.difference,
+            "interval": list(paired.interval),
+            "p_value": paired.p_value,
+            "gained": paired.gained,
+            "lost": paired.lost,
+        },
+    }

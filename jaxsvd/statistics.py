@@ -1,0 +1,122 @@
+"""Intervals and tests for accuracies, single and paired."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+Z95 = 1.959963984540054
+"""97.5 % point of the normal distribution: two-sided 95 %."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A count of right answers, and what it says."""
+
+    correct: int
+    total: int
+
+    @classmethod
+    def of(cls, right: Bool[np.ndarray, " examples"]) -> "Accuracy":
+        """Of examples that are right or wrong."""
+        return cls(int(right.sum()), right.size)
+
+    @property
+    def value(self) -> float:
+        """The share of right answers; NaN of nothing."""
+        return self.correct / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval."""
+        return wilson(self.correct, self.total)
+
+    def record(self) -> dict[str, Any]:
+        """For result.json."""
+        return {
+            "correct": self.correct,
+            "total": self.total,
+            "accuracy": self.value,
+            "interval": list(self.interval),
+        }
+
+
+def wilson(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson, 1927); (0, 1) of nothing."""
+    if total == 0:
+        return 0.0, 1.0
+    p = correct / total
+    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total**2))
+    # At 0 and 1 the ends are exact; rounding would leave 1e-17.
+    low = 0.0 if correct == 0 else centre - half
+    high = 1.0 if correct == total else centre + half
+    return low, high
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two variants on the same examples.
+
+    Attributes:
+        difference: accuracy of the second less that of the first.
+        interval: its 95 % interval (Bonett and Price, 2012).
+        p_value: McNemar's exact test, two-sided; 1 where no example changed sides.
+        gained: examples that only the second has right.
+        lost: examples that only the first has right.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    gained: int
+    lost: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the exact test rejects equality at 5 %."""
+        return self.p_value < 0.05
+
+
+def paired_difference(
+    first: Sequence[bool] | Bool[np.ndarray, " examples"],
+    second: Sequence[bool] | Bool[np.ndarray, " examples"],
+) -> PairedDifference:
+    """Compare the same examples under two variants.
+
+    Args:
+        first: which examples the first variant has right.
+        second: which examples the second variant has right.
+
+    Raises:
+        ValueError: no examples, or not the same number.
+    """
+    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"paired outcomes should match and not be empty: {a.shape}, {b.shape}")
+    n, gained, lost = a.size, int((b & ~a).sum()), int((a & ~b).sum())
+    # Bonett and Price: the Wald interval after adding one half-success to each of the two
+    # discordant cells keeps its coverage where few or no examples change sides.
+    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    difference = (gained - lost) / n
+    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    return PairedDifference(
+        difference=difference,
+        interval=(min(low, difference), max(high, difference)),
+        p_value=mcnemar(gained, lost),
+        gained=gained,
+        lost=lost,
+    )
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided McNemar test: are the discordant examples split evenly by chance?"""
+    from scipy.stats import binomtest
+
+    if gained + lost == 0:
+        return 1.0
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
