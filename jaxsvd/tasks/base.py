@@ -74,3 +74,7 @@ class Prepared:
     validation: tuple[Question, ...]
     test: tuple[Question, ...]
     notices: tuple[str, ...] = ()
+
+    def without_validation(self) -> "Prepared":
+        """The same task with its test questions only."""
+        return dataclasses.replace(self, validation=())

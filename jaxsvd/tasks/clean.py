@@ -1,0 +1,112 @@
+"""The default protocol: Table 1's templates, every demonstration used, nothing else.
+
+A demonstration is the filled template, a space, the label word and a newline; the query is the
+filled template. A newline therefore ends a demonstration and nothing else: runs of whitespace
+within a field are folded to one space (the ``scripts`` protocol leaves them alone).
+"""
+
+from jaxsvd.tasks.base import Prepared, Question, Rule
+from jaxsvd.tasks.sources import Splits
+from jaxsvd.tasks.specs import Row, TaskSpec, fill
+from jaxsvd.tasks.splits import Sizes, draw
+
+
+def prepare(spec: TaskSpec, splits: Splits, source: str, *, seed: int, sizes: Sizes) -> Prepared:
+    """Draws a task's rows and writes its questions.
+
+    Args:
+        spec: the task.
+        splits: its rows by source split.
+        source: where they came from.
+        seed: for all draws.
+        sizes: what the user asked for.
+
+    Returns:
+        The task, ready to be scored.
+
+    Raises:
+        UserError: a size that can't be met.
+    """
+    drawn = draw(spec, splits, seed=seed, sizes=sizes)
+    demonstrations = tuple(demonstration(spec, row) for row in drawn.demonstrations)
+
+    def questions(split: str, rows: tuple[Row, ...]) -> tuple[Question, ...]:
+        return tuple(
+            Question(
+                split=split,
+                index=row.index,
+                demonstrations=demonstrations,
+                query=query(spec, row),
+                candidates=candidates(spec, row),
+                gold=spec.label_of[row.label],
+            )
+            for row in rows
+        )
+
+    rule: Rule = "choice" if spec.kind == "choices" else "label"
+    return Prepared(
+        name=spec.name,
+        source=source,
+        protocol="clean",
+        rule=rule,
+        labels=spec.labels,
+        shots=len(demonstrations),
+        seed=seed,
+        round_size=len(spec.labels),
+        validation=questions("validation", drawn.validation),
+        test=questions("test", drawn.test),
+        notices=drawn.notices,
+    )
+
+
+def fold(text: str) -> str:
+    """The text without outer whitespace and with single spaces inside.
+
+    Args:
+        text: a field.
+
+    Returns:
+        The text on one line.
+    """
+    return " ".join(text.split())
+
+
+def query(spec: TaskSpec, row: Row) -> str:
+    """The filled template, which ends right before the space of the label.
+
+    Args:
+        spec: the task.
+        row: an example.
+
+    Returns:
+        The text.
+    """
+    return fill(spec.template, {name: fold(value) for name, value in row.fields.items()})
+
+
+def candidates(spec: TaskSpec, row: Row) -> tuple[str, ...]:
+    """What may follow the query, each with its leading space, in label order.
+
+    Args:
+        spec: the task.
+        row: an example; its fields matter for choices only.
+
+    Returns:
+        The texts.
+    """
+    if spec.kind == "choices":
+        return tuple(" " + fold(row.fields[name]) for name in spec.choices)
+    return tuple(" " + word for word in spec.labels)
+
+
+def demonstration(spec: TaskSpec, row: Row) -> str:
+    """A solved example, one line.
+
+    Args:
+        spec: the task.
+        row: an example.
+
+    Returns:
+        The text with its newline.
+    """
+    return query(spec, row) + candidates(spec, row)[spec.label_of[row.label]] + "\n"

@@ -1,0 +1,269 @@
+"""Readers for csv, tsv, jsonl and parquet: records with the place each one stands at.
+
+Nothing here knows of tasks. Whatever a file holds, a reader either gives all its records or
+raises a ``UserError`` that names the file and the line (parquet: the row, counted from 1).
+"""
+
+import contextlib
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxsvd.errors import UserError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""The endings that ``read`` knows."""
+
+_NAMES_SHOWN = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A record as read.
+
+    Attributes:
+        place: file and line, for messages.
+        values: its values by column or key.
+    """
+
+    place: str
+    values: dict[str, object]
+
+
+def read(path: Path, columns: tuple[str, ...]) -> list[Record]:
+    """All records of a file, by its ending.
+
+    csv is read with the quoting of RFC 4180; tsv without any, as GLUE writes it. Both need a
+    header. Blank lines are skipped, a byte-order mark is dropped.
+
+    Args:
+        path: a file that ends in one of ``SUFFIXES``.
+        columns: names that the records must have; others may be there.
+
+    Returns:
+        The records, in the file's order.
+
+    Raises:
+        UserError: the file can't be read or is malformed, or lacks a column.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet(path, columns)
+    if suffix == ".jsonl":
+        return list(_jsonl(path))
+    if suffix in (".csv", ".tsv"):
+        return with_header(path, csv_rows(path) if suffix == ".csv" else tsv_rows(path), columns)
+    raise UserError(f"{path}: can't read a {suffix or 'nameless'} file; {', '.join(SUFFIXES)} work")
+
+
+def with_header(
+    path: Path, rows: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]
+) -> list[Record]:
+    """Records from rows of cells, the first of which names the columns.
+
+    Args:
+        path: the file, for messages.
+        rows: line number and cells.
+        columns: names that the header must have.
+
+    Returns:
+        The records.
+
+    Raises:
+        UserError: no header, a missing or doubled column, or a row of another length.
+    """
+    line, header = next(rows, (0, []))
+    if not header:
+        raise UserError(f"{path} is empty")
+    for name in columns:
+        if header.count(name) != 1:
+            number = "no" if name not in header else "more than one"
+            raise UserError(
+                f"{path}, line {line}: {number} column {name!r} in the header ({listed(header)})"
+            )
+    return [
+        Record(
+            place(path, line),
+            dict(zip(header, check_width(path, line, cells, header), strict=True)),
+        )
+        for line, cells in rows
+    ]
+
+
+def check_width(path: Path, line: int, cells: list[str], header: list[str]) -> list[str]:
+    """The cells, when they are as many as the header's.
+
+    Args:
+        path: the file, for messages.
+        line: the row's line.
+        cells: the row.
+        header: the columns' names.
+
+    Returns:
+        ``cells``.
+
+    Raises:
+        UserError: another number of cells.
+    """
+    if len(cells) != len(header):
+        raise UserError(f"{place(path, line)}: {len(cells)} columns, {len(header)} expected")
+    return cells
+
+
+def tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of a tab-separated file without quoting.
+
+    Args:
+        path: the file.
+
+    Yields:
+        A pair for every line that is not blank.
+
+    Raises:
+        UserError: the file can't be read, or a line is not UTF-8 text.
+    """
+    for number, line in _lines(path):
+        line = line.removesuffix("\n").removesuffix("\r")
+        if line:
+            yield number, line.split("\t")
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """First line number and cells of every row of a csv file.
+
+    Args:
+        path: the file.
+
+    Yields:
+        A pair for every row that is not blank.
+
+    Raises:
+        UserError: the file can't be read, is not UTF-8 text or not csv.
+    """
+    rows: list[tuple[int, list[str]]] = []
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    start = 1
+    with _long_fields():
+        try:
+            for cells in reader:
+                if cells:
+                    rows.append((start, cells))
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(f"{place(path, start)}: not csv: {error}") from error
+    yield from rows
+
+
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lifts the csv module's limit of 128 KiB a field, which it has for the process only."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _jsonl(path: Path) -> Iterator[Record]:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        # ValueError: not JSON, or a number too long to convert.
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place(path, number)}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{place(path, number)}: a JSON object expected, not {shown(value)}")
+        yield Record(place(path, number), value)
+
+
+def _parquet(path: Path, columns: tuple[str, ...]) -> list[Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # A handle rather than a path: pyarrow would take a folder for a data set.
+        with path.open("rb") as handle:
+            table = pyarrow.parquet.ParquetFile(handle).read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: can't be read as parquet: {error}") from error
+    names = table.column_names
+    for name in columns:
+        if names.count(name) != 1:
+            number = "no" if name not in names else "more than one"
+            raise UserError(f"{path}: {number} column {name!r} ({listed(names)})")
+    values = {name: _column(path, table.column(name)) for name in columns}
+    return [
+        Record(f"{path}, row {i + 1}", {name: values[name][i] for name in columns})
+        for i in range(table.num_rows)
+    ]
+
+
+def _column(path: Path, column) -> list[object]:
+    values: list[object] = []
+    for row, scalar in enumerate(column, 1):
+        try:
+            values.append(scalar.as_py())
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}, row {row}: not UTF-8 text: {error.reason}") from error
+    return values
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines as text with their ends, numbered from 1; a line feed alone ends a line."""
+    try:
+        with path.open("rb") as handle:
+            for number, raw in enumerate(handle, 1):
+                if b"\0" in raw:
+                    raise UserError(f"{place(path, number)}: a NUL byte; UTF-8 text is expected")
+                try:
+                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    at = error.start + 1
+                    raise UserError(
+                        f"{place(path, number)}: byte {at} is not UTF-8 text ({error.reason})"
+                    ) from error
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def place(path: Path, line: int) -> str:
+    """``path, line N``, as all messages have it.
+
+    Args:
+        path: the file.
+        line: counted from 1.
+
+    Returns:
+        The words.
+    """
+    return f"{path}, line {line}"
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut when long.
+
+    Args:
+        value: anything.
+
+    Returns:
+        Its ``repr``, at most 60 characters.
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message.
+
+    Args:
+        names: any number of them.
+
+    Returns:
+        The first dozen, with commas.
+    """
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    return "it has " + ", ".join(shown(name) for name in names[:_NAMES_SHOWN]) + more

@@ -1,0 +1,51 @@
+"""Small local data folders for the tests."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from jaxsvd.tasks.specs import Row
+
+Record = Mapping[str, object]
+
+FIELDS = {
+    "sst2": ("sentence",),
+    "agnews": ("text",),
+    "emoc": ("text",),
+    "mrpc": ("sentence1", "sentence2"),
+    "rte": ("premise", "hypothesis"),
+    "cb": ("premise", "hypothesis"),
+    "copa": ("premise", "question", "choice1", "choice2"),
+}
+CLASSES = {"sst2": 2, "agnews": 4, "emoc": 4, "mrpc": 2, "rte": 2, "cb": 3, "copa": 2}
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Writes one object a line."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def folder(root: Path, **splits: Iterable[Record]) -> Path:
+    """A folder of plain jsonl files: ``folder(path, train=[...], validation=[...])``."""
+    root.mkdir(parents=True, exist_ok=True)
+    for split, records in splits.items():
+        write_jsonl(root / f"{split}.jsonl", records)
+    return root
+
+
+def record(task: str, i: int, label: int, tag: str = "") -> dict[str, object]:
+    """A record whose texts are all different: field name, tag and number."""
+    return {name: f"{name} {tag}{i}" for name in FIELDS[task]} | {"label": label}
+
+
+def records(task: str, count: int, tag: str = "") -> list[dict[str, object]]:
+    """So many records, the classes in turn."""
+    return [record(task, i, i % CLASSES[task], tag) for i in range(count)]
+
+
+def rows(task: str, labels: Iterable[int], tag: str = "") -> tuple[Row, ...]:
+    """Rows in memory, with outer spaces around their texts."""
+    return tuple(
+        Row(i, {name: f" {name} {tag}{i} " for name in FIELDS[task]}, label)
+        for i, label in enumerate(labels)
+    )
