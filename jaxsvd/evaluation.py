@@ -126,6 +126,7 @@ class Examination:
                 "index": q.index,
                 "shots": self.prepared.shots,
                 "seed": self.prepared.seed,
+                "shown": len(q.demonstrations),  # fewer than shots where they did not fit
                 "prompt": q.prompt,
                 "gold": q.gold,
                 ("choices" if choices else "labels"): list(q.candidates),

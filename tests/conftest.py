@@ -1,5 +1,6 @@
 """Fixtures for all tests: tiny random models of every family."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ CONFIGS = {
 }
 
 
+@functools.cache
 def make_tiny(family: str, **changes: object) -> Model:
     """A random model with weights large enough that every part of it matters."""
     raw = CONFIGS[family] | changes

@@ -4,8 +4,9 @@ A prompt and what is scored after it are encoded together, as one text: encoding
 merges differently at the seam. What the encodings have in common is found among their tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -25,22 +26,28 @@ Scoring = Literal[
 
 @dataclass(frozen=True)
 class Line:
-    """One token sequence that the model reads, without the prefix of its group.
+    """The tokens of one question without the prefix of its group: a prompt's end, then branches.
+
+    Every candidate continues the same prompt, so its tokens stand once, followed by those of
+    each candidate; a branch sees the prompt and itself.
 
     Attributes:
-        question: position of its question among those encoded.
-        candidate: which candidate it scores; 0 where one line scores all of them.
-        tokens: what comes after the prefix, at least one.
-        reads: how many positions are read, the last ones of the line.
-        targets: the token whose log-probability is read at each of them; empty where labels
-            are read instead.
+        question: position of the question among those encoded.
+        tokens: after the prefix; at least one.
+        positions: of the tokens, counted from the prefix's end.
+        branches: 0 for the prompt, c + 1 for candidate c.
+        reads: columns (in ``tokens``) that are read.
+        targets: the token whose log-probability is read there; 0 where something else is.
+        candidates: the candidate that each read counts for; 0 where one read tells all.
     """
 
     question: int
-    candidate: int
     tokens: Int[np.ndarray, " tokens"]
-    reads: int
+    positions: Int[np.ndarray, " tokens"]
+    branches: Int[np.ndarray, " tokens"]
+    reads: Int[np.ndarray, " reads"]
     targets: Int[np.ndarray, " reads"]
+    candidates: Int[np.ndarray, " reads"]
 
 
 @dataclass(frozen=True)
@@ -277,26 +284,59 @@ def _group(
         # At least one token of every context stays with its line: the scores are read there.
         n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
         n = 0 if scoring == "mean raw logit" else n  # there the prefix is averaged over too
-        lines = [line for i in members for line in _lines(i, joints[i], n, scoring)]
-        groups.append(Group(np.asarray(contexts[0][:n], np.int32), tuple(lines)))
+        lines = tuple(
+            line_of(i, joints[i].context[n:], joints[i].continuations, scoring) for i in members
+        )
+        groups.append(Group(np.asarray(contexts[0][:n], np.int32), lines))
     return tuple(groups)
 
 
-def _lines(question: int, joint: _Joint, prefix: int, scoring: Scoring) -> list[Line]:
-    context = joint.context[prefix:]
-    nothing = np.zeros(0, np.int32)
+def line_of(
+    question: int, context: list[int], continuations: list[list[int]], scoring: Scoring
+) -> Line:
+    """The line of a question.
+
+    Args:
+        question: its position among those encoded.
+        context: tokens of the prompt after the group's prefix, at least one.
+        continuations: tokens of each candidate.
+        scoring: what is read.
+    """
+    last = len(context) - 1
     if scoring == "label tokens":
-        return [Line(question, 0, np.asarray(context, np.int32), 1, nothing)]
+        return _line(question, context, [[]], [([last], [0])])
     if scoring == "mean raw logit":
-        whole = [np.asarray(context + tokens, np.int32) for tokens in joint.continuations]
-        return [Line(question, c, ids, len(ids), nothing) for c, ids in enumerate(whole)]
-    return [
-        Line(
-            question,
-            c,
-            np.asarray(context + tokens[:-1], np.int32),
-            len(tokens),
-            np.asarray(tokens, np.int32),
-        )
-        for c, tokens in enumerate(joint.continuations)
-    ]
+        # Every position of prompt and candidate is averaged over; the prompt's count for each.
+        whole, reads, column = list(range(len(context))), [], len(context)
+        for tokens in continuations:
+            columns = [*whole, *range(column, column + len(tokens))]
+            reads.append((columns, [0] * len(columns)))
+            column += len(tokens)
+        return _line(question, context, continuations, reads)
+    # A token is told by the position before it: the first by the prompt's last.
+    branches, reads, column = [tokens[:-1] for tokens in continuations], [], len(context)
+    for tokens in continuations:
+        reads.append(([last, *range(column, column + len(tokens) - 1)], tokens))
+        column += len(tokens) - 1
+    return _line(question, context, branches, reads)
+
+
+def _line(
+    question: int,
+    context: list[int],
+    branches: list[list[int]],
+    reads: list[tuple[list[int], list[int]]],
+) -> Line:
+    def flat(parts: Iterable[Iterable[int]]) -> Int[np.ndarray, " n"]:
+        return np.fromiter(chain.from_iterable(parts), np.int32)
+
+    n = len(context)
+    return Line(
+        question=question,
+        tokens=flat([context, *branches]),
+        positions=flat([range(n), *(range(n, n + len(tokens)) for tokens in branches)]),
+        branches=flat([[0] * n, *([c] * len(tokens) for c, tokens in enumerate(branches, 1))]),
+        reads=flat(columns for columns, _ in reads),
+        targets=flat(targets for _, targets in reads),
+        candidates=flat([c] * len(columns) for c, (columns, _) in enumerate(reads)),
+    )

@@ -103,7 +103,7 @@ class Engine:
             shape: of the batches; chosen from the questions and the device if left out.
 
         Yields:
-            The position of a question and its scores, as soon as all its candidates are done.
+            The position of a question and its scores, as soon as they are known.
         """
         if not encoded.groups:
             return
@@ -123,31 +123,23 @@ class Engine:
         shape: Shape,
     ) -> Iterator[tuple[int, Float32[np.ndarray, "variants candidates"]]]:
         prefix = _PrefixStates.compute(self, group, branches, blocks)
-        n_candidates = len(encoded.questions[group.lines[0].question].candidates)
-        scores: dict[int, np.ndarray] = {}
-        left: dict[int, int] = {}
-        for line in group.lines:
-            left[line.question] = left.get(line.question, 0) + 1
         for batch in pack(group.lines, shape):
             values = self._score_batch(encoded, batch, branches, blocks, prefix)
-            done: list[int] = []
-            for i in np.unique(batch.lines[batch.lines >= 0]):
-                line = group.lines[i]
-                at_line = values[:, batch.lines == i]
-                kept = scores.setdefault(
-                    line.question, np.zeros((len(blocks), n_candidates), np.float32)
-                )
-                if encoded.scoring == "label tokens":
-                    kept[:] = at_line[:, 0]
-                else:
-                    total = at_line.sum(axis=1, dtype=np.float64)
-                    is_sum = encoded.scoring == "sequence log-likelihood"
-                    kept[:, line.candidate] = total if is_sum else total / line.reads
-                left[line.question] -= 1
-                if left[line.question] == 0:
-                    done.append(line.question)
-            for question in done:
-                yield question, scores.pop(question)
+            used = batch.lines >= 0
+            lines, where = np.unique(batch.lines[used], return_inverse=True)
+            n_candidates = len(encoded.questions[group.lines[lines[0]].question].candidates)
+            if encoded.scoring == "label tokens":
+                scores = values[:, used]  # one read a line, in the order of the slots
+                scores = scores[:, np.argsort(where, kind="stable")]
+            else:
+                cells = where * n_candidates + batch.candidates[used]
+                size = len(lines) * n_candidates
+                sums = [np.bincount(cells, row, minlength=size) for row in values[:, used]]
+                scores = np.reshape(sums, (-1, len(lines), n_candidates))
+                if encoded.scoring != "sequence log-likelihood":
+                    scores = scores / np.bincount(cells).reshape(scores.shape[1:])
+            for i, line in enumerate(lines):
+                yield group.lines[line].question, scores[:, i].astype(np.float32)
 
     def _score_batch(
         self,
@@ -164,6 +156,7 @@ class Engine:
             batch.tokens,
             batch.positions + prefix.length,
             batch.segments,
+            batch.branches,
             batch.reads,
         )
         for below in range(layer):

@@ -23,11 +23,12 @@ _static = functools.partial(jax.jit, static_argnames=("config",))
 
 
 class Rows(NamedTuple):
-    """Where the tokens of a batch are: angles, segments, and the columns that are read."""
+    """Where the tokens of a batch are: angles, segments, branches, and the columns read."""
 
     cos: Float32[Array, "B T half"]
     sin: Float32[Array, "B T half"]
     segments: Int[Array, "B T"]
+    branches: Int[Array, "B T"]
     reads: Int[Array, "B R"]
 
 
@@ -54,17 +55,20 @@ def embed(
     tokens: Int[Array, "B T"],
     positions: Int[Array, "B T"],
     segments: Int[Array, "B T"],
+    branches: Int[Array, "B T"],
     reads: Int[Array, "B R"],
 ) -> tuple[Float[Array, "B T D"], Rows]:
     """The residual stream before the first layer, and the geometry that every layer shares."""
     cos, sin = rotation(config.rotary, positions)
-    return embedding[tokens], Rows(cos, sin, segments, reads)
+    return embedding[tokens], Rows(cos, sin, segments, branches, reads)
 
 
 def _visible(rows: Rows) -> Bool[Array, "B T T"]:
-    """Block-diagonal and causal: tokens see their own line up to themselves."""
+    """Tokens see their own line up to themselves: of its branches only the prompt and their own."""
     same = rows.segments[:, :, None] == rows.segments[:, None, :]
-    return same & jnp.tril(jnp.ones(same.shape[1:], bool))
+    own = rows.branches[:, :, None] == rows.branches[:, None, :]
+    prompt = rows.branches[:, None, :] == 0
+    return same & (own | prompt) & jnp.tril(jnp.ones(same.shape[1:], bool))
 
 
 @_static

@@ -31,17 +31,20 @@ class Batch:
     """Rows of packed lines. Padding has segment 0; lines count from 1 within a row.
 
     Attributes:
-        tokens, segments, positions: of every token; positions count from the prefix's end.
+        tokens, segments: of every column.
+        positions, branches: as in :class:`~jaxsvd.scoring.encoding.Line`.
         reads: column that is read, at each read slot of a row.
-        targets: the token whose log-probability is read there (0 where there is none).
+        targets, candidates: of each read slot, as in a line.
         lines: position of the line (in its group) that a read slot belongs to, -1 if unused.
     """
 
     tokens: Int[np.ndarray, "rows tokens"]
     segments: Int[np.ndarray, "rows tokens"]
     positions: Int[np.ndarray, "rows tokens"]
+    branches: Int[np.ndarray, "rows tokens"]
     reads: Int[np.ndarray, "rows reads"]
     targets: Int[np.ndarray, "rows reads"]
+    candidates: Int[np.ndarray, "rows reads"]
     lines: Int[np.ndarray, "rows reads"]
 
 
@@ -63,9 +66,9 @@ def choose_shape(groups: Sequence[Group], token_budget: int) -> Shape:
     per_group = int(np.median([sum(len(line.tokens) for line in g.lines) for g in groups]))
     rows = max(1, min(token_budget // tokens, -(-per_group // tokens)))
     rows = 1 << (rows - 1).bit_length()
-    density = sum(line.reads for line in lines) / sum(len(line.tokens) for line in lines)
-    reads = max(int(1.5 * density * tokens), max(line.reads for line in lines))
-    return Shape(rows, tokens, min(round_up(reads, 8), tokens))
+    density = sum(len(line.reads) for line in lines) / sum(len(line.tokens) for line in lines)
+    reads = max(int(1.5 * density * tokens), max(len(line.reads) for line in lines))
+    return Shape(rows, tokens, round_up(reads, 8))
 
 
 def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
@@ -79,7 +82,7 @@ def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
     rows: list[list[int]] = []
     first_open = 0
     for i in sorted(range(len(lines)), key=lambda i: -len(lines[i].tokens)):
-        need = len(lines[i].tokens), lines[i].reads
+        need = len(lines[i].tokens), len(lines[i].reads)
         for r in range(first_open, len(rows)):
             if room[r][0] >= need[0] and room[r][1] >= need[1]:
                 break
@@ -101,20 +104,25 @@ def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
 
 
 def _fill(lines: Sequence[Line], rows: Sequence[Sequence[int]], shape: Shape) -> Batch:
-    tokens, segments, positions = (np.zeros((shape.rows, shape.tokens), np.int32) for _ in range(3))
-    reads, targets = (np.zeros((shape.rows, shape.reads), np.int32) for _ in range(2))
-    owners = np.full((shape.rows, shape.reads), -1, np.int32)
+    def zeros(width: int) -> Int[np.ndarray, "rows width"]:
+        return np.zeros((shape.rows, width), np.int32)
+
+    tokens, segments, positions, branches = (zeros(shape.tokens) for _ in range(4))
+    reads, targets, candidates = (zeros(shape.reads) for _ in range(3))
+    owners = zeros(shape.reads) - 1
     for r, row in enumerate(rows):
         column = slot = 0
         for segment, i in enumerate(sorted(row), start=1):
             line = lines[i]
-            end = column + len(line.tokens)
-            tokens[r, column:end] = line.tokens
-            segments[r, column:end] = segment
-            positions[r, column:end] = np.arange(len(line.tokens))
-            slots = slice(slot, slot + line.reads)
-            reads[r, slots] = np.arange(end - line.reads, end)
-            targets[r, slots] = line.targets if len(line.targets) else 0
+            columns = slice(column, column + len(line.tokens))
+            tokens[r, columns] = line.tokens
+            segments[r, columns] = segment
+            positions[r, columns] = line.positions
+            branches[r, columns] = line.branches
+            slots = slice(slot, slot + len(line.reads))
+            reads[r, slots] = column + line.reads
+            targets[r, slots] = line.targets
+            candidates[r, slots] = line.candidates
             owners[r, slots] = i
-            column, slot = end, slot + line.reads
-    return Batch(tokens, segments, positions, reads, targets, owners)
+            column, slot = columns.stop, slots.stop
+    return Batch(tokens, segments, positions, branches, reads, targets, candidates, owners)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -175,20 +174,25 @@ def test_an_interrupted_search_goes_on(
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on(run: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle of scoring, then --resume."""
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_process_goes_on(run: Path, tmp_path: Path, sign: signal.Signals) -> None:
+    """Killed or interrupted in the middle of scoring, then --resume: the same files."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "jaxsvd", "search", "--module", "all", "--layer=-2"]
     command += ["--validation-size", "60", "--test-size", "40", "--shots", "4", "--save-prompts"]
     command += ["--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (out / "predictions.jsonl").exists() and process.poll() is None:
+    while not (out / "prompts.jsonl").exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    time.sleep(1)
+    process.send_signal(sign)
+    stdout, stderr = process.communicate(timeout=120)
+    assert stdout == ""
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; the same command with")
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
     assert (out / "predictions.jsonl").read_bytes() == (run / "predictions.jsonl").read_bytes()
     assert timeless(out) == timeless(run)

@@ -29,12 +29,16 @@ def question(index: int, text: str, shots: int = 3, **changes: object) -> Questi
 
 
 def whole_lines(encoded: Encoded) -> dict[tuple[int, int], list[int]]:
-    """The full token sequence of every line, by question and candidate."""
-    return {
-        (line.question, line.candidate): [*group.prefix.tolist(), *line.tokens.tolist()]
-        for group in encoded.groups
-        for line in group.lines
-    }
+    """The full token sequence that scores every question and candidate, and its last target."""
+    made = {}
+    for group in encoded.groups:
+        for line in group.lines:
+            for c in range(len(encoded.questions[line.question].candidates)):
+                here = np.isin(line.branches, [0, c + 1])
+                assert line.positions[here].tolist() == list(range(here.sum()))
+                last = line.targets[line.candidates == c][-1:] if line.targets.any() else []
+                made[line.question, c] = [*group.prefix, *line.tokens[here], *last]
+    return {key: [int(token) for token in tokens] for key, tokens in made.items()}
 
 
 def test_label_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -46,8 +50,8 @@ def test_label_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     assert encoded.scoring == "label tokens"
     assert [tokenizer.decode([i]) for i in encoded.label_ids] == list(candidates)
     (group,) = encoded.groups
-    for q, tokens in zip(questions, whole_lines(encoded).values(), strict=True):
-        assert tokens == tokenizer(q.prompt)["input_ids"]
+    for (i, _), tokens in whole_lines(encoded).items():
+        assert tokens == tokenizer(questions[i].prompt)["input_ids"]
     texts = [tokenizer.decode(line.tokens) for line in group.lines]
     shared = tokenizer.decode(group.prefix)
     assert shared.startswith(questions[0].demonstrations[0])
@@ -71,10 +75,11 @@ def test_labels_that_one_token_does_not_tell_apart(
     encoded = encode(tokenizer, questions, "label", context=500)
     assert encoded.scoring == "sequence log-likelihood"
     prompt = len(tokenizer(questions[0].prompt)["input_ids"])
-    for line in encoded.groups[0].lines:
-        joint = tokenizer(questions[0].prompt + candidates[line.candidate])["input_ids"]
-        assert line.targets.tolist() == joint[prompt:]
-        assert whole_lines(encoded)[0, line.candidate] == joint[:-1]
+    (line,) = encoded.groups[0].lines
+    for c, candidate in enumerate(candidates):
+        joint = tokenizer(questions[0].prompt + candidate)["input_ids"]
+        assert line.targets[line.candidates == c].tolist() == joint[prompt:]
+        assert whole_lines(encoded)[0, c] == joint
 
 
 @given(texts=st.lists(words, min_size=1, max_size=4), labels=st.tuples(words, words))
@@ -89,14 +94,18 @@ def test_any_text_is_encoded_jointly(
         for i, text in enumerate(texts)
     ]
     encoded = encode(tokenizer, questions, "choice", context=2000)
+    whole = whole_lines(encoded)
     for group in encoded.groups:
         for line in group.lines:
             q = questions[line.question]
-            joint = tokenizer(q.prompt + q.candidates[line.candidate])["input_ids"]
-            last = line.targets[-1:].tolist()
-            assert [*group.prefix.tolist(), *line.tokens.tolist(), *last] == joint
-            assert joint[-len(line.targets) :] == line.targets.tolist()
-            assert line.reads == len(line.targets)
+            for c, candidate in enumerate(q.candidates):
+                joint = tokenizer(q.prompt + candidate)["input_ids"]
+                targets = line.targets[line.candidates == c].tolist()
+                assert whole[line.question, c] == joint
+                assert joint[-len(targets) :] == targets
+                # Each target is told by the position before it.
+                at = line.positions[line.reads[line.candidates == c]] + len(group.prefix)
+                assert at.tolist() == list(range(len(joint) - len(targets) - 1, len(joint) - 1))
 
 
 def test_long_prompts_lose_whole_rounds(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -147,7 +156,10 @@ def test_the_scripts_rules(tokenizer: PreTrainedTokenizerBase) -> None:
     assert whole_lines(encoded)[0, 0] == tokenizer(asked[0].prompt)["input_ids"]
     raw = encode(tokenizer, asked, "scripts-choice", context=500)
     assert len(raw.groups[0].prefix) == 0
-    assert all(line.reads == len(line.tokens) for line in raw.groups[0].lines)
+    (line,) = raw.groups[0].lines
+    for c in range(2):
+        here = np.isin(line.branches, [0, c + 1])
+        assert line.reads[line.candidates == c].tolist() == np.flatnonzero(here).tolist()
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=6), min_size=1, max_size=6))
@@ -163,6 +175,6 @@ def test_prefixes_are_shared_within_demonstrations(tokenizer: PreTrainedTokenize
     one = [question(i, "cod") for i in range(3)]  # identical prompts
     other = [question(9, "wolf", demonstrations=("text: oak\nlabel : A\n",))]
     encoded = encode(tokenizer, [*one, *other], "label", context=500)
-    assert [len(group.lines) for group in encoded.groups if group.lines] in ([3, 1], [6, 2])
+    assert [len(group.lines) for group in encoded.groups if group.lines] == [3, 1]
     assert all(len(line.tokens) >= 1 for group in encoded.groups for line in group.lines)
     assert all(group.prefix.dtype == np.int32 for group in encoded.groups)

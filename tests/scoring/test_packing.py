@@ -4,25 +4,29 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd.scoring.encoding import Group, Line
+from jaxsvd.scoring.encoding import Group, Line, line_of
 from jaxsvd.scoring.packing import ROW, choose_shape, pack
 
 
-@st.composite
-def lines(draw: st.DrawFn) -> tuple[Line, ...]:
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    made = []
-    for i, length in enumerate(draw(st.lists(st.integers(1, 150), min_size=1, max_size=60))):
-        reads = int(rng.integers(1, length + 1)) if draw(st.booleans()) else 1
-        tokens = rng.integers(1, 90, length).astype(np.int32)
-        targets = rng.integers(1, 90, reads).astype(np.int32)
-        made.append(Line(i, 0, tokens, reads, targets))
-    return tuple(made)
+def make_line(i: int, length: int, follow: list[int]) -> Line:
+    """A line with that many tokens of prompt, and candidates of those lengths or label tokens."""
+    context = [1 + (7 * i + j) % 89 for j in range(length)]
+    if not follow:
+        return line_of(i, context, [[1]], "label tokens")
+    continuations = [[1 + (5 * i + c + j) % 89 for j in range(n)] for c, n in enumerate(follow)]
+    return line_of(i, context, continuations, "mean log-likelihood")
 
 
-@given(lines=lines(), budget=st.sampled_from([1, 64, 500, 4096]))
+lengths = st.tuples(st.integers(1, 150), st.lists(st.integers(1, 9), max_size=3))
+
+
+@given(
+    lengths=st.lists(lengths, min_size=1, max_size=60),
+    budget=st.sampled_from([1, 64, 500, 4096]),
+)
 @settings(deadline=None)
-def test_every_line_is_packed_once(lines: tuple[Line, ...], budget: int) -> None:
+def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget: int) -> None:
+    lines = tuple(make_line(i, *length) for i, length in enumerate(lengths))
     shape = choose_shape([Group(np.zeros(0, np.int32), lines)], budget)
     assert shape.tokens % ROW == 0
     seen = []
@@ -34,13 +38,16 @@ def test_every_line_is_packed_once(lines: tuple[Line, ...], budget: int) -> None
                 slots = batch.lines[r] == i
                 reads = batch.reads[r][slots]
                 segment = batch.segments[r] == batch.segments[r, reads[0]]
-                np.testing.assert_array_equal(batch.tokens[r][segment], lines[i].tokens)
-                np.testing.assert_array_equal(
-                    batch.positions[r][segment], np.arange(len(lines[i].tokens))
-                )
-                last = np.flatnonzero(segment)[-lines[i].reads :]
-                np.testing.assert_array_equal(reads, last)
-                np.testing.assert_array_equal(batch.targets[r][slots], lines[i].targets)
+                start = np.flatnonzero(segment)[0]
+                for name in ("tokens", "positions", "branches"):
+                    np.testing.assert_array_equal(
+                        getattr(batch, name)[r][segment], getattr(lines[i], name)
+                    )
+                np.testing.assert_array_equal(reads - start, lines[i].reads)
+                for name in ("targets", "candidates"):
+                    np.testing.assert_array_equal(
+                        getattr(batch, name)[r][slots], getattr(lines[i], name)
+                    )
                 seen.append(i)
             assert np.all(batch.tokens[r][batch.segments[r] == 0] == 0)
     assert sorted(seen) == list(range(len(lines)))
@@ -51,7 +58,7 @@ def test_little_padding() -> None:
     rng = np.random.default_rng(0)
     nothing = np.zeros(0, np.int32)
     lines = tuple(
-        Line(i, 0, np.ones(n, np.int32), 1, nothing)
+        line_of(i, [1] * int(n), [[1]], "label tokens")
         for i, n in enumerate(rng.integers(10, 40, 2000))
     )
     shape = choose_shape([Group(nothing, lines)], 2048)
