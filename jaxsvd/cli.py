@@ -244,12 +244,14 @@ def _condition(arguments: argparse.Namespace) -> None:
 def _tasks(arguments: argparse.Namespace) -> None:
     del arguments
     from jaxsvd.tasks import describe
+    from jaxsvd.tasks.bundled import SUMMARY
 
     for task in describe():
         sizes = f"{task.shots} shots, {_count(task.validation_size)} validation, "
         sizes += f"{_count(task.test_size)} test"
         labels = "a choice" if task.kind == "choices" else " ".join(task.labels)
         print(f"{task.name:<8} {task.description}: {labels}; {sizes}; {task.source}")
+    print(f"{'bundled':<8} {SUMMARY}")
 
 
 def _count(size: int | None) -> str:

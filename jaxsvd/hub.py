@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from jaxsvd.checkpoints import LAYOUTS, read_json, require_torch
 from jaxsvd.errors import UserError
 from jaxsvd.models import FAMILIES
+from jaxsvd.tensors import LAYOUTS, read_json, require_torch
 
 BUNDLED = Path(__file__).parent / "bundled"
 """The model that is used when none is named."""

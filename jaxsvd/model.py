@@ -17,10 +17,11 @@ from jaxtyping import Array, Bool, Float32, Int
 from jaxsvd import checkpoints
 from jaxsvd.errors import UserError
 from jaxsvd.hub import BUNDLED, model_directory
-from jaxsvd.models import FAMILIES, read_config
+from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.progress import SILENT, Progress
+from jaxsvd.tensors import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,14 +80,22 @@ class Model:
                 the logits at padding mean nothing.
 
         Raises:
-            UserError: ids outside the vocabulary, or more tokens than the model's context.
+            UserError: ids outside the vocabulary, more tokens than the model's context, or shapes
+                that do not fit.
         """
         ids = np.asarray(token_ids)
+        if ids.ndim != 2 or not ids.size or not np.issubdtype(ids.dtype, np.integer):
+            raise UserError(
+                f"token_ids should be integers [batch, length], not empty; got {ids.dtype} "
+                f"{list(ids.shape)}"
+            )
+        if mask is not None and np.shape(mask) != ids.shape:
+            raise UserError(f"mask has shape {list(np.shape(mask))}, token_ids {list(ids.shape)}")
         if ids.shape[1] > self.config.context:
             raise UserError(
                 f"{ids.shape[1]} tokens are more than the model's context of {self.config.context}"
             )
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.config.vocabulary:
+        if not 0 <= ids.min() <= ids.max() < self.config.vocabulary:
             raise UserError(
                 f"token ids should be 0 to {self.config.vocabulary - 1}, "
                 f"got {ids.min()} to {ids.max()}"
@@ -138,10 +147,10 @@ def load(
     start = time.perf_counter()
     directory = model_directory(source, revision)
     path = directory / "config.json"
-    raw = checkpoints.read_json(path)
-    config, family = read_config(raw, str(path))
+    raw = read_json(path)
+    config, family, unknown = read_known(raw, str(path))
     decoder = checkpoints.load_decoder(
-        directory, config, family, dtype=DTYPES[dtype], progress=progress
+        directory, config, family, dtype=DTYPES[dtype], problems=unknown, progress=progress
     )
     name = "bundled" if directory == BUNDLED else str(source)
     seconds = time.perf_counter() - start

@@ -23,6 +23,17 @@ def read_config(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Fami
         UserError: an unsupported family, or attributes that are missing, ill-typed, or unknown
             and away from their default; all are listed.
     """
+    config, family, unknown = read_known(raw, where)
+    if unknown:
+        raise UserError("; ".join(unknown))
+    return config, family
+
+
+def read_known(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Family, tuple[str, ...]]:
+    """As :func:`read_config`, but unknown attributes are told and not raised.
+
+    They say nothing of shapes, so the weights can be checked too before all is reported.
+    """
     name = raw.get("model_type")
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
@@ -30,7 +41,7 @@ def read_config(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Fami
         raise UserError(f"{where}: model_type = {name!r} is not supported; supported: {known}")
     reader = ConfigReader(raw)
     config = family.read(reader)
-    reader.refuse_unread()
+    unknown = reader.unread()
     if reader.problems:
-        raise UserError(f"{where}: " + "; ".join(reader.problems))
-    return config, family
+        raise UserError(f"{where}: " + "; ".join([*reader.problems, *unknown]))
+    return config, family, tuple(f"{where}: {problem}" for problem in unknown)

@@ -5,7 +5,11 @@ Hugging Face checkpoints, ``[out, in]``, so that loading and saving copy nothing
 
 The pieces are cut where truncation cuts: :meth:`Block.attend` and :meth:`Block.feed` are the two
 halves of a layer, and keys and values of a prefix are computed apart from the queries that read
-them. The letters of array names are explained in :mod:`jaxsvd.models.config`.
+them.
+
+The residual stream, norms, softmax and logits are float32 whatever the dtype of the weights; only
+the operands of matrix products are rounded to it. The letters of array names are explained in
+:mod:`jaxsvd.models.config`.
 """
 
 from collections.abc import Callable
@@ -49,6 +53,19 @@ def precision_of(dtype: DTypeLike) -> jax.lax.Precision:
     return jax.lax.Precision.HIGHEST if highest else jax.lax.Precision.DEFAULT
 
 
+def multiply(
+    equation: str, x: Float[Array, "..."], y: Float[Array, "..."]
+) -> Float32[Array, "..."]:
+    """An einsum of operands in the dtype of the second, accumulated and returned in float32."""
+    return jnp.einsum(
+        equation,
+        x.astype(y.dtype),
+        y,
+        precision=precision_of(y.dtype),
+        preferred_element_type=jnp.float32,
+    )
+
+
 class Linear(nnx.Module):
     """``x W^T + b`` with ``W`` stored ``[out, in]`` as in Hugging Face checkpoints."""
 
@@ -59,10 +76,9 @@ class Linear(nnx.Module):
         )
         self.bias = nnx.Param(jnp.zeros((n_out,), dtype)) if bias else None
 
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        weight = self.weight[...]
-        y = jnp.einsum("...i,oi->...o", x, weight, precision=precision_of(weight.dtype))
-        return y if self.bias is None else y + self.bias[...]
+    def __call__(self, x: Float32[Array, "*batch in"]) -> Float32[Array, "*batch out"]:
+        y = multiply("...i,oi->...o", x, self.weight[...])
+        return y if self.bias is None else y + self.bias[...].astype(jnp.float32)
 
 
 class Norm(nnx.Module):
@@ -75,15 +91,13 @@ class Norm(nnx.Module):
         self.weight = nnx.Param(jnp.ones((config.width,), dtype))
         self.bias = nnx.Param(jnp.zeros((config.width,), dtype)) if self.centred else None
 
-    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        y = x.astype(jnp.float32)
-        if self.centred:
-            y = y - y.mean(axis=-1, keepdims=True)
+    def __call__(self, x: Float32[Array, "*batch width"]) -> Float32[Array, "*batch width"]:
+        y = x - x.mean(axis=-1, keepdims=True) if self.centred else x
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
         y = y * self.weight[...].astype(jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
-        return y.astype(x.dtype)
+        return y
 
 
 class Attention(nnx.Module):
@@ -109,7 +123,9 @@ class Attention(nnx.Module):
             rearrange(project(x_BTD), "b t (k h) -> b t k h", h=self.config.head_width)
             for project in (self.k_proj, self.v_proj)
         )
-        return KeyValues(rotate(self.config.rotary, k_BTKH, turn), v_BTKH)
+        dtype = self.k_proj.weight[...].dtype
+        k_BTKH = rotate(self.config.rotary, k_BTKH, turn)
+        return KeyValues(k_BTKH.astype(dtype), v_BTKH.astype(dtype))
 
     def __call__(
         self,
@@ -121,34 +137,25 @@ class Attention(nnx.Module):
     ) -> Float[Array, "B Q D"]:
         """Queries at ``x_BQD`` over the row's own tokens and a prefix common to all rows."""
         config = self.config
-        precision = precision_of(x_BQD.dtype)
         q_BQNH = rearrange(self.q_proj(x_BQD), "b q (n h) -> b q n h", h=config.head_width)
         q_BQNH = rotate(config.rotary, q_BQNH, turn)
         q_BKGQH = rearrange(q_BQNH, "b q (k g) h -> b k g q h", k=config.key_value_heads)
 
         def scores(equation: str, keys: Array, mask: Array) -> Array:
-            s = jnp.einsum(
-                equation, q_BKGQH, keys, precision=precision, preferred_element_type=jnp.float32
-            )
+            s = multiply(equation, q_BKGQH, keys) * config.head_width**-0.5
             # A finite floor: a padding query that sees nothing must not become NaN.
-            return jnp.where(mask, s * config.head_width**-0.5, jnp.finfo(jnp.float32).min)
+            return jnp.where(mask, s, jnp.finfo(jnp.float32).min)
 
         s_BKGQS = scores("bkgqh,btkh->bkgqt", own.keys, mask_BQT[:, None, None])
         if prefix is not None:
             s_prefix = scores("bkgqh,pkh->bkgqp", prefix.states.keys, prefix.mask_P)
             s_BKGQS = jnp.concatenate([s_prefix, s_BKGQS], axis=-1)
-        p_BKGQS = jax.nn.softmax(s_BKGQS, axis=-1).astype(x_BQD.dtype)
+        p_BKGQS = jax.nn.softmax(s_BKGQS, axis=-1)
         n_prefix = p_BKGQS.shape[-1] - own.keys.shape[1]
-        o_BQKGH = jnp.einsum(
-            "bkgqt,btkh->bqkgh", p_BKGQS[..., n_prefix:], own.values, precision=precision
-        )
+        o_BQKGH = multiply("bkgqt,btkh->bqkgh", p_BKGQS[..., n_prefix:], own.values)
         if prefix is not None:
-            o_BQKGH += jnp.einsum(
-                "bkgqp,pkh->bqkgh",
-                p_BKGQS[..., :n_prefix],
-                prefix.states.values,
-                precision=precision,
-            )
+            p_prefix = p_BKGQS[..., :n_prefix]
+            o_BQKGH += multiply("bkgqp,pkh->bqkgh", p_prefix, prefix.states.values)
         return self.out_proj(rearrange(o_BQKGH, "b q k g h -> b q (k g h)"))
 
 
@@ -272,7 +279,7 @@ class Decoder(nnx.Module):
         turn = rotation(self.config.rotary, positions_BT)
         causal_TT = jnp.tril(jnp.ones((tokens_BT.shape[1],) * 2, bool))
         mask_BTT = causal_TT & mask_BT[:, None, :]
-        x_BTD = self.embedding[...][tokens_BT]
+        x_BTD = self.embedding[...][tokens_BT].astype(jnp.float32)
         states = []
         for layer, block in enumerate(self.blocks):
             x_BTD, own = block(x_BTD, turn, mask_BTT, None if prefix is None else prefix[layer])
@@ -287,16 +294,10 @@ class Decoder(nnx.Module):
 
 
 def unembed(
-    x: Float[Array, "*batch D"],
+    x: Float32[Array, "*batch D"],
     matrix: Float[Array, "rows D"],
     bias: Float[Array, " rows"] | None,
 ) -> Float32[Array, "*batch rows"]:
     """Logits of the given rows of the unembedding, in float32."""
-    y = jnp.einsum(
-        "...d,vd->...v",
-        x,
-        matrix,
-        precision=precision_of(matrix.dtype),
-        preferred_element_type=jnp.float32,
-    )
+    y = multiply("...d,vd->...v", x, matrix)
     return y if bias is None else y + bias.astype(jnp.float32)

@@ -1,7 +1,7 @@
 """GPT-J (Wang and Komatsuzaki, 2021): parallel attention and MLP, partial interleaved rotary."""
 
 from jaxsvd.models.config import Activation, DecoderConfig
-from jaxsvd.models.reading import ConfigReader, Family
+from jaxsvd.models.reading import MOST_FEATURES, MOST_LAYERS, ConfigReader, Family
 from jaxsvd.models.rotary import rotary_config
 
 ACTIVATION_NAMES: dict[str, Activation] = {
@@ -15,21 +15,26 @@ ACTIVATION_NAMES: dict[str, Activation] = {
 
 def read(reader: ConfigReader) -> DecoderConfig:
     """GPT-J's config.json; the defaults are those of transformers' ``GPTJConfig``."""
-    width = reader.integer("n_embd", 4096)
+    width = reader.integer("n_embd", 4096, largest=MOST_FEATURES)
     heads = reader.integer("n_head", 16)
     head_width = width // heads
     rotary_width = reader.integer("rotary_dim", 64)
     reader.check(width % heads == 0, f"n_embd = {width} should be a multiple of n_head = {heads}")
+    if rotary_width % 2 or rotary_width > head_width:
+        reader.problems.append(
+            f"rotary_dim = {rotary_width} should be even and at most n_embd / n_head = {head_width}"
+        )
+        rotary_width = 2
     reader.check(
-        rotary_width % 2 == 0 and rotary_width <= head_width,
-        f"rotary_dim = {rotary_width} should be even and at most n_embd / n_head = {head_width}",
+        reader.raw.get("rotary_dim", rotary_width) is not None,
+        "rotary_dim = None is not supported; give the rotated features of a head",
     )
     reader.fixed("rotary", True)
     reader.fixed("scale_attn_weights", True)
     config = DecoderConfig(
         family="gptj",
         vocabulary=reader.integer("vocab_size", 50400),
-        layers=reader.integer("n_layer", 28),
+        layers=reader.integer("n_layer", 28, largest=MOST_LAYERS),
         width=width,
         heads=heads,
         key_value_heads=heads,
@@ -72,5 +77,5 @@ GPTJ = Family(
     buffers=(r"transformer\.h\.\d+\.attn\.(bias|masked_bias|embed_positions)",),
     description="parallel attention and MLP, partial interleaved rotary (GPT-J-6B)",
     example="EleutherAI/gpt-j-6b",
-    safetensors_revision={"eleutherai/gpt-j-6b": "refs/pr/40"},
+    safetensors_revision={"EleutherAI/gpt-j-6b": "refs/pr/40"},
 )

@@ -1,8 +1,16 @@
 """Llama (Touvron et al., 2023): RMS norm, gated MLP, grouped-query attention, half-split rotary."""
 
+import numpy as np
+
 from jaxsvd.models.config import DecoderConfig, RotaryConfig
 from jaxsvd.models.gptj import ACTIVATION_NAMES
-from jaxsvd.models.reading import ConfigReader, Family, rope_numbers
+from jaxsvd.models.reading import (
+    MOST_FEATURES,
+    MOST_LAYERS,
+    ConfigReader,
+    Family,
+    rope_numbers,
+)
 from jaxsvd.models.rotary import rotary_config
 
 _ORIGINAL = "original_max_position_embeddings"
@@ -36,13 +44,14 @@ def read_rotary(reader: ConfigReader, head_width: int, context: int) -> RotaryCo
     if theta is not None:
         base = ConfigReader({"rope_theta": theta}).number("rope_theta", base)
         reader.check(base == theta, f"rope_theta = {theta!r} should be a positive number")
-    kind = kind or old_kind or "default"
+    kind = old_kind if kind is None else kind
+    kind = "default" if kind is None else kind
     reader.fixed("partial_rotary_factor", 1.0)
     reader.check(
         table.pop("partial_rotary_factor", 1.0) in (None, 1.0),
         "partial_rotary_factor is not 1.0, the only value supported",
     )
-    if kind not in ROPE_PARAMETERS:
+    if not isinstance(kind, str) or kind not in ROPE_PARAMETERS:
         known = ", ".join(ROPE_PARAMETERS)
         reader.problems.append(f"rope_type = {kind!r} should be one of {known}")
         kind, table = "default", {}
@@ -64,7 +73,11 @@ def read_rotary(reader: ConfigReader, head_width: int, context: int) -> RotaryCo
     if kind == "yarn" and base == 1.0:
         reader.problems.append("rope_theta should differ from 1 for yarn")
         kind = "default"
-    return rotary_config(kind, base, head_width, numbers, "halves")
+    with np.errstate(all="ignore"):
+        rotary = rotary_config(kind, base, head_width, numbers, "halves")
+    finite = np.isfinite([*rotary.inverse_frequencies, rotary.scale]).all()
+    reader.check(bool(finite), "the rotary parameters give frequencies beyond float32")
+    return rotary
 
 
 def _is_positive(value: object) -> bool:
@@ -73,17 +86,17 @@ def _is_positive(value: object) -> bool:
 
 def read(reader: ConfigReader) -> DecoderConfig:
     """Llama's config.json; the defaults are those of transformers' ``LlamaConfig``."""
-    width = reader.integer("hidden_size", 4096)
+    width = reader.integer("hidden_size", 4096, largest=MOST_FEATURES)
     heads = reader.integer("num_attention_heads", 32)
     states = reader.integer("num_key_value_heads", heads)
-    head_width = reader.integer("head_dim", max(width // heads, 1))
+    head_width = reader.integer("head_dim", max(width // heads, 1), largest=MOST_FEATURES)
     context = reader.integer("max_position_embeddings", 2048)
     reader.check(
         heads % states == 0,
         f"num_attention_heads = {heads} should be a multiple of num_key_value_heads = {states}",
     )
     reader.check(
-        "head_dim" in reader.raw or width % heads == 0,
+        reader.raw.get("head_dim") is not None or width % heads == 0,
         f"hidden_size = {width} should be a multiple of num_attention_heads = {heads}",
     )
     biased: set[str] = set()
@@ -94,7 +107,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
     return DecoderConfig(
         family="llama",
         vocabulary=reader.integer("vocab_size", 32000),
-        layers=reader.integer("num_hidden_layers", 32),
+        layers=reader.integer("num_hidden_layers", 32, largest=MOST_LAYERS),
         width=width,
         heads=heads,
         key_value_heads=states,

@@ -1,6 +1,5 @@
 """Reading a Hugging Face ``config.json`` strictly: every attribute is understood or refused."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +25,13 @@ HARMLESS = frozenset({
 """Attributes that cannot change the logits of a forward pass (training, generation, names)."""
 
 
+MOST_LAYERS, MOST_FEATURES = 1_000, 2**20
+"""Beyond any model: a damaged number must not fill the memory before it is reported."""
+
+SMALLEST, LARGEST = 2.0**-126, 2.0**127
+"""Positive numbers that float32 holds at full precision."""
+
+
 class ConfigReader:
     """Takes typed attributes out of a ``config.json`` and collects what is wrong with it."""
 
@@ -47,9 +53,8 @@ class ConfigReader:
             return default
         return value
 
-    def integer(self, name: str, default: int | None = None) -> int:
+    def integer(self, name: str, default: int | None = None, *, largest: int = 2**31 - 1) -> int:
         """A positive integer; without ``default`` it is required."""
-        largest = 2**31 - 1
 
         def valid(v: Any) -> bool:
             return isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= largest
@@ -61,7 +66,7 @@ class ConfigReader:
         """A positive, finite number."""
 
         def valid(v: Any) -> bool:
-            return _is_number(v) and v > 0
+            return _is_positive(v)
 
         return float(self._take(name, default, valid, "a positive number"))
 
@@ -89,15 +94,16 @@ class ConfigReader:
         if not holds:
             self.problems.append(problem)
 
-    def refuse_unread(self) -> None:
-        """Every attribute that was not read, is not harmless and is switched on is a problem."""
+    def unread(self) -> list[str]:
+        """A problem for every attribute that was not read, is not harmless and is switched on."""
+        problems = []
         for name, value in self.raw.items():
             if name in self._read or name in HARMLESS or value is None or value is False:
                 continue
             shown = repr(value)
-            self.problems.append(
-                f"unknown attribute {name} = {shown if len(shown) < 60 else shown[:57] + '...'}"
-            )
+            shown = shown if len(shown) < 60 else shown[:57] + "..."
+            problems.append(f"unknown attribute {name} = {shown}")
+        return problems
 
 
 def rope_numbers(
@@ -109,9 +115,7 @@ def rope_numbers(
         if name not in known:
             reader.check(value is None, f"unknown rotary parameter {name} = {value!r}")
         elif value is not None:
-            good = (
-                isinstance(value, bool) if name == "truncate" else _is_number(value) and value > 0
-            )
+            good = isinstance(value, bool) if name == "truncate" else _is_positive(value)
             reader.check(good, f"rotary parameter {name} = {value!r} should be a positive number")
             numbers[name] = float(value) if good else 1.0
     for name, required in known.items():
@@ -120,8 +124,9 @@ def rope_numbers(
     return numbers
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and SMALLEST <= value <= LARGEST
 
 
 @dataclass(frozen=True)

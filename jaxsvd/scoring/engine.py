@@ -223,7 +223,7 @@ class _PrefixStates:
             attended, states = kernels.prefix_attend(config, weights, x)
             return kernels.feed(config, weights, x[None], attended[None])[0], Prefix(states, exists)
 
-        x = engine.embedding[padded]
+        x = engine.embedding[padded].astype(jnp.float32)
         base: dict[int, Prefix] = {}
         for at in range(branches.layer):
             x, base[at] = step(engine.blocks[at], x, at)

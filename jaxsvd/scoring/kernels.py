@@ -60,7 +60,7 @@ def embed(
 ) -> tuple[Float[Array, "B T D"], Rows]:
     """The residual stream before the first layer, and the geometry that every layer shares."""
     cos, sin = rotation(config.rotary, positions)
-    return embedding[tokens], Rows(cos, sin, segments, branches, reads)
+    return embedding[tokens].astype(jnp.float32), Rows(cos, sin, segments, branches, reads)
 
 
 def _visible(rows: Rows) -> Bool[Array, "B T T"]:
@@ -187,4 +187,4 @@ def mean_logits(
     matrix, bias = _matrix(head, embedding)
     mean = matrix.astype(jnp.float32).mean(axis=0, keepdims=True)
     shift = None if bias is None else bias.astype(jnp.float32).mean(keepdims=True)
-    return unembed(_final_norm(config, head, x_BRD).astype(jnp.float32), mean, shift)[..., 0]
+    return unembed(_final_norm(config, head, x_BRD), mean, shift)[..., 0]

@@ -121,11 +121,7 @@ def permuted(prepared: Prepared) -> Prepared:
 
 def _check(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
-        raise UserError(
-            f"{name} = {value}: the bundled task takes {least:,} to {most:,}"
-            if name != "seed"
-            else f"seed = {value} should be 0 or more, below 2**63"
-        )
+        raise UserError(f"{name} = {value}: the bundled task takes {least:,} to {most:,}")
 
 
 def _questions(
