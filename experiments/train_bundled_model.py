@@ -1,19 +1,16 @@
 """Train the bundled model: a small GPT-J that learns in context, in minutes on two cores.
 
 ``python -m experiments.train_bundled_model [--quick] [--seed N] [--steps N] [--out RUN]
-[--resume]``. A run directory holds ``settings.json``, ``metrics.jsonl``, ``checkpoint.npz``, and in
-the end ``model/`` (Hugging Face layout), ``result.json`` and ``learning_curve.png``.
+[--resume]``. A run directory holds ``run.json`` (the settings), ``metrics.jsonl``,
+``checkpoint.npz``, and in the end ``model/`` (Hugging Face layout), ``result.json`` and
+``learning_curve.png``.
 """
 
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,11 +31,14 @@ from experiments.bundled_checkpoint import (
 )
 from experiments.bundled_measure import draw_curve, measure
 from experiments.bundled_training import HF_CONFIG, Plan, Stage, State, make_step, start
+from jaxsvd import runs
 from jaxsvd.checkpoints import save_decoder
 from jaxsvd.errors import UserError
+from jaxsvd.evaluation import model_record
 from jaxsvd.model import load
 from jaxsvd.models.gptj import GPTJ
 from jaxsvd.progress import SILENT, Progress, TerminalProgress
+from jaxsvd.tasks.bundled import SHOTS, prepare
 
 STAGES = (
     Stage(steps=300, rows=64, examples=6, shortest=3, longest=4, noise=0.0, scaffold=1.0),
@@ -74,10 +74,10 @@ def train(
         The model's structure, the last state, and the seconds of training over all resumptions.
 
     Raises:
-        UserError: the directory exists (without ``resume``), or is another run's.
+        UserError: the directory exists (without ``resume``), or is a run of other settings.
     """
     settings = {"plan": dataclasses.asdict(plan), "config": hf_config, "every": every}
-    _open_run(out, settings, resume=resume)
+    runs.Run.open(out, settings, resume=resume)
     checkpoint, metrics_file = out / "checkpoint.npz", out / "metrics.jsonl"
     graph, state = start(plan, hf_config)
     seconds = 0.0
@@ -107,23 +107,6 @@ def train(
     return graph, state, seconds + time.perf_counter() - began
 
 
-def _open_run(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
-    path = out / "settings.json"
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not resume:
-            raise UserError(f"{out} exists already; --resume goes on with it")
-        if not path.is_file():
-            raise UserError(f"{out} is not a run of this experiment; choose a new directory")
-        if path.read_text("utf-8") != text:
-            raise UserError(f"{out} was begun with other settings; give the same, or a new --out")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("settings.json.partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, path)
-
-
 def _append_metrics(path: Path, step: int, recent: list[Any]) -> None:
     # Means over the steps since the last line that have its batch shape (its stage).
     examples = recent[-1].accuracy.shape
@@ -144,20 +127,6 @@ def export(graph: nnx.GraphDef, state: State, directory: Path) -> None:
     bundled_tokenizer.save(directory, HF_CONFIG["n_positions"])
 
 
-def _versions() -> dict[str, str]:
-    names = ("jaxsvd", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers", "transformers")
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version()} | found
-
-
-def _git() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def run(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Train, export, measure; the contents of result.json."""
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -174,25 +143,24 @@ def run(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     measured = measure(model, seed=arguments.task_seed, size=size, curve_size=size // 2)
     result = {
         "command": ["python", "-m", "experiments.train_bundled_model", *sys.argv[1:]],
-        "model": {
-            "source": str(out / "model"),
-            "revision": None,
-            "family": "gptj",
-            "layers": model.config.layers,
-            "parameters": model.parameters,
-            "dtype": "float16 in the file, float32 in use",
-            "bytes": sum(f.stat().st_size for f in (out / "model").iterdir()),
+        # The file holds float16; it is measured as users load it.
+        "model": model_record(model)
+        | {"bytes": sum(f.stat().st_size for f in (out / "model").iterdir())},
+        "task": {
+            "name": "bundled",
+            "source": "bundled",
+            "shots": SHOTS,
+            "seed": arguments.task_seed,
+            "validation_size": measured["validation"]["total"],
+            "test_size": measured["test"]["total"],
+            "labels": list(prepare(seed=arguments.task_seed).labels),
         },
-        "task": {"name": "bundled", "source": "bundled", "shots": 8, "seed": arguments.task_seed},
         "steps": plan.steps,
         **measured,
-        "versions": _versions(),
-        "git": _git(),
         "started": started,
         "seconds": {"total": time.perf_counter() - began, "training": seconds},
-        "device": str(jax.devices()[0]),
-    }
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    } | runs.surroundings()
+    runs.write_whole(out / runs.RESULT, runs.pretty(result))
     try:
         draw_curve(out / "metrics.jsonl", out / "learning_curve.png")
     except ModuleNotFoundError:

@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.bundled_measure import predict, score
+from experiments.bundled_measure import accuracy, answers
 from jaxsvd import UserError, load
 from jaxsvd.hub import BUNDLED
 from jaxsvd.model import Model, load_tokenizer
 from jaxsvd.tasks import bundled
 from jaxsvd.tasks.base import Prepared, Question
-from jaxsvd.tasks.words import CATEGORIES, LABELS, NOISE, held_out_pairs, trained_pairs
+from jaxsvd.tasks.words import (
+    CATEGORIES,
+    LABELS,
+    NOISE,
+    NOISE_RATE,
+    held_out_pairs,
+    trained_pairs,
+)
 
 WORDS = [*(word for words in CATEGORIES.values() for word in words), *NOISE, *LABELS]
 
@@ -32,6 +39,14 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def prepared() -> Prepared:
     return bundled.prepare()
+
+
+@pytest.fixture(scope="module")
+def without_strays() -> Prepared:
+    """The same task when every word is of its text's category, or noise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled, "STRAY_RATE", 0.0)
+        return bundled.prepare()
 
 
 def text_of(question: Question) -> str:
@@ -123,19 +138,35 @@ def test_questions(prepared):
         assert len({text_of(q) for q in questions}) == len(questions)
 
 
-def test_demonstrations_decide_the_label(prepared):
-    for question in (*prepared.validation, *prepared.test):
+def test_demonstrations_decide_the_label(without_strays):
+    for question in (*without_strays.validation, *without_strays.test):
         label_of = {}
         for demonstration in question.demonstrations:
             text, end = demonstration.removeprefix("text: ").split("\nlabel : ")
             (category,) = categories_of(text)
             assert label_of.setdefault(category, end.rstrip("\n")) == end.rstrip("\n")
         (category,) = categories_of(text_of(question))
-        assert label_of[category] == prepared.labels[question.gold]
+        assert label_of[category] == without_strays.labels[question.gold]
         assert len(set(label_of.values())) == 2
 
 
-def test_pairs_are_held_out_and_splits_share_none(prepared):
+def test_strays_are_few(prepared):
+    """Two words of the category at least; of the others about a fifth come from elsewhere."""
+    category_of = {word: i for i, words in enumerate(CATEGORIES.values()) for word in words}
+    strays = others = 0
+    for question in prepared.test:
+        words = text_of(question).split()
+        known = [category_of[word] for word in words if word in category_of]
+        most = max(known.count(category) for category in known)
+        assert most >= 2
+        strays += len(known) - most
+        others += len(words) - 2
+    expected = (1 - NOISE_RATE) * bundled.STRAY_RATE
+    assert abs(strays / others - expected) < 5 * (expected / others) ** 0.5
+
+
+def test_pairs_are_held_out_and_splits_share_none(without_strays):
+    prepared = without_strays
     held_out = {frozenset(pair) for pair in held_out_pairs()}
     pairs = {
         split: {frozenset(categories_of(" ".join(demonstration_texts(q)))) for q in questions}
@@ -214,23 +245,23 @@ def test_size():
 
 def test_it_learns_in_context(model):
     task = bundled.prepare(test_size=400)
-    assert score(model, task.test)["accuracy"] >= 0.9
+    assert accuracy(model, task.test).value >= 0.9
 
 
 def test_it_follows_permuted_labels(model):
     task = bundled.permuted(bundled.prepare(test_size=400))
-    assert score(model, task.test)["accuracy"] <= 0.1
+    assert accuracy(model, task.test).value <= 0.1
 
 
 def test_without_demonstrations_it_is_at_chance(model):
     # Four standard errors of a fair coin.
     task = bundled.prepare(shots=0, test_size=400)
-    assert abs(score(model, task.test)["accuracy"] - 0.5) <= 4 * (0.25 / 400) ** 0.5
+    assert abs(accuracy(model, task.test).value - 0.5) <= 4 * (0.25 / 400) ** 0.5
 
 
 def test_it_learns_from_either_label_alike(model):
     task = bundled.prepare(test_size=400)
-    answers = predict(model, task.test)
+    given = answers(model, task.test)
     gold = np.array([q.gold for q in task.test])
     for label in (0, 1):
-        assert (answers[gold == label] == label).mean() >= 0.85
+        assert (given[gold == label] == label).mean() >= 0.85

@@ -2,7 +2,9 @@
 
 Each question belongs to a pair of categories that the bundled model never saw together. A pair
 has demonstrations of its own, and chance decides which of the task's two label words goes with
-which category, so nothing but the demonstrations tells.
+which category, so nothing but the demonstrations tells. Beside the noise words of the training
+language, which the model ignores perfectly, texts hold stray words of other categories, which it
+never saw there: without them it makes no mistakes, and nothing could be seen to help.
 """
 
 import dataclasses
@@ -31,6 +33,9 @@ MAX_SHOTS = 32
 
 VALIDATION_SIZE, TEST_SIZE = 1_000, 2_000
 MAX_SIZE = 20_000
+STRAY_RATE = 0.3
+"""Share of the words beyond the first two that come from any other category."""
+
 VALIDATION_PAIRS, TEST_PAIRS = 10, 20
 """Pairs of a split in one draw: few, as every pair is a prefix to be computed."""
 
@@ -184,12 +189,15 @@ _WORDS = tuple(CATEGORIES.values())
 
 def _new_text(rng: np.random.Generator, category: int, seen: set[str]) -> str:
     """Words of the category with noise among them; a text not in ``seen``, which it joins."""
+    others = [c for c in range(len(_WORDS)) if c != category]
     while True:
         length = int(rng.integers(SHORTEST, LONGEST + 1))
         words = [_WORDS[category][i] for i in rng.permutation(len(_WORDS[category]))[:length]]
         for slot in range(CERTAIN, length):
             if rng.random() < NOISE_RATE:
                 words[slot] = NOISE[rng.integers(len(NOISE))]
+            elif rng.random() < STRAY_RATE:
+                words[slot] = str(rng.choice(_WORDS[int(rng.choice(others))]))
         text = " ".join(words[i] for i in rng.permutation(length))
         if text not in seen:
             seen.add(text)

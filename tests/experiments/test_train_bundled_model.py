@@ -12,7 +12,6 @@ import pytest
 from flax import nnx
 
 from experiments import bundled_episodes, bundled_tokenizer, train_bundled_model
-from experiments.bundled_measure import wilson
 from experiments.bundled_training import HF_CONFIG, Plan, Stage, forward, start
 from experiments.train_bundled_model import PLAN, main, train
 from jaxsvd import UserError
@@ -75,7 +74,7 @@ def test_an_existing_run_is_never_overwritten(whole):
     with pytest.raises(UserError, match="--resume"):
         train(TINY, whole[0], hf_config=CONFIG, every=2)
     other = dataclasses.replace(TINY, peak=1.0)
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="run of another command: plan was"):
         train(other, whole[0], hf_config=CONFIG, every=2, resume=True)
 
 
@@ -174,9 +173,3 @@ def test_plan_scales_to_any_number_of_steps():
         assert plan.stage(steps - 1) in plan.stages
     with pytest.raises(IndexError):
         PLAN.stage(PLAN.steps)
-
-
-def test_wilson():
-    # Newcombe (1998), table I: 81 of 263.
-    low, high = wilson(81, 263)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
