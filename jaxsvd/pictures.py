@@ -50,8 +50,8 @@ def search_picture(record: Mapping[str, Any], path: Path) -> Path:
     axes.set_xlabel("clipping rate of the rank")
     axes.set_ylabel("accuracy, 95 % interval")
     axes.set_title(
-        f"{task['name']}, {task['shots']} shots: {record['module']} of layer {record['layer']} "
-        f"({record['model']['source'].rstrip('/').split('/')[-1]})",
+        f"task {task['name']}, {task['shots']} shots: {record['module']} of layer "
+        f"{record['layer']} of model {record['model']['source'].rstrip('/').split('/')[-1]}",
         fontsize=9,
     )
     axes.spines[["top", "right"]].set_visible(False)
