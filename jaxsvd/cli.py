@@ -145,9 +145,11 @@ def _rates(text: str) -> list[float]:
 
 
 def _load(arguments: argparse.Namespace) -> Any:
+    from jaxsvd.compilation import use_persistent_cache
     from jaxsvd.model import load
     from jaxsvd.progress import TerminalProgress
 
+    use_persistent_cache()
     return load(
         arguments.model,
         revision=arguments.revision,

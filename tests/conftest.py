@@ -1,7 +1,7 @@
 """Fixtures for all tests: tiny random models of every family."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -49,6 +49,14 @@ def make_tiny(family: str, **changes: object) -> Model:
         noise = jax.random.normal(next(keys), value.shape, jnp.float32)
         parameter.set_value(0.3 * noise if value.ndim > 1 else value + 0.3 * noise)
     return Model(config, decoder, raw, "tiny", None, Path("nowhere"), "float32")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands run by the tests keep their compilations to themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

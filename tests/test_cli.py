@@ -140,3 +140,30 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    """The compilation cache is in the user's cache folder; a user's own setting is kept."""
+    command = [sys.executable, "-m", "jaxsvd", "evaluate", "--test-size", "20", "--out"]
+
+    def run(name: str, **environment: str) -> None:
+        subprocess.run(
+            [*command, str(tmp_path / name)],
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment,
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+
+    def compiled() -> set[str]:
+        return {path.name for path in (tmp_path / "cache").rglob("*-cache")}
+
+    run("one")
+    first = compiled()
+    assert first
+    run("two")
+    assert compiled() == first
+    run("three", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
+    assert compiled() == first
+    one, two = (tmp_path / name / "predictions.jsonl" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
