@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from jaxsvd import tasks
 from jaxsvd.errors import UserError
 from jaxsvd.model import Model
-from jaxsvd.progress import Progress
+from jaxsvd.progress import SILENT, Progress
 from jaxsvd.runs import PROMPTS, Record, Run
 from jaxsvd.scoring.encoding import Encoded, Group, encode
 from jaxsvd.scoring.engine import Engine
@@ -57,7 +57,14 @@ class Examination:
     encoded: Encoded
 
     @classmethod
-    def of(cls, model: Model, prepared: Prepared, *, skip_long: bool = False) -> "Examination":
+    def of(
+        cls,
+        model: Model,
+        prepared: Prepared,
+        *,
+        skip_long: bool = False,
+        progress: Progress = SILENT,
+    ) -> "Examination":
         """Encode all questions of a task."""
         questions = (*prepared.validation, *prepared.test)
         encoded = encode(
@@ -67,6 +74,7 @@ class Examination:
             context=model.config.context,
             round_size=prepared.round_size,
             skip_long=skip_long,
+            progress=progress,
         )
         return cls(prepared, encoded)
 
@@ -168,7 +176,7 @@ def examine(
         protocol=protocol,
     )
     prepared = prepared if "validation" in splits else prepared.without_validation()
-    examination = Examination.of(model, prepared, skip_long=skip_long)
+    examination = Examination.of(model, prepared, skip_long=skip_long, progress=progress)
     for split in splits:
         if not examination.positions(split):
             raise UserError(f"the {split} set is empty; it needs at least one example")

@@ -13,10 +13,14 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsvd.errors import UserError
+from jaxsvd.progress import SILENT, Progress
 from jaxsvd.tasks.base import Question, Rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+CHUNK = 512
+"""Questions encoded at a time."""
 
 Scoring = Literal[
     "label tokens", "sequence log-likelihood", "mean log-likelihood", "mean raw logit"
@@ -90,7 +94,7 @@ class Encoded:
 class _Joint:
     """Tokens of a prompt that no candidate changes, and what follows for each candidate."""
 
-    context: list[int]
+    context: Int[np.ndarray, " tokens"]  # an array: lists of long prompts would fill the memory
     continuations: list[list[int]]
 
     @property
@@ -106,6 +110,7 @@ def encode(
     context: int,
     round_size: int = 1,
     skip_long: bool = False,
+    progress: Progress = SILENT,
 ) -> Encoded:
     """Encode questions, dropping demonstrations from the front of prompts that are too long.
 
@@ -117,12 +122,18 @@ def encode(
         round_size: demonstrations dropped at a time, one of each class, so that the classes
             stay balanced.
         skip_long: leave out questions whose query alone is too long.
+        progress: where to show it.
 
     Raises:
         UserError: queries that alone are too long (unless they are left out), or a candidate
             without a token of its own.
     """
-    fitted = _fit(tokenizer, questions, rule, context, round_size)
+    fitted = _Fitted({}, {}, {})
+    with progress.bar("encoding", len(questions), "prompts") as advance:
+        for start in range(0, len(questions), CHUNK):
+            chunk = dict(enumerate(questions[start : start + CHUNK], start))
+            _fit(tokenizer, chunk, rule, context, round_size, fitted)
+            advance(len(chunk))
     if fitted.too_long and not skip_long:
         raise UserError(_too_long(questions, fitted.too_long, context))
     kept = [i for i in range(len(questions)) if i not in fitted.too_long]
@@ -165,14 +176,13 @@ class _Fitted(NamedTuple):
 
 def _fit(
     tokenizer: "PreTrainedTokenizerBase",
-    questions: Sequence[Question],
+    waiting: dict[int, Question],
     rule: Rule,
     context: int,
     round_size: int,
-) -> _Fitted:
-    """Encode all, then again those that are too long, a round of demonstrations shorter."""
-    fitted = _Fitted({}, {}, {})
-    waiting = dict(enumerate(questions))
+    fitted: _Fitted,
+) -> None:
+    """Encode questions, then again those that are too long, a round of demonstrations shorter."""
     while waiting:
         encoded = _encode_jointly(tokenizer, list(waiting.values()), rule)
         shorter = {}
@@ -184,7 +194,6 @@ def _fit(
             else:
                 fitted.too_long[i] = joint.length
         waiting = shorter
-    return fitted
 
 
 def _too_long(questions: Sequence[Question], lengths: dict[int, int], context: int) -> str:
@@ -207,7 +216,7 @@ def _encode_jointly(
 ) -> list[_Joint]:
     prompts = [question.prompt for question in questions]
     if rule == "scripts-label":  # the label is encoded apart: the prompt stands for itself
-        return [_Joint(ids, [[]]) for ids in _ids(tokenizer, prompts)]
+        return [_Joint(np.asarray(ids, np.int32), [[]]) for ids in _ids(tokenizer, prompts)]
     texts = [
         text
         for question, prompt in zip(questions, prompts, strict=True)
@@ -218,7 +227,7 @@ def _encode_jointly(
     for question in questions:
         alone, *joined = (next(encoded) for _ in range(1 + len(question.candidates)))
         n = common_prefix([alone, *joined])
-        joint = _Joint(joined[0][:n], [ids[n:] for ids in joined])
+        joint = _Joint(np.asarray(joined[0][:n], np.int32), [ids[n:] for ids in joined])
         if n == 0:
             raise UserError(
                 f"row {question.index} of {question.split}: the prompt is empty to the tokenizer"
@@ -237,12 +246,13 @@ def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[in
     return tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
 
 
-def common_prefix(sequences: Sequence[list[int]]) -> int:
+def common_prefix(sequences: Sequence[list[int] | Int[np.ndarray, "_"]]) -> int:
     """How many first tokens all sequences share."""
-    first, last = min(sequences), max(sequences)  # whatever these two share, all do
-    n = 0
-    while n < min(len(first), len(last)) and first[n] == last[n]:
-        n += 1
+    n = min(map(len, sequences))
+    first = np.asarray(sequences[0][:n])
+    for sequence in sequences[1:]:
+        differ = np.flatnonzero(first[:n] != np.asarray(sequence[:n]))
+        n = int(differ[0]) if len(differ) else n
     return n
 
 
@@ -285,9 +295,10 @@ def _group(
         n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
         n = 0 if scoring == "mean raw logit" else n  # there the prefix is averaged over too
         lines = tuple(
-            line_of(i, joints[i].context[n:], joints[i].continuations, scoring) for i in members
+            line_of(i, joints[i].context[n:].tolist(), joints[i].continuations, scoring)
+            for i in members
         )
-        groups.append(Group(np.asarray(contexts[0][:n], np.int32), lines))
+        groups.append(Group(contexts[0][:n], lines))
     return tuple(groups)
 
 

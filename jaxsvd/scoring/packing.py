@@ -72,29 +72,35 @@ def choose_shape(groups: Sequence[Group], token_budget: int) -> Shape:
 
 
 def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
-    """Lines into batches of one shape, longest first, each in the first row that has room.
+    """Lines into batches of one shape, longest first, each in the fullest row that has room.
 
     Args:
         lines: of one group, none longer than a row.
         shape: see :func:`choose_shape`.
     """
-    room: list[list[int]] = []  # tokens and reads still free in each row
     rows: list[list[int]] = []
-    first_open = 0
+    reads_left: list[int] = []
+    with_room: list[list[int]] = [[] for _ in range(shape.tokens + 1)]  # rows by free tokens
     for i in sorted(range(len(lines)), key=lambda i: -len(lines[i].tokens)):
-        need = len(lines[i].tokens), len(lines[i].reads)
-        for r in range(first_open, len(rows)):
-            if room[r][0] >= need[0] and room[r][1] >= need[1]:
-                break
-        else:
-            r = len(rows)
+        need, reads = len(lines[i].tokens), len(lines[i].reads)
+        room = next(
+            (
+                n
+                for n in range(need, shape.tokens + 1)
+                for r in with_room[n][-1:]
+                if reads_left[r] >= reads
+            ),
+            None,
+        )
+        if room is None:
+            r, room = len(rows), shape.tokens
             rows.append([])
-            room.append([shape.tokens, shape.reads])
+            reads_left.append(shape.reads)
+        else:
+            r = with_room[room].pop()
         rows[r].append(i)
-        room[r][0] -= need[0]
-        room[r][1] -= need[1]
-        while first_open < len(rows) and 0 in room[first_open]:
-            first_open += 1
+        reads_left[r] -= reads
+        with_room[room - need].append(r)
     # Examples are finished in the order they were given, as far as packing allows.
     rows.sort(key=min)
     return [
