@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -220,19 +220,22 @@ def score_split(
     """
     encoded = examination.encoded
     positions = examination.positions(split)
-    here = {encoded.questions[i].index: i for i in positions}
+    position_of = {encoded.questions[i].index: i for i in positions}
     records: dict[tuple[float, int], Record] = {}
     for record in run.done if run else ():
-        position = here.get(record.get("index", -1))
+        position = position_of.get(record.get("index", -1))
         ours = record.get("split") == split and record.get("rate") in what.rates
         if ours and position is not None and _same_target(record, what):
             records[record["rate"], position] = record
-    left = {i for i in positions if any((rate, i) not in records for rate in what.rates)}
+    done = {i for i in positions if all((rate, i) in records for rate in what.rates)}
     with progress.bar(f"scoring {split}", len(positions), "examples") as advance:
-        advance(len(positions) - len(left))
+        advance(len(done))
         waiting: list[Record] = []
         saved = time.monotonic()
-        for position, scores in engine.score(_only(encoded, left), what.branches):
+        here = _only(encoded, positions)
+        for position, scores in engine.score(here, what.branches, done=done):
+            if position in done:
+                continue
             question = encoded.questions[position]
             for rate, row in zip(what.rates, scores, strict=True):
                 if (rate, position) not in records:
@@ -275,10 +278,11 @@ def _record(
     }
 
 
-def _only(encoded: Encoded, positions: set[int]) -> Encoded:
+def _only(encoded: Encoded, positions: Collection[int]) -> Encoded:
     """The same questions, the lines of some of them."""
+    wanted = set(positions)
     groups = (
-        Group(group.prefix, tuple(line for line in group.lines if line.question in positions))
+        Group(group.prefix, tuple(line for line in group.lines if line.question in wanted))
         for group in encoded.groups
     )
     return replace(encoded, groups=tuple(group for group in groups if group.lines))

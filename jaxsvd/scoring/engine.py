@@ -6,7 +6,7 @@ truncated; above it each rate is a branch of its own. In the last layer queries 
 computed only where something is read. See :mod:`jaxsvd.scoring.kernels` for the jitted pieces.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,17 +93,25 @@ class Engine:
         return self.blocks[layer][part(name)][name]["weight"]
 
     def score(
-        self, encoded: Encoded, branches: Branches = UNTOUCHED, *, shape: Shape | None = None
+        self,
+        encoded: Encoded,
+        branches: Branches = UNTOUCHED,
+        *,
+        done: Collection[int] = (),
+        shape: Shape | None = None,
     ) -> Iterator[tuple[int, Float32[np.ndarray, "variants candidates"]]]:
         """Score every question under every variant.
 
         Args:
             encoded: the questions.
             branches: the variants.
+            done: positions of questions that need not be scored again. They keep their places
+                in the batches, so that the others get the same scores to the last bit.
             shape: of the batches; chosen from the questions and the device if left out.
 
         Yields:
-            The position of a question and its scores, as soon as they are known.
+            The position of a question and its scores, as soon as they are known; also of those
+            done that share a batch with others.
         """
         if not encoded.groups:
             return
@@ -112,7 +120,13 @@ class Engine:
         shape = shape or choose_shape(encoded.groups, budget)
         blocks = [replaced(self.blocks[branches.layer], v) for v in branches.variants]
         for group in encoded.groups:
-            yield from self._score_group(encoded, group, branches, blocks, shape)
+            batches = [
+                batch
+                for batch in pack(group.lines, shape)
+                if any(group.lines[i].question not in done for i in batch.lines[batch.lines >= 0])
+            ]
+            if batches:
+                yield from self._score_group(encoded, group, branches, blocks, batches)
 
     def _score_group(
         self,
@@ -120,10 +134,10 @@ class Engine:
         group: Group,
         branches: Branches,
         blocks: Sequence[Weights],
-        shape: Shape,
+        batches: Sequence[Batch],
     ) -> Iterator[tuple[int, Float32[np.ndarray, "variants candidates"]]]:
         prefix = _PrefixStates.compute(self, group, branches, blocks)
-        for batch in pack(group.lines, shape):
+        for batch in batches:
             values = self._score_batch(encoded, batch, branches, blocks, prefix)
             used = batch.lines >= 0
             lines, where = np.unique(batch.lines[used], return_inverse=True)

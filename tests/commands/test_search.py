@@ -173,29 +173,41 @@ def test_an_interrupted_search_goes_on(
     assert all(record in lines(out / "predictions.jsonl") for record in kept)
 
 
+LONG = ["--layer=0", "--shots", "4", "--validation-size", "2000", "--test-size", "300"]
+"""A search that scores for seconds, so that a signal finds it at work."""
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "long"
+    command = [sys.executable, "-m", "jaxsvd", "search", *LONG, "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_process_goes_on(run: Path, tmp_path: Path, sign: signal.Signals) -> None:
+def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.Signals) -> None:
     """Killed or interrupted in the middle of scoring, then --resume: the same files."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "jaxsvd", "search", "--module", "all", "--layer=-2"]
-    command += ["--validation-size", "60", "--test-size", "40", "--shots", "4", "--save-prompts"]
-    command += ["--out", str(out)]
+    command = [sys.executable, "-m", "jaxsvd", "search", *LONG, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (out / "prompts.jsonl").exists() and process.poll() is None:
+    while not (out / "predictions.jsonl").exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    time.sleep(1)
     process.send_signal(sign)
     stdout, stderr = process.communicate(timeout=120)
     assert stdout == ""
+    kept = (out / "predictions.jsonl").read_text().count("\n")
+    assert 0 < kept < 8 * 2000 + 300
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; the same command with")
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
-    assert (out / "predictions.jsonl").read_bytes() == (run / "predictions.jsonl").read_bytes()
-    assert timeless(out) == timeless(run)
+    for name in ("predictions.jsonl", "run.json"):
+        assert (out / name).read_bytes() == (long_run / name).read_bytes()
+    assert timeless(out) == timeless(long_run)
 
 
 def test_ties_go_to_the_smallest_rate() -> None:

@@ -147,6 +147,20 @@ def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
         assert_same(scores, brute_force(truncated(model, 1, "attn", rate), encoded))
 
 
+def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -> None:
+    """A resumed pass skips whole batches, and gives the others the same scores bit for bit."""
+    engine = Engine.of(tiny("gptj"))
+    encoded, shape = random_encoded("label tokens", n=40, groups=2), Shape(1, 64, 8)
+    whole = dict(engine.score(encoded, shape=shape))
+    done = set(range(55))  # all of the first group, some of the second
+    rest = dict(engine.score(encoded, shape=shape, done=done))
+    assert set(range(55, 80)) <= set(rest)
+    assert not set(rest) & set(range(40))
+    assert len(rest) < 40
+    for question, scores in rest.items():
+        np.testing.assert_array_equal(scores, whole[question])
+
+
 def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     """Another layer, rate, seed or number of questions uses what is compiled already."""
     from jaxsvd.scoring import kernels
