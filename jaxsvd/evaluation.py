@@ -1,10 +1,8 @@
 """Questions scored under several clipping rates, resumable, as arrays of right and wrong."""
 
 import contextlib
-import hashlib
-import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxsvd import tasks
-from jaxsvd.errors import UserError
+from jaxsvd.examination import Examination
 from jaxsvd.model import Model
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.runs import PROMPTS, Record, Run
-from jaxsvd.scoring.encoding import Encoded, Group, encode
+from jaxsvd.progress import Progress
+from jaxsvd.runs import Record, Run
+from jaxsvd.scoring.encoding import Encoded
 from jaxsvd.scoring.engine import Engine
-from jaxsvd.tasks.base import Prepared, Protocol, Question
+from jaxsvd.scoring.lines import Group
+from jaxsvd.tasks.base import Prepared, Question
 from jaxsvd.truncation import Truncations
 
 
@@ -42,152 +40,6 @@ class Stopwatch:
     def record(self) -> Record:
         """For result.json: ``total`` first."""
         return {"total": time.perf_counter() - self.started} | self.seconds
-
-
-@dataclass(frozen=True)
-class Examination:
-    """A prepared task, encoded for a model.
-
-    Attributes:
-        prepared: the task.
-        encoded: its validation questions, then its test questions.
-    """
-
-    prepared: Prepared
-    encoded: Encoded
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        prepared: Prepared,
-        *,
-        skip_long: bool = False,
-        progress: Progress = SILENT,
-    ) -> "Examination":
-        """Encode all questions of a task."""
-        questions = (*prepared.validation, *prepared.test)
-        encoded = encode(
-            model.tokenizer,
-            questions,
-            prepared.rule,
-            context=model.config.context,
-            round_size=prepared.round_size,
-            skip_long=skip_long,
-            progress=progress,
-        )
-        return cls(prepared, encoded)
-
-    def positions(self, split: str) -> list[int]:
-        """Where the questions of a split are among those encoded."""
-        return [i for i, q in enumerate(self.encoded.questions) if q.split == split]
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the user should know about the data."""
-        e, notices = self.encoded, [*self.prepared.notices]
-        if e.shortened:
-            notices.append(
-                f"{e.shortened} of {len(e.questions)} prompts were longer than the model's "
-                f"context and lost demonstrations from the front, {e.dropped} in all"
-            )
-        if e.skipped:
-            notices.append(
-                f"{e.skipped} of {len(e.questions) + e.skipped} questions were left out: the "
-                "query alone is longer than the model's context"
-            )
-        return tuple(notices)
-
-    def fingerprint(self) -> str:
-        """A hash of every prompt, candidate and answer: the same data and draw have the same."""
-        digest = hashlib.sha256()
-        for q in self.encoded.questions:
-            digest.update(json.dumps([q.split, q.index, q.prompt, q.candidates, q.gold]).encode())
-        return digest.hexdigest()[:16]
-
-    def task_record(self) -> Record:
-        """The ``task`` object of result.json."""
-        p, e = self.prepared, self.encoded
-        return {
-            "name": p.name,
-            "source": p.source,
-            "protocol": p.protocol,
-            "shots": p.shots,
-            "seed": p.seed,
-            "validation_size": len(self.positions("validation")),
-            "test_size": len(self.positions("test")),
-            "labels": list(p.labels),
-            "rule": p.rule,
-            "scoring": e.scoring,
-            "chance": chance(e.questions),
-            "shortened_prompts": e.shortened,
-            "dropped_demonstrations": e.dropped,
-            "skipped_queries": e.skipped,
-        }
-
-    def prompt_records(self) -> list[Record]:
-        """The lines of prompts.jsonl."""
-        choices = self.prepared.rule in ("choice", "scripts-choice")
-        return [
-            {
-                "split": q.split,
-                "index": q.index,
-                "shots": self.prepared.shots,
-                "seed": self.prepared.seed,
-                "shown": len(q.demonstrations),  # fewer than shots where they did not fit
-                "prompt": q.prompt,
-                "gold": q.gold,
-                ("choices" if choices else "labels"): list(q.candidates),
-            }
-            for q in self.encoded.questions
-        ]
-
-    def save_prompts(self, run: Run) -> None:
-        """Write prompts.jsonl."""
-        run.write_lines(PROMPTS, self.prompt_records())
-
-
-def examine(
-    model: Model,
-    task: str | Path,
-    splits: Sequence[str],
-    *,
-    data: str | Path | None,
-    shots: int | None,
-    seed: int | None,
-    validation_size: int | None,
-    test_size: int | None,
-    protocol: Protocol,
-    skip_long: bool,
-    progress: Progress,
-) -> Examination:
-    """Draw a task's questions and encode those of the given splits; tell the user's notices.
-
-    Raises:
-        UserError: a task, data or size that cannot be had; an empty split.
-    """
-    prepared = tasks.prepare(
-        task,
-        data=data,
-        shots=shots,
-        seed=seed,
-        validation_size=validation_size,
-        test_size=test_size,
-        protocol=protocol,
-    )
-    prepared = prepared if "validation" in splits else prepared.without_validation()
-    examination = Examination.of(model, prepared, skip_long=skip_long, progress=progress)
-    for split in splits:
-        if not examination.positions(split):
-            raise UserError(f"the {split} set is empty; it needs at least one example")
-    for notice in examination.notices:
-        progress.notice(notice)
-    return examination
-
-
-def chance(questions: Sequence[Question]) -> float:
-    """Accuracy of a uniform guess."""
-    return float(np.mean([1 / len(q.candidates) for q in questions])) if questions else 0.0
 
 
 def predict(scores: Float[np.ndarray, " candidates"]) -> int:

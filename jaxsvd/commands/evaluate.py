@@ -3,15 +3,15 @@
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from jaxsvd import runs
-from jaxsvd.evaluation import Stopwatch, examine, model_record, request_record, score_split
+from jaxsvd.evaluation import Stopwatch, model_record, request_record, score_split
+from jaxsvd.examination import DrawOptions, examine
 from jaxsvd.model import Model
 from jaxsvd.progress import SILENT, Progress
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.statistics import Accuracy
-from jaxsvd.tasks.base import Protocol
 from jaxsvd.truncation import UNTRUNCATED
 
 
@@ -28,17 +28,11 @@ def evaluate(
     model: Model,
     task: str | Path = "bundled",
     *,
-    data: str | Path | None = None,
-    shots: int | None = None,
-    seed: int | None = None,
-    validation_size: int | None = None,
-    test_size: int | None = None,
-    protocol: Protocol = "clean",
-    skip_long: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     save_prompts: bool = False,
     progress: Progress = SILENT,
+    **draw: Unpack[DrawOptions],
 ) -> Evaluation:
     """In-context accuracy on the test set, nothing truncated.
 
@@ -50,19 +44,7 @@ def evaluate(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     runs.refuse_existing(out, resume=resume)
     with watch.on("encode"):
-        examination = examine(
-            model,
-            task,
-            ("test",),
-            data=data,
-            shots=shots,
-            seed=seed,
-            validation_size=validation_size,
-            test_size=test_size,
-            protocol=protocol,
-            skip_long=skip_long,
-            progress=progress,
-        )
+        examination = examine(model, task, ("test",), progress=progress, **draw)
     request = request_record("evaluate", model, examination)
     run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
     if run and save_prompts:

@@ -4,24 +4,23 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from jaxsvd import runs, svd
 from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
 from jaxsvd.errors import UserError
 from jaxsvd.evaluation import (
     Stopwatch,
-    examine,
     model_record,
     request_record,
     score_split,
 )
+from jaxsvd.examination import DrawOptions, examine
 from jaxsvd.model import Model
 from jaxsvd.modules import layer_index, matrices
 from jaxsvd.progress import SILENT, Progress
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.tasks.base import Protocol
 from jaxsvd.truncation import seed_key, truncations
 
 
@@ -90,18 +89,12 @@ def search(
     layer: int | Literal["auto"] = "auto",
     rates: Sequence[float] = svd.RATES,
     top_layers: int = TOP_LAYERS,
-    data: str | Path | None = None,
-    shots: int | None = None,
-    seed: int | None = None,
-    validation_size: int | None = None,
-    test_size: int | None = None,
-    protocol: Protocol = "clean",
-    skip_long: bool = False,
     method: svd.Method = "exact",
     out: str | Path | None = None,
     resume: bool = False,
     save_prompts: bool = False,
     progress: Progress = SILENT,
+    **draw: Unpack[DrawOptions],
 ) -> SearchResult:
     """Find the clipping rate of one layer that is best on validation, and test it.
 
@@ -112,19 +105,13 @@ def search(
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
-        data: folder with the task's files, instead of the hub.
-        shots: demonstrations in all; the task's default if left out.
-        seed: of the draw of demonstrations and splits.
-        validation_size: examples that choose the rate.
-        test_size: examples that report it.
-        protocol: the paper's prompts and splits, or those of the reference scripts.
-        skip_long: leave out questions whose query alone is longer than the model's context,
-            instead of failing.
         method: exact SVD, or randomized as in the reference scripts.
         out: a new run directory; None writes nothing.
         resume: go on in a run directory that was interrupted.
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
+        draw: ``data``, ``shots``, ``seed``, ``validation_size``, ``test_size``, ``protocol``,
+            ``skip_long``: see :func:`jaxsvd.examination.examine`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.
@@ -137,19 +124,7 @@ def search(
         raise UserError(f"top layers = {top_layers} should be at least 1")
     runs.refuse_existing(out, resume=resume)
     with watch.on("encode"):
-        examination = examine(
-            model,
-            task,
-            ("validation", "test"),
-            data=data,
-            shots=shots,
-            seed=seed,
-            validation_size=validation_size,
-            test_size=test_size,
-            protocol=protocol,
-            skip_long=skip_long,
-            progress=progress,
-        )
+        examination = examine(model, task, ("validation", "test"), progress=progress, **draw)
     options = {"module": module, "layer": layer, "rates": rates, "svd": method}
     request = request_record("search", model, examination, **options, top_layers=top_layers)
     run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None

@@ -21,8 +21,9 @@ from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Prefix
 from jaxsvd.modules import part
 from jaxsvd.scoring import kernels
-from jaxsvd.scoring.encoding import Encoded, Group
+from jaxsvd.scoring.encoding import Encoded
 from jaxsvd.scoring.kernels import Rows, Weights
+from jaxsvd.scoring.lines import Group
 from jaxsvd.scoring.packing import ROW, Batch, Shape, choose_shape, pack, round_up
 
 TOKENS_PER_BATCH = {"cpu": 2048}

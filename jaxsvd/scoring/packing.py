@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from jaxsvd.scoring.encoding import Group, Line
+from jaxsvd.scoring.lines import Group, Line
 
 ROW = 64
 """Row lengths and prefix lengths are multiples of this, so that few shapes are ever compiled."""
@@ -32,7 +32,7 @@ class Batch:
 
     Attributes:
         tokens, segments: of every column.
-        positions, branches: as in :class:`~jaxsvd.scoring.encoding.Line`.
+        positions, branches: as in :class:`~jaxsvd.scoring.lines.Line`.
         reads: column that is read, at each read slot of a row.
         targets, candidates: of each read slot, as in a line.
         lines: position of the line (in its group) that a read slot belongs to, -1 if unused.

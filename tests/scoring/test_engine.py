@@ -9,8 +9,9 @@ from flax import nnx
 
 from jaxsvd.model import Model
 from jaxsvd.modules import MODULES, matrices, part
-from jaxsvd.scoring.encoding import Encoded, Group, Scoring, line_of
+from jaxsvd.scoring.encoding import Encoded
 from jaxsvd.scoring.engine import Branches, Engine
+from jaxsvd.scoring.lines import Group, Scoring, line_of
 from jaxsvd.scoring.packing import Shape
 from jaxsvd.svd import truncate
 from jaxsvd.tasks.base import Question

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd.scoring.encoding import Group, Line, line_of
+from jaxsvd.scoring.lines import Group, Line, line_of
 from jaxsvd.scoring.packing import ROW, choose_shape, pack
 
 
