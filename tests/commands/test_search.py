@@ -185,12 +185,21 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+HEEDING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from jaxsvd.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command with Ctrl-C in force: a shell's background jobs inherit that it is ignored."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.Signals) -> None:
     """Killed or interrupted in the middle of scoring, then --resume: the same files."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "jaxsvd", "search", *LONG, "--out", str(out)]
+    command = [sys.executable, "-c", HEEDING, "search", *LONG, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "predictions.jsonl").exists() and process.poll() is None:
