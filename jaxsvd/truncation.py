@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxsvd import svd
 from jaxsvd.modules import matrices
 from jaxsvd.progress import Progress
-from jaxsvd.scoring.engine import Branches, Engine
+from jaxsvd.scoring.engine import UNTOUCHED, Branches, Engine
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Truncations:
         )
 
 
-UNTRUNCATED = Truncations(None, None, (0.0,), (None,), Branches(0, ({},)))
+UNTRUNCATED = Truncations(None, None, (0.0,), (None,), UNTOUCHED)
 """The model as it is."""
 
 

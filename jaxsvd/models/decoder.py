@@ -12,6 +12,7 @@ the operands of matrix products are rounded to it. The letters of array names ar
 :mod:`jaxsvd.models.config`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -81,6 +82,12 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(jnp.float32)
 
 
+def _projection(
+    config: DecoderConfig, dtype: DTypeLike, rngs: nnx.Rngs, name: str, n_in: int, n_out: int
+) -> Linear:
+    return Linear(n_in, n_out, bias=name in config.biased, dtype=dtype, rngs=rngs)
+
+
 class Norm(nnx.Module):
     """Layer norm, or RMS norm (no mean, no bias), computed in float32."""
 
@@ -109,9 +116,7 @@ class Attention(nnx.Module):
         queries = config.heads * config.head_width
         states = config.key_value_heads * config.head_width
 
-        def linear(name: str, n_in: int, n_out: int) -> Linear:
-            return Linear(n_in, n_out, bias=name in config.biased, dtype=dtype, rngs=rngs)
-
+        linear = functools.partial(_projection, config, dtype, rngs)
         self.q_proj = linear("q_proj", config.width, queries)
         self.k_proj = linear("k_proj", config.width, states)
         self.v_proj = linear("v_proj", config.width, states)
@@ -164,10 +169,7 @@ class MLP(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         """See :class:`~jaxsvd.models.config.DecoderConfig` for the shapes."""
-
-        def linear(name: str, n_in: int, n_out: int) -> Linear:
-            return Linear(n_in, n_out, bias=name in config.biased, dtype=dtype, rngs=rngs)
-
+        linear = functools.partial(_projection, config, dtype, rngs)
         self.config = config
         self.fc_in = linear("fc_in", config.width, config.mlp_width)
         self.fc_up = linear("fc_up", config.width, config.mlp_width) if config.gated else None

@@ -122,9 +122,7 @@ Rotation = tuple[Float32[Array, "*batch half"], Float32[Array, "*batch half"]]
 """Cosine and sine of the angles of each token."""
 
 
-def rotation(
-    config: RotaryConfig, positions: Int[Array, "*batch"]
-) -> tuple[Float32[Array, "*batch half"], Float32[Array, "*batch half"]]:
+def rotation(config: RotaryConfig, positions: Int[Array, "*batch"]) -> Rotation:
     """Cosine and sine of every angle at ``positions``."""
     frequencies = jnp.asarray(config.inverse_frequencies, jnp.float32)
     angles = positions[..., None].astype(jnp.float32) * frequencies

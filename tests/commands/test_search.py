@@ -22,6 +22,7 @@ from jaxsvd.errors import UserError
 from jaxsvd.model import Model
 from jaxsvd.modules import matrices, part
 from jaxsvd.progress import Advance, Progress
+from jaxsvd.scoring.engine import Engine
 from jaxsvd.statistics import Accuracy
 from jaxsvd.svd import rank_at
 
@@ -183,6 +184,18 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "jaxsvd", "search", *LONG, "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return out
+
+
+def test_what_is_scored_is_not_scored_again(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resuming a finished run writes the same files without a single forward pass."""
+    out = tmp_path / "run"
+    jaxsvd.search(model, out=out, **SMALL)
+    before = (out / "predictions.jsonl").read_bytes(), timeless(out)
+    monkeypatch.setattr(Engine, "_score_batch", lambda *_: pytest.fail("scored again"))
+    jaxsvd.search(model, out=out, resume=True, **SMALL)
+    assert ((out / "predictions.jsonl").read_bytes(), timeless(out)) == before
 
 
 HEEDING = """
