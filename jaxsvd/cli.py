@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxsvd import interruption
 from jaxsvd.errors import UserError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -279,7 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status (0, 2 for a user's mistake, 130 for Ctrl-C)."""
     try:
         arguments = build_parser().parse_args(argv)
-        arguments.call(arguments)
+        with interruption.heeded():
+            arguments.call(arguments)
     except UserError as error:
         print(f"jaxsvd: error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

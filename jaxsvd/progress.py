@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from jaxsvd import interruption
+
 Advance = Callable[[int], None]
 
 
@@ -25,7 +27,10 @@ SILENT = Progress()
 
 
 class TerminalProgress(Progress):
-    """Bars by rich with speed and time left; only notices where there is no terminal."""
+    """Bars by rich with speed and time left; only notices where there is no terminal.
+
+    A bar that advances is also where a Ctrl-C that got lost is noticed.
+    """
 
     @contextlib.contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -57,7 +62,12 @@ class TerminalProgress(Progress):
         )
         with RichProgress(*columns, console=console, disable=not console.is_terminal) as bars:
             task = bars.add_task(description, total=total)
-            yield lambda n: bars.advance(task, n)
+
+            def advance(n: int) -> None:
+                interruption.check()
+                bars.advance(task, n)
+
+            yield advance
 
     def notice(self, line: str) -> None:
         """See :class:`Progress`."""
