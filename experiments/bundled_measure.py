@@ -22,8 +22,8 @@ CURVE_SHOTS = (0, 1, 2, 4, 8, 16, MAX_SHOTS)
 def answers(model: Model, questions: Sequence[Question]) -> Int[np.ndarray, " questions"]:
     """The candidate that the model prefers, for each question."""
     encoded = encode(model.tokenizer, questions, "label", context=model.config.context)
-    scored = dict(Engine.of(model).score(encoded))
-    return np.array([predict(scored[i][0]) for i in range(len(questions))])
+    scored = {s.question: predict(s.scores) for s in Engine.of(model).score(encoded)}
+    return np.array([scored[i] for i in range(len(questions))])
 
 
 def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:

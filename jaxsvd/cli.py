@@ -131,6 +131,9 @@ def build_parser() -> argparse.ArgumentParser:
     condition = add("condition", _condition, "condition numbers by layer and matrix", model)
     condition.add_argument("--module", default="all", help="matrix or group of matrices (all)")
     condition.add_argument("--out", metavar="RUN", help="a new run directory for result.json")
+    page = add("report", _report, "one self-contained HTML page of a run")
+    page.add_argument("run", metavar="RUN", help="a finished run directory")
+    page.add_argument("--out", metavar="FILE", help="the page (RUN/report.html)")
     add("tasks", _tasks, "the tasks, a line each")
     add("models", _models, "the model families, a line each")
     return parser
@@ -242,6 +245,13 @@ def _condition(arguments: argparse.Namespace) -> None:
     console.print(tables.condition_table(numbers))
     if arguments.out:
         tables.say(console, f"run {arguments.out}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from jaxsvd.commands.report import report
+    from jaxsvd.progress import TerminalProgress
+
+    print(report(arguments.run, out=arguments.out, progress=TerminalProgress()))
 
 
 def _tasks(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,83 +47,103 @@ def predict(scores: Float[np.ndarray, " candidates"]) -> int:
     return int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
 
 
+Key = tuple[str | None, int | None, float, int]
+"""What a score belongs to: module, layer, rate, and the question's index in its source."""
+
+
 def score_split(
     engine: Engine,
     examination: Examination,
     split: str,
-    what: Truncations,
+    cuts: Sequence[Truncations],
     *,
     run: Run | None,
     progress: Progress,
-) -> tuple[Bool[np.ndarray, "rates examples"], list[Record]]:
-    """Score a split at every rate; what a run has already is not scored again.
+) -> list[list[Record]]:
+    """Score a split under truncations; what a run has already is not scored again.
 
     Args:
         engine: holds the weights.
         examination: the questions.
         split: ``"validation"`` or ``"test"``.
-        what: the truncations to score.
+        cuts: the truncations to score.
         run: gets a record of each example as it is finished; None keeps no file.
         progress: where to show it.
 
     Returns:
-        Which examples are right at each rate, and all prediction records, by rate and then in
-        the order of the questions.
+        For each of the truncations the prediction records, by rate and then in the order of the
+        questions.
     """
-    encoded = examination.encoded
+    encoded, prepared = examination.encoded, examination.prepared
     positions = examination.positions(split)
-    position_of = {encoded.questions[i].index: i for i in positions}
-    records: dict[tuple[float, int], Record] = {}
-    for record in run.done if run else ():
-        position = position_of.get(record.get("index", -1))
-        ours = record.get("split") == split and record.get("rate") in what.rates
-        if ours and position is not None and _same_target(record, what):
-            records[record["rate"], position] = record
-    done = {i for i in positions if all((rate, i) in records for rate in what.rates)}
-    with progress.bar(f"scoring {split}", len(positions), "examples") as advance:
-        advance(len(done))
+    asked = {cell for what in cuts for cell in _cells(what)}
+    indices = {encoded.questions[i].index for i in positions}
+    records = {
+        key: record
+        for record in (run.done if run else ())
+        if record.get("split") == split
+        and (record.get("shots"), record.get("seed")) == (prepared.shots, prepared.seed)
+        and (key := _key(record))[:3] in asked
+        and key[3] in indices
+    }
+
+    def key_of(point: int, variant: int, question: int) -> Key:
+        what = cuts[point]
+        return what.module, what.layer, what.rates[variant], encoded.questions[question].index
+
+    def done(point: int, variant: int, question: int) -> bool:
+        return key_of(point, variant, question) in records
+
+    with progress.bar(f"scoring {split}", len(asked) * len(positions), "examples") as advance:
+        advance(len(records))
         waiting: list[Record] = []
         saved = time.monotonic()
-        here = _only(encoded, positions)
-        for position, scores in engine.score(here, what.branches, done=done):
-            if position in done:
-                continue
-            question = encoded.questions[position]
-            for rate, row in zip(what.rates, scores, strict=True):
-                if (rate, position) not in records:
-                    record = _record(examination.prepared, question, what, rate, row)
-                    records[rate, position] = record
-                    waiting.append(record)
-            advance(1)
+        scored = engine.score(_only(encoded, positions), [c.branches for c in cuts], done=done)
+        for point, variant, position, scores in scored:
+            key = key_of(point, variant, position)
+            if key not in records:
+                records[key] = _record(prepared, encoded.questions[position], key, scores)
+                waiting.append(records[key])
+                advance(1)
             if run and time.monotonic() - saved > 0.5:  # syncing each example would take over
                 run.append(waiting)
                 waiting, saved = [], time.monotonic()
         if run and waiting:
             run.append(waiting)
-    ordered = [records[rate, i] for rate in what.rates for i in positions]
-    right = np.array([r["prediction"] == r["gold"] for r in ordered], bool)
-    return right.reshape(len(what.rates), len(positions)), ordered
+    return [
+        [records[*cell, encoded.questions[i].index] for cell in _cells(what) for i in positions]
+        for what in cuts
+    ]
 
 
-def _same_target(record: Record, what: Truncations) -> bool:
-    return record.get("module") == what.module and record.get("layer") == what.layer
+def _cells(what: Truncations) -> list[tuple[str | None, int | None, float]]:
+    return [(what.module, what.layer, rate) for rate in what.rates]
+
+
+def _key(record: Record) -> Key:
+    return tuple(record.get(name) for name in ("module", "layer", "rate", "index"))  # pyright: ignore[reportReturnType]
+
+
+def right_at_each_rate(
+    records: Sequence[Record], what: Truncations
+) -> Bool[np.ndarray, "rates examples"]:
+    """Which examples are right, from the prediction records of truncations."""
+    right = np.array([r["prediction"] == r["gold"] for r in records], bool)
+    return right.reshape(len(what.rates), -1)
 
 
 def _record(
-    prepared: Prepared,
-    question: Question,
-    what: Truncations,
-    rate: float,
-    scores: Float[np.ndarray, " candidates"],
+    prepared: Prepared, question: Question, key: Key, scores: Float[np.ndarray, " candidates"]
 ) -> Record:
+    module, layer, rate, index = key
     return {
         "split": question.split,
-        "module": what.module,
-        "layer": what.layer,
+        "module": module,
+        "layer": layer,
         "rate": rate,
         "shots": prepared.shots,
         "seed": prepared.seed,
-        "index": question.index,
+        "index": index,
         "gold": question.gold,
         "prediction": predict(scores),
         "scores": [float(f"{score:.9g}") for score in scores],  # all that float32 holds

@@ -1,8 +1,8 @@
 """Rank truncation of weight matrices by singular value decomposition.
 
 A matrix is factored once and truncated at every clipping rate. Everything is computed in float32
-with ``highest`` matmul precision, whatever the dtype of the weights: accelerators would otherwise
-multiply in TF32 or bfloat16. Condition numbers reach 1e7 and are computed in float64.
+or better with ``highest`` matmul precision, whatever the dtype of the weights: accelerators would
+otherwise multiply in TF32 or bfloat16. Condition numbers reach 1e7 and are computed in float64.
 """
 
 import functools
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
+from scipy import linalg
 
 from jaxsvd.errors import UserError
 
@@ -23,11 +24,20 @@ RATES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995)
 
 
 class Factors(NamedTuple):
-    """A thin singular value decomposition ``U diag(s) Vt``, singular values descending."""
+    """A matrix as a product whose first r columns and rows are its best approximation of rank r.
 
-    u: Float32[Array, "rows k"]
+    One of the two holds singular vectors, the other those times the singular values: which one is
+    up to how they were computed.
+
+    Attributes:
+        left: columns by descending singular value.
+        s: singular values.
+        right: rows, likewise.
+    """
+
+    left: Float32[Array, "rows k"]
     s: Float32[Array, " k"]
-    vt: Float32[Array, "k columns"]
+    right: Float32[Array, "k columns"]
 
 
 def check_rate(rate: float) -> float:
@@ -52,12 +62,57 @@ def rank_at(rate: float, shape: tuple[int, ...]) -> int:
     return max(1, min(size, math.floor((1 - rate) * size + 1e-9 * size)))
 
 
-@jax.jit
 def factor(matrix: Float[Array, "rows columns"]) -> Factors:
-    """Exact thin SVD in float32."""
+    """Exact factors, by the fastest exact route of the platform.
+
+    With V the eigenvectors of the Gram matrix W^T W, W V_r V_r^T is the best approximation of rank
+    r whatever the small singular values are: nothing is divided by them. The Gram matrix and its
+    eigenvectors are float64, so its squared condition number does no harm: the error is that of
+    rounding the factors to float32. On a CPU this takes 0.4 to 0.8 of the time of LAPACK's
+    ``gesdd`` where one side is four times the other, and more than it where the matrix is square:
+    there it is ``gesdd``. TPUs have no float64 and take JAX's own decomposition.
+    """
+    platform = next(iter(matrix.devices())).platform
+    if platform == "cpu":
+        return _factor_on_host(np.asarray(matrix, np.float32))
+    if platform == "gpu":
+        with jax.enable_x64(True):
+            return _factor_by_gram(matrix)
+    return _factor_directly(matrix)
+
+
+(_SYRK,) = linalg.get_blas_funcs(("syrk",), dtype=np.float64)
+
+
+def _factor_on_host(a: Float32[np.ndarray, "rows columns"]) -> Factors:
+    if max(a.shape) < 1.5 * min(a.shape):
+        u, s, vt = linalg.svd(a, full_matrices=False, check_finite=False, lapack_driver="gesdd")
+        return Factors(jnp.asarray(u), jnp.asarray(s), jnp.asarray(s[:, None] * vt))
+    tall = a.shape[0] >= a.shape[1]
+    # The transpose of a row-major array is column-major, as BLAS wants it: no copy is made.
+    gram = _SYRK(1.0, a.astype(np.float64).T, trans=not tall, lower=1)
+    values, vectors = linalg.eigh(gram, lower=True, driver="evd", overwrite_a=True)
+    s = np.sqrt(np.maximum(values[::-1], 0)).astype(np.float32)
+    vectors = np.ascontiguousarray(vectors[:, ::-1], np.float32)
+    left, right = (a @ vectors, vectors.T) if tall else (vectors, vectors.T @ a)
+    return Factors(jnp.asarray(left), jnp.asarray(s), jnp.asarray(np.ascontiguousarray(right)))
+
+
+@jax.jit
+def _factor_by_gram(matrix: Float[Array, "rows columns"]) -> Factors:
+    a = matrix.astype(jnp.float64)
+    tall = a.shape[0] >= a.shape[1]
+    values, vectors = jnp.linalg.eigh(a.T @ a if tall else a @ a.T)
+    s, vectors = jnp.sqrt(jnp.maximum(values[::-1], 0)), vectors[:, ::-1]
+    left, right = (a @ vectors, vectors.T) if tall else (vectors, vectors.T @ a)
+    return Factors(*(x.astype(jnp.float32) for x in (left, s, right)))
+
+
+@jax.jit
+def _factor_directly(matrix: Float[Array, "rows columns"]) -> Factors:
     with jax.default_matmul_precision("highest"):
         u, s, vt = jnp.linalg.svd(matrix.astype(jnp.float32), full_matrices=False)
-    return Factors(u, s, vt)
+    return Factors(u, s, s[:, None] * vt)
 
 
 @jax.jit
@@ -66,8 +121,8 @@ def reconstruct(factors: Factors, rank: int | Int[Array, ""]) -> Float32[Array, 
 
     The rank is an argument and not a shape, so that no rate compiles anew.
     """
-    kept = jnp.where(jnp.arange(factors.s.shape[0]) < rank, factors.s, 0)
-    return jnp.matmul(factors.u * kept, factors.vt, precision=jax.lax.Precision.HIGHEST)
+    kept = jnp.where(jnp.arange(factors.s.shape[0]) < rank, factors.left, 0)
+    return jnp.matmul(kept, factors.right, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.jit, static_argnames=("rank", "iterations"))
@@ -89,8 +144,8 @@ def randomized_factors(
             basis = jnp.linalg.qr(a.T @ basis)[0]
             basis = jnp.linalg.qr(a @ basis)[0]
         u, s, vt = jnp.linalg.svd(basis.T @ a, full_matrices=False)
-        u = basis @ u
-    return Factors(vt.T, s, u.T) if wide else Factors(u, s, vt)
+        left, right = basis @ u, s[:, None] * vt
+    return Factors(right.T, s, left.T) if wide else Factors(left, s, right)
 
 
 def truncate(

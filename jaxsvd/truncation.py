@@ -1,5 +1,6 @@
 """A module of one layer truncated at several clipping rates, for the engine to score together."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsvd import svd
+from jaxsvd.models.lowrank import LowRank, widths
 from jaxsvd.modules import matrices
-from jaxsvd.progress import Progress
-from jaxsvd.scoring.engine import UNTOUCHED, Branches, Engine
+from jaxsvd.progress import SILENT, Progress
+from jaxsvd.scoring.branches import UNTOUCHED, Branches, Variant
+from jaxsvd.scoring.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,15 @@ class Truncations:
     def at(self, rates: Sequence[float]) -> "Truncations":
         """Some of the rates."""
         chosen = [self.rates.index(rate) for rate in rates]
+        make = self.branches.make
         return replace(
             self,
             rates=tuple(rates),
             ranks=tuple(self.ranks[i] for i in chosen),
             branches=Branches(
-                self.branches.layer, tuple(self.branches.variants[i] for i in chosen)
+                self.branches.layer,
+                tuple(self.branches.exchanged[i] for i in chosen),
+                lambda: [made[i] for made in (make(),) for i in chosen],
             ),
         )
 
@@ -48,11 +54,16 @@ class Truncations:
         chosen = self.at([rate])
         if rate == 0:
             return chosen
+        branches = chosen.branches
         return replace(
             chosen,
-            rates=(0.0, *chosen.rates),
+            rates=(0.0, rate),
             ranks=(None, *chosen.ranks),
-            branches=Branches(self.branches.layer, ({}, *chosen.branches.variants)),
+            branches=Branches(
+                branches.layer,
+                (frozenset(), *branches.exchanged),
+                lambda: [{}, *branches.make()],
+            ),
         )
 
 
@@ -66,11 +77,12 @@ def truncations(
     module: str,
     rates: Sequence[float],
     *,
-    method: svd.Method,
-    key: Array,
-    progress: Progress,
+    method: svd.Method = "exact",
+    key: Array | None = None,
+    keep: bool = False,
+    progress: Progress = SILENT,
 ) -> Truncations:
-    """Truncate every matrix of a module at every rate, each factored once.
+    """Truncate every matrix of a module at every rate, each factored once, when they are needed.
 
     Args:
         engine: holds the weights.
@@ -79,27 +91,79 @@ def truncations(
         rates: clipping rates, ascending.
         method: exact or randomized.
         key: random numbers for the latter.
+        keep: do it now, and keep the matrices as long as the result; else they are made whenever
+            the engine asks for them, and belong to it.
         progress: where to show it.
     """
     names = matrices(engine.config, module)
-    variants: list[dict[str, Float[Array, "rows columns"]]] = [{} for _ in rates]
-    ranks: list[int | None] = [None] * len(rates)
-    with progress.bar("factoring", len(names), "matrices") as advance:
-        for m, name in enumerate(names):
-            matrix = engine.matrix(layer, name)
-            factors = svd.factor(matrix) if method == "exact" else None
-            for i, rate in enumerate(rates):
-                if rate == 0:
-                    continue
-                at = jax.random.fold_in(jax.random.fold_in(key, m), i)
-                variants[i][name] = svd.truncate(
-                    matrix, rate, method=method, key=at, factors=factors
-                )
-                rank = svd.rank_at(rate, matrix.shape)
-                ranks[i] = min(rank, ranks[i] or rank)
-            jax.block_until_ready(variants)
-            advance(1)
-    return Truncations(module, layer, tuple(rates), tuple(ranks), Branches(layer, tuple(variants)))
+    shapes = [engine.matrix(layer, name).shape for name in names]
+
+    def make() -> Sequence[Variant]:
+        variants: list[dict[str, LowRank]] = [{} for _ in rates]
+        with progress.bar("factoring", len(names), "matrices") as advance:
+            for m, name in enumerate(names):
+                at = None if key is None else jax.random.fold_in(key, m)
+                cut = low_rank(engine.matrix(layer, name), rates, method=method, key=at)
+                for variant, rate in zip(variants, rates, strict=True):
+                    if rate:
+                        variant[name] = cut[rate]
+                jax.block_until_ready(cut)
+                advance(1)
+        return variants
+
+    kept = functools.partial(list, make()) if keep else None
+    return Truncations(
+        module,
+        layer,
+        tuple(rates),
+        tuple(min(svd.rank_at(rate, s) for s in shapes) if rate else None for rate in rates),
+        Branches(layer, tuple(frozenset(names if rate else ()) for rate in rates), kept or make),
+    )
+
+
+def low_rank(
+    matrix: Float[Array, "rows columns"],
+    rates: Sequence[float],
+    *,
+    method: svd.Method = "exact",
+    key: Array | None = None,
+) -> dict[float, LowRank]:
+    """A matrix truncated at several clipping rates above 0, ready to be multiplied.
+
+    Where a product of factors is fewer operations (:func:`~jaxsvd.models.lowrank.widths`), all
+    rates share the same two arrays and differ in how much of them counts.
+    """
+    width = max(widths(*matrix.shape), default=0)
+    factors = svd.factor(matrix) if method == "exact" else None
+    shared = None if factors is None else _halves(factors, width, matrix.dtype)
+    result = {}
+    for i, rate in enumerate(rates):
+        if svd.check_rate(rate) == 0:
+            continue
+        rank, halves = svd.rank_at(rate, matrix.shape), shared
+        if method == "randomized":
+            if key is None:
+                raise ValueError("randomized truncation needs a key")
+            factors = svd.randomized_factors(matrix, rank, jax.random.fold_in(key, i))
+            halves = _halves(factors, width, matrix.dtype)
+        assert factors is not None
+        assert halves is not None
+        left, right = halves
+        dense = matrix if rank <= width else svd.reconstruct(factors, rank).astype(matrix.dtype)
+        result[rate] = LowRank(dense, left, right, jnp.asarray(rank, jnp.int32))
+    return result
+
+
+@functools.partial(jax.jit, static_argnames=("width", "dtype"))
+def _halves(
+    factors: svd.Factors, width: int, dtype: jnp.dtype
+) -> tuple[Float[Array, "rows width"], Float[Array, "width columns"]]:
+    """The first factors, padded with zeros to at least ``width`` of at least 1."""
+    width = max(width, 1)
+    missing = max(0, width - factors.s.shape[0])
+    left = jnp.pad(factors.left, ((0, 0), (0, missing)))[:, :width]
+    right = jnp.pad(factors.right, ((0, missing), (0, 0)))[:width]
+    return left.astype(dtype), right.astype(dtype)
 
 
 def seed_key(seed: int) -> Array:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from jaxsvd import runs
-from jaxsvd.evaluation import Stopwatch, model_record, request_record, score_split
+from jaxsvd.evaluation import (
+    Stopwatch,
+    model_record,
+    request_record,
+    right_at_each_rate,
+    score_split,
+)
 from jaxsvd.examination import DrawOptions, examine
 from jaxsvd.model import Model
 from jaxsvd.progress import SILENT, Progress
@@ -50,10 +56,11 @@ def evaluate(
     if run and save_prompts:
         examination.save_prompts(run)
     with watch.on("test"):
-        right, records = score_split(
-            Engine.of(model), examination, "test", UNTRUNCATED, run=run, progress=progress
+        [records] = score_split(
+            Engine.of(model), examination, "test", [UNTRUNCATED], run=run, progress=progress
         )
-    accuracy = Accuracy.of(right[0])
+    [right] = right_at_each_rate(records, UNTRUNCATED)
+    accuracy = Accuracy.of(right)
     record = {
         "command": "evaluate",
         "model": model_record(model),

@@ -13,6 +13,7 @@ from jaxsvd.evaluation import (
     Stopwatch,
     model_record,
     request_record,
+    right_at_each_rate,
     score_split,
 )
 from jaxsvd.examination import DrawOptions, examine
@@ -140,21 +141,31 @@ def search(
     engine, key = Engine.of(model), seed_key(examination.prepared.seed)
     with watch.on("factor"):
         cut = truncations(
-            engine, choice.layer, module, rates, method=method, key=key, progress=progress
+            engine,
+            choice.layer,
+            module,
+            rates,
+            method=method,
+            key=key,
+            keep=True,
+            progress=progress,
         )
     with watch.on("validation"):
-        right, records = score_split(
-            engine, examination, "validation", cut, run=run, progress=progress
+        [records] = score_split(
+            engine, examination, "validation", [cut], run=run, progress=progress
         )
+        right = right_at_each_rate(records, cut)
     validation = tuple(
         RateScore(rate, rank, Accuracy.of(row))
         for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
     )
     best = best_of(validation)
     with watch.on("test"):
-        tested, test_records = score_split(
-            engine, examination, "test", cut.with_base(best.rate), run=run, progress=progress
+        both = cut.with_base(best.rate)
+        [test_records] = score_split(
+            engine, examination, "test", [both], run=run, progress=progress
         )
+        tested = right_at_each_rate(test_records, both)
     base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
     result = SearchResult(
         layer=choice.layer,

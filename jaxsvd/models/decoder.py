@@ -140,28 +140,36 @@ class Attention(nnx.Module):
         mask_BQT: Bool[Array, "B Q T"],
         prefix: Prefix | None = None,
     ) -> Float[Array, "B Q D"]:
-        """Queries at ``x_BQD`` over the row's own tokens and a prefix common to all rows."""
+        """Queries at ``x_BQD`` over the row's own tokens and a prefix common to all rows.
+
+        Heads come first, so that the product with the prefix is one large one for each head; the
+        two parts of the softmax are summed apart and divided once at the end, on H numbers a
+        query instead of P + T.
+        """
         config = self.config
         q_BQNH = rearrange(self.q_proj(x_BQD), "b q (n h) -> b q n h", h=config.head_width)
-        q_BQNH = rotate(config.rotary, q_BQNH, turn)
-        q_BKGQH = rearrange(q_BQNH, "b q (k g) h -> b k g q h", k=config.key_value_heads)
+        q_BQNH = rotate(config.rotary, q_BQNH, turn) * config.head_width**-0.5
+        q_KBQGH = rearrange(q_BQNH, "b q (k g) h -> k b q g h", k=config.key_value_heads)
+        k_KBTH, v_KBTH = (rearrange(a, "b t k h -> k b t h") for a in own)
 
-        def scores(equation: str, keys: Array, mask: Array) -> Array:
-            s = multiply(equation, q_BKGQH, keys) * config.head_width**-0.5
-            # A finite floor: a padding query that sees nothing must not become NaN.
-            return jnp.where(mask, s, jnp.finfo(jnp.float32).min)
-
-        s_BKGQS = scores("bkgqh,btkh->bkgqt", own.keys, mask_BQT[:, None, None])
-        if prefix is not None:
-            s_prefix = scores("bkgqh,pkh->bkgqp", prefix.states.keys, prefix.mask_P)
-            s_BKGQS = jnp.concatenate([s_prefix, s_BKGQS], axis=-1)
-        p_BKGQS = jax.nn.softmax(s_BKGQS, axis=-1)
-        n_prefix = p_BKGQS.shape[-1] - own.keys.shape[1]
-        o_BQKGH = multiply("bkgqt,btkh->bqkgh", p_BKGQS[..., n_prefix:], own.values)
-        if prefix is not None:
-            p_prefix = p_BKGQS[..., :n_prefix]
-            o_BQKGH += multiply("bkgqp,pkh->bqkgh", p_prefix, prefix.states.values)
-        return self.out_proj(rearrange(o_BQKGH, "b q k g h -> b q (k g h)"))
+        # A finite floor: a padding query that sees nothing must not become NaN.
+        floor = jnp.finfo(jnp.float32).min
+        s_KBQGT = multiply("kbqgh,kbth->kbqgt", q_KBQGH, k_KBTH)
+        s_KBQGT = jnp.where(mask_BQT[:, :, None], s_KBQGT, floor)
+        top_KBQG = s_KBQGT.max(axis=-1, keepdims=True)
+        if prefix is None:
+            e_KBQGT = jnp.exp(s_KBQGT - top_KBQG)
+            total_KBQG = e_KBQGT.sum(axis=-1, keepdims=True)
+            o_KBQGH = multiply("kbqgt,kbth->kbqgh", e_KBQGT, v_KBTH)
+        else:
+            s_KBQGP = multiply("kbqgh,pkh->kbqgp", q_KBQGH, prefix.states.keys)
+            s_KBQGP = jnp.where(prefix.mask_P, s_KBQGP, floor)
+            top_KBQG = jnp.maximum(top_KBQG, s_KBQGP.max(axis=-1, keepdims=True))
+            e_KBQGT, e_KBQGP = jnp.exp(s_KBQGT - top_KBQG), jnp.exp(s_KBQGP - top_KBQG)
+            total_KBQG = e_KBQGT.sum(axis=-1, keepdims=True) + e_KBQGP.sum(axis=-1, keepdims=True)
+            o_KBQGH = multiply("kbqgt,kbth->kbqgh", e_KBQGT, v_KBTH)
+            o_KBQGH += multiply("kbqgp,pkh->kbqgh", e_KBQGP, prefix.states.values)
+        return self.out_proj(rearrange(o_KBQGH / total_KBQG, "k b q g h -> b q (k g h)"))
 
 
 class MLP(nnx.Module):

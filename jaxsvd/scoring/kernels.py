@@ -1,7 +1,8 @@
 """The jitted pieces of the engine: each is compiled once and serves every layer and rate.
 
 Weights are arguments, as nested dictionaries of arrays (flattened in C, unlike modules); the
-config is static. A layer is cut in two, attention and MLP, where truncation cuts it.
+config is static. A layer also gives the stream between its attention and its MLP, where
+truncation cuts it.
 """
 
 import functools
@@ -14,7 +15,9 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Block, Head, KeyValues, Prefix, unembed
+from jaxsvd.models.lowrank import LowRankLinear
 from jaxsvd.models.rotary import rotation
+from jaxsvd.modules import part
 
 Weights = dict[str, Any]
 """The arrays of one block, or of the head, as nested dictionaries."""
@@ -33,9 +36,18 @@ class Rows(NamedTuple):
 
 
 @functools.cache
-def _block_graph(config: DecoderConfig) -> nnx.GraphDef:
-    abstract = nnx.eval_shape(lambda: Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
-    return nnx.split(abstract)[0]
+def _block_graph(config: DecoderConfig, low_rank: frozenset[str]) -> nnx.GraphDef:
+    """The structure of a block, some of its matrices of low rank."""
+
+    def build() -> Block:
+        block = Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        for name in low_rank:
+            half = getattr(block, part(name))
+            n_out, n_in = getattr(half, name).weight.shape
+            setattr(half, name, LowRankLinear(n_in, n_out, bias=name in config.biased))
+        return block
+
+    return nnx.split(nnx.eval_shape(build))[0]
 
 
 @functools.cache
@@ -45,7 +57,15 @@ def _head_graph(config: DecoderConfig) -> nnx.GraphDef:
 
 
 def _block(config: DecoderConfig, weights: Weights) -> Block:
-    return nnx.merge(_block_graph(config), weights)
+    halves = (weights["attn"], weights["mlp"])
+    low_rank = frozenset(name for half in halves for name in half if "rank" in half[name])
+    return nnx.merge(_block_graph(config, low_rank), weights)
+
+
+@jax.jit
+def embed_tokens(embedding: Float[Array, "V D"], tokens: Int[Array, " P"]) -> Float32[Array, "P D"]:
+    """The residual stream of a prefix before the first layer."""
+    return embedding[tokens].astype(jnp.float32)
 
 
 @_static
@@ -72,32 +92,43 @@ def _visible(rows: Rows) -> Bool[Array, "B T T"]:
 
 
 @_static
-def attend(
+def layer(
     config: DecoderConfig,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
     prefix: Prefix,
-) -> Float[Array, "B T D"]:
-    """The stream after a layer's attention over the line and the prefix."""
+) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
+    """A layer over the lines and the prefix: the stream after its attention, and after its MLP."""
     block, turn = _block(config, weights), (rows.cos, rows.sin)
-    return block.attend(x_BTD, turn, block.states(x_BTD, turn), _visible(rows), prefix)
+    own = block.states(x_BTD, turn)
+    attended = block.attend(x_BTD, turn, own, _visible(rows), prefix)
+    return attended, block.feed(x_BTD, attended)
+
+
+class Reads(NamedTuple):
+    """The stream in the last layer, where it is read: before it, after attention, after it."""
+
+    before: Float[Array, "B R D"]
+    attended: Float[Array, "B R D"]
+    after: Float[Array, "B R D"]
 
 
 @_static
-def attend_reads(
+def last_layer(
     config: DecoderConfig,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
     prefix: Prefix,
-) -> tuple[Float[Array, "B R D"], Float[Array, "B R D"]]:
-    """In the last layer: the stream before and after attention, only where it is read."""
+) -> Reads:
+    """The last layer: keys and values everywhere, the rest only where something is read."""
     block, turn = _block(config, weights), (rows.cos, rows.sin)
     own = block.states(x_BTD, turn)
     at_reads = functools.partial(jnp.take_along_axis, indices=rows.reads[:, :, None], axis=1)
-    x_BRD, *turn_R = map(at_reads, (x_BTD, rows.cos, rows.sin))
-    return x_BRD, block.attend(x_BRD, (turn_R[0], turn_R[1]), own, at_reads(_visible(rows)), prefix)
+    x_BRD, cos, sin = map(at_reads, (x_BTD, rows.cos, rows.sin))
+    attended = block.attend(x_BRD, (cos, sin), own, at_reads(_visible(rows)), prefix)
+    return Reads(x_BRD, attended, block.feed(x_BRD, attended))
 
 
 @_static
@@ -111,16 +142,24 @@ def feed(
     return _block(config, weights).feed(x_BTD, attended_BTD)
 
 
+class PrefixLayer(NamedTuple):
+    """A layer's effect on the prefix: its stream after attention and after the MLP, its states."""
+
+    attended: Float[Array, "P D"]
+    after: Float[Array, "P D"]
+    states: KeyValues
+
+
 @_static
-def prefix_attend(
-    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]
-) -> tuple[Float[Array, "P D"], KeyValues]:
-    """The prefix's stream after a layer's attention, and its keys and values ``[P, K, H]``."""
+def prefix_layer(config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]) -> PrefixLayer:
+    """A layer over the prefix alone."""
     block = _block(config, weights)
     turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
     causal = jnp.tril(jnp.ones((x_PD.shape[0],) * 2, bool))[None]
     own = block.states(x_PD[None], turn)
-    return block.attend(x_PD[None], turn, own, causal)[0], KeyValues(own.keys[0], own.values[0])
+    attended = block.attend(x_PD[None], turn, own, causal)
+    after = block.feed(x_PD[None], attended)
+    return PrefixLayer(attended[0], after[0], KeyValues(own.keys[0], own.values[0]))
 
 
 @_static

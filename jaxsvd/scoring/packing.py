@@ -53,35 +53,61 @@ def round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
+def padded_length(n: int) -> int:
+    """The length that a prefix of n tokens is padded to: one of few, at most an eighth more."""
+    octave = 1 << max(n - 1, 1).bit_length()
+    return max(round_up(n, max(16, octave // 16)), 16)
+
+
 def choose_shape(groups: Sequence[Group], token_budget: int) -> Shape:
     """One shape for all groups of a run.
 
-    A row is at least twice the longest line (short rows waste their ends, long ones attention
-    between lines); a batch has about ``token_budget`` tokens, or fewer if the typical group
-    would not fill it; reads are as many per token as the lines ask for, with a margin.
+    A row is longer than the longest line by a third, so that short lines fill what long ones
+    leave; longer rows would compute attention between lines for nothing, so the few lines of a
+    set that are far longer than the rest do not count (:func:`pack` gives them rows of their
+    own). A batch has about ``token_budget`` tokens, or fewer if the typical group would not fill
+    half of it; reads are as many per token as the lines ask for, with a margin.
     """
     lines = [line for group in groups for line in group.lines]
-    longest = max(len(line.tokens) for line in lines)
-    tokens = max(round_up(longest, ROW), 2 * ROW)
+    lengths = np.sort([len(line.tokens) for line in lines])
+    usual, longest = int(lengths[int(0.98 * (len(lengths) - 1))]), int(lengths[-1])
+    tokens = round_up(4 * usual // 3, ROW)
+    if longest <= 2 * tokens:
+        tokens = round_up(max(4 * usual // 3, longest), ROW)
     per_group = int(np.median([sum(len(line.tokens) for line in g.lines) for g in groups]))
     rows = max(1, min(token_budget // tokens, -(-per_group // tokens)))
     rows = 1 << (rows - 1).bit_length()
-    density = sum(len(line.reads) for line in lines) / sum(len(line.tokens) for line in lines)
-    reads = max(int(1.5 * density * tokens), max(len(line.reads) for line in lines))
-    return Shape(rows, tokens, round_up(reads, 8))
+    density = sum(len(line.reads) for line in lines) / int(lengths.sum())
+    short = (len(line.reads) for line in lines if len(line.tokens) <= tokens)
+    return Shape(rows, tokens, round_up(max(int(1.5 * density * tokens), *short), 4))
 
 
 def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
-    """Lines into batches of one shape, longest first, each in the fullest row that has room.
+    """Lines into batches, longest first, each in the fullest row that has room.
 
     Args:
-        lines: of one group, none longer than a row.
-        shape: see :func:`choose_shape`.
+        lines: of one group.
+        shape: of the batches; see :func:`choose_shape`. Lines that do not fit in such a row come
+            last, in batches of a shape of their own.
     """
+    fits = [len(n.tokens) <= shape.tokens and len(n.reads) <= shape.reads for n in lines]
+    short = [i for i, fit in enumerate(fits) if fit]
+    long = [i for i, fit in enumerate(fits) if not fit]
+    batches = _batches(lines, short, shape)
+    if long:
+        tokens = max(padded_length(max(len(lines[i].tokens) for i in long)), shape.tokens)
+        reads = max(round_up(max(len(lines[i].reads) for i in long), 4), shape.reads)
+        rows = max(1, shape.rows * shape.tokens // tokens)
+        batches += _batches(lines, long, Shape(rows, tokens, reads))
+    return batches
+
+
+def _batches(lines: Sequence[Line], chosen: Sequence[int], shape: Shape) -> list[Batch]:
+    """Some of the lines, each fitting in a row, best fit decreasing."""
     rows: list[list[int]] = []
     reads_left: list[int] = []
     with_room: list[list[int]] = [[] for _ in range(shape.tokens + 1)]  # rows by free tokens
-    for i in sorted(range(len(lines)), key=lambda i: -len(lines[i].tokens)):
+    for i in sorted(chosen, key=lambda i: -len(lines[i].tokens)):
         need, reads = len(lines[i].tokens), len(lines[i].reads)
         room = next(
             (

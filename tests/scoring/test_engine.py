@@ -1,7 +1,7 @@
 """The engine against a plain forward pass of the truncated model, example by example."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -9,12 +9,14 @@ from flax import nnx
 
 from jaxsvd.model import Model
 from jaxsvd.modules import MODULES, matrices, part
+from jaxsvd.scoring.branches import Scored
 from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Branches, Engine
+from jaxsvd.scoring.engine import Engine
 from jaxsvd.scoring.lines import Group, Scoring, line_of
 from jaxsvd.scoring.packing import Shape
 from jaxsvd.svd import truncate
 from jaxsvd.tasks.base import Question
+from jaxsvd.truncation import truncations
 
 RATES = (0.0, 0.5, 0.9)
 LABELS = (3, 17, 41)
@@ -82,15 +84,21 @@ def engine_scores(
 ) -> np.ndarray:
     """Scores of all rates from one pass of the engine, ``[rates, questions, candidates]``."""
     engine = Engine.of(model)
-    variants = tuple(
-        {n: truncate(engine.matrix(layer, n), r) for n in matrices(model.config, module)}
-        if r
-        else {}
-        for r in RATES
-    )
-    scored = dict(engine.score(encoded, Branches(layer, variants), shape=shape))
-    assert sorted(scored) == list(range(len(encoded.questions)))
-    return np.stack([scored[i] for i in range(len(encoded.questions))], axis=1)
+    cut = truncations(engine, layer, module, RATES)
+    return collect(engine.score(encoded, [cut.branches], shape=shape), encoded)[0]
+
+
+def collect(scored: Iterable[Scored], encoded: Encoded) -> list[np.ndarray]:
+    """All scores by point, ``[variants, questions, candidates]``; each must come once."""
+    scored = list(scored)
+    cells = {(s.point, s.variant, s.question): s.scores for s in scored}
+    assert len(cells) == len(scored)
+    points, variants = (max(s[i] for s in scored) + 1 for i in (0, 1))
+    assert len(cells) == points * variants * len(encoded.questions)
+    return [
+        np.array([[cells[p, v, q] for q in range(len(encoded.questions))] for v in range(variants)])
+        for p in range(points)
+    ]
 
 
 def assert_same(ours: np.ndarray, reference: np.ndarray) -> None:
@@ -152,9 +160,12 @@ def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -
     """A resumed pass skips whole batches, and gives the others the same scores bit for bit."""
     engine = Engine.of(tiny("gptj"))
     encoded, shape = random_encoded("label tokens", n=40, groups=2), Shape(1, 64, 8)
-    whole = dict(engine.score(encoded, shape=shape))
-    done = set(range(78))  # all of the first group, most of the second
-    rest = dict(engine.score(encoded, shape=shape, done=done))
+    whole = {s.question: s.scores for s in engine.score(encoded, shape=shape)}
+    # All of the first group, most of the second.
+    rest = {
+        s.question: s.scores
+        for s in engine.score(encoded, shape=shape, done=lambda p, v, question: question < 78)
+    }
     assert {78, 79} <= set(rest)
     assert not set(rest) & set(range(40))
     assert len(rest) < 40
@@ -168,10 +179,10 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
 
     model = tiny("gptj", n_layer=4)
     shape = Shape(2, 64, 8)
-    pieces = [kernels.embed, kernels.attend, kernels.attend_reads, kernels.feed]
-    pieces += [kernels.prefix_attend, kernels.prefix_states, kernels.label_logits]
+    pieces = [kernels.embed, kernels.layer, kernels.last_layer, kernels.feed]
+    pieces += [kernels.prefix_layer, kernels.prefix_states, kernels.label_logits]
     engine_scores(model, random_encoded("label tokens", n=3), 1, "all", shape)
     before = [piece._cache_size() for piece in pieces]
-    engine_scores(model, random_encoded("label tokens", n=40, seed=1), 2, "mlp", shape)
-    engine_scores(model, random_encoded("label tokens", n=7, prefix=50), 0, "q_proj", shape)
+    engine_scores(model, random_encoded("label tokens", n=40, seed=1), 2, "all", shape)
+    engine_scores(model, random_encoded("label tokens", n=7, prefix=30), 0, "all", shape)
     assert [piece._cache_size() for piece in pieces] == before

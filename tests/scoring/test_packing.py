@@ -17,7 +17,9 @@ def make_line(i: int, length: int, follow: list[int]) -> Line:
     return line_of(i, context, continuations, "mean log-likelihood")
 
 
-lengths = st.tuples(st.integers(1, 150), st.lists(st.integers(1, 9), max_size=3))
+lengths = st.tuples(
+    st.one_of(st.integers(1, 40), st.integers(1, 500)), st.lists(st.integers(1, 9), max_size=3)
+)
 
 
 @given(
@@ -30,10 +32,14 @@ def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget:
     shape = choose_shape([Group(np.zeros(0, np.int32), lines)], budget)
     assert shape.tokens % ROW == 0
     seen = []
-    for batch in pack(lines, shape):
-        assert batch.tokens.shape == (shape.rows, shape.tokens)
-        assert batch.reads.shape == batch.lines.shape == (shape.rows, shape.reads)
-        for r in range(shape.rows):
+    batches = pack(lines, shape)
+    assert len({(*batch.tokens.shape, *batch.reads.shape) for batch in batches}) <= 2
+    for batch in batches:
+        rows, tokens = batch.tokens.shape
+        if tokens == shape.tokens:
+            assert (rows, tokens) == (shape.rows, shape.tokens)
+            assert batch.reads.shape == batch.lines.shape == (shape.rows, shape.reads)
+        for r in range(rows):
             for i in sorted({int(i) for i in batch.lines[r] if i >= 0}):
                 slots = batch.lines[r] == i
                 reads = batch.reads[r][slots]
@@ -51,6 +57,18 @@ def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget:
                 seen.append(i)
             assert np.all(batch.tokens[r][batch.segments[r] == 0] == 0)
     assert sorted(seen) == list(range(len(lines)))
+
+
+def test_one_long_line_does_not_lengthen_every_row() -> None:
+    nothing = np.zeros(0, np.int32)
+    lengths = [20] * 200 + [1900]
+    lines = tuple(make_line(i, length, []) for i, length in enumerate(lengths))
+    shape = choose_shape([Group(nothing, lines)], 512)
+    assert shape.tokens == 64
+    *short, long = pack(lines, shape)
+    assert {batch.tokens.shape for batch in short} == {(8, 64)}
+    assert long.tokens.shape == (1, 1920)
+    assert (long.segments > 0).sum() == 1900
 
 
 def test_little_padding() -> None:
