@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxsvd.commands.evaluate import evaluate as evaluate
+    from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
+    from jaxsvd.commands.sweep import sweep as sweep
     from jaxsvd.conditioning import condition_numbers as condition_numbers
     from jaxsvd.errors import UserError as UserError
     from jaxsvd.model import Model as Model
@@ -21,10 +23,21 @@ _HOMES = {
     "condition_numbers": "jaxsvd.conditioning",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
+    "report": "jaxsvd.commands.report",
     "search": "jaxsvd.commands.search",
+    "sweep": "jaxsvd.commands.sweep",
 }
 
-__all__ = ["Model", "UserError", "condition_numbers", "evaluate", "load", "search"]
+__all__ = [
+    "Model",
+    "UserError",
+    "condition_numbers",
+    "evaluate",
+    "load",
+    "report",
+    "search",
+    "sweep",
+]
 __version__ = "0.1.0"
 
 

@@ -8,103 +8,31 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jaxsvd import interruption
+from jaxsvd import interruption, options
 from jaxsvd.errors import UserError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def _layer(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} should be auto or a whole number") from None
-
-
-def _size(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number from 0 on")
-    return value
-
-
-def _model_options() -> argparse.ArgumentParser:
-    parser = _Parser(add_help=False)
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "model",
-        metavar="MODEL",
-        nargs="?",
-        help="a directory in Hugging Face layout, or a hub id; the bundled model if left out",
-    )
-    group.add_argument("--revision", help="branch, tag or commit of a hub id")
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    return parser
-
-
-def _task_options() -> argparse.ArgumentParser:
-    parser = _Parser(add_help=False)
-    group = parser.add_argument_group("task")
-    group.add_argument(
-        "--task",
-        metavar="NAME",
-        default="bundled",
-        help="see `jaxsvd tasks`, or the path of your own task file (TOML)",
-    )
-    group.add_argument("--data", metavar="DIR", help="the task's files, instead of the hub")
-    group.add_argument("--shots", type=_size, metavar="N", help="demonstrations in all")
-    group.add_argument("--validation-size", type=_size, metavar="N")
-    group.add_argument("--test-size", type=_size, metavar="N")
-    group.add_argument("--seed", type=_size, metavar="N", help="of the draw (0)")
-    group.add_argument(
-        "--protocol",
-        choices=("clean", "scripts"),
-        default="clean",
-        help="the paper's prompts and splits, or those of the authors' scripts, quirks included",
-    )
-    group.add_argument(
-        "--skip-long",
-        action="store_true",
-        help="leave out questions whose query alone is longer than the model's context",
-    )
-    return parser
-
-
-def _run_options() -> argparse.ArgumentParser:
-    parser = _Parser(add_help=False)
-    group = parser.add_argument_group("run")
-    group.add_argument("--out", metavar="RUN", help="a new run directory (runs/COMMAND-TASK-TIME)")
-    group.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
-    group.add_argument("--save-prompts", action="store_true", help="write prompts.jsonl too")
-    return parser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     from jaxsvd import __version__
 
-    parser = _Parser(
+    parser = options.Parser(
         prog="jaxsvd",
         description="Does truncating a language model's weights by SVD make it better at "
         "in-context learning?",
     )
     parser.add_argument("--version", action="version", version=f"jaxsvd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    model, task, run = _model_options(), _task_options(), _run_options()
+    model, task, draw, run = (
+        options.model_options(),
+        options.task_options(),
+        options.draw_options(),
+        options.run_options(),
+    )
 
     def add(
         name: str, call: Callable[[argparse.Namespace], None], help: str, *parents: Any
@@ -114,20 +42,34 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     search = add(
-        "search", _search, "choose a layer, try the clipping rates, report", model, task, run
+        "search", _search, "choose a layer, try the clipping rates, report", model, task, draw, run
     )
     group = search.add_argument_group("truncation")
     group.add_argument("--module", default="mlp", help="matrix or group of matrices (mlp)")
-    group.add_argument("--layer", type=_layer, default="auto", help="auto, or an index")
+    group.add_argument("--layer", type=options.layer, default="auto", help="auto, or an index")
     group.add_argument(
-        "--rates", type=_rates, nargs="+", metavar="X", help="clipping rates in [0, 1)"
+        "--rates", type=options.rates, nargs="+", metavar="X", help="clipping rates in [0, 1)"
     )
     group.add_argument(
-        "--top-layers", type=_size, metavar="K", help="layers that compete under auto (3)"
+        "--top-layers", type=options.size, metavar="K", help="layers that compete under auto (3)"
     )
     group.add_argument("--svd", choices=("exact", "randomized"), default="exact")
 
-    add("evaluate", _evaluate, "plain in-context accuracy on the test set", model, task, run)
+    sweep = add(
+        "sweep", _sweep, "all layers, modules, rates, shots, seeds, on validation", model, task, run
+    )
+    group = sweep.add_argument_group("grid (several values are separated by spaces or commas)")
+    for name, kind, metavar, text in (
+        ("--layers", options.layers, "N", "all, or indices; negative ones count from the end"),
+        ("--modules", options.names, "M", "matrices or groups of matrices (mlp attn)"),
+        ("--rates", options.rates, "X", "clipping rates in [0, 1)"),
+        ("--shots", options.sizes, "N", "demonstrations in all"),
+        ("--seeds", options.sizes, "N", "of the draws (0)"),
+    ):
+        group.add_argument(name, type=kind, nargs="+", metavar=metavar, help=text)
+    group.add_argument("--svd", choices=("exact", "randomized"), default="exact")
+
+    add("evaluate", _evaluate, "plain in-context accuracy on the test set", model, task, draw, run)
     condition = add("condition", _condition, "condition numbers by layer and matrix", model)
     condition.add_argument("--module", default="all", help="matrix or group of matrices (all)")
     condition.add_argument("--out", metavar="RUN", help="a new run directory for result.json")
@@ -137,15 +79,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("tasks", _tasks, "the tasks, a line each")
     add("models", _models, "the model families, a line each")
     return parser
-
-
-def _rates(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} should be numbers in [0, 1), separated by spaces or commas"
-        ) from None
 
 
 def _load(arguments: argparse.Namespace) -> Any:
@@ -170,10 +103,7 @@ def _task_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UserError("--resume needs --out, the run directory to go on in")
     return {
         "data": arguments.data,
-        "shots": arguments.shots,
-        "seed": arguments.seed,
         "validation_size": arguments.validation_size,
-        "test_size": arguments.test_size,
         "protocol": arguments.protocol,
         "skip_long": arguments.skip_long,
         "out": arguments.out or default_path(arguments.command, Path(arguments.task).stem),
@@ -183,14 +113,17 @@ def _task_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _draw_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("shots", "seed", "test_size")}
+
+
 def _search(arguments: argparse.Namespace) -> None:
     from jaxsvd import comparison, pictures, svd, tables
     from jaxsvd.commands.search import check_rates, search
     from jaxsvd.conditioning import TOP_LAYERS
     from jaxsvd.runs import refuse_existing
 
-    given = arguments.rates and [rate for part in arguments.rates for rate in part]
-    rates = check_rates(given or svd.RATES)
+    rates = check_rates(options.joined(arguments.rates) or svd.RATES)
     refuse_existing(arguments.out, resume=arguments.resume)
     model = _load(arguments)
     result = search(
@@ -201,19 +134,55 @@ def _search(arguments: argparse.Namespace) -> None:
         rates=rates,
         top_layers=TOP_LAYERS if arguments.top_layers is None else arguments.top_layers,
         method=arguments.svd,
+        **_draw_arguments(arguments),
         **_task_arguments(arguments),
     )
     console = _console()
     tables.print_search(result, console)
     for line in comparison.published_lines(model.config, result):
         tables.say(console, line)
-    assert result.out is not None
-    tables.say(console, f"run     {result.out}")
-    if pictures.available():
-        picture = pictures.search_picture(result.record, result.out / "search.png")
-        tables.say(console, f"picture {picture}")
-    else:
-        tables.say(console, "picture none: install jaxsvd[figures] for one")
+    _say_where(
+        console, result.out, "search.png", lambda path: pictures.search_picture(result.record, path)
+    )
+
+
+def _say_where(console: Any, out: Path | None, name: str, draw: Callable[[Path], Path]) -> None:
+    """Where the run and its picture are."""
+    from jaxsvd import pictures, tables
+
+    assert out is not None
+    tables.say(console, f"run     {out}")
+    found = draw(out / name) if pictures.available() else "none: install jaxsvd[figures] for one"
+    tables.say(console, f"picture {found}")
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from jaxsvd import pictures, svd, tables
+    from jaxsvd.commands.search import check_rates
+    from jaxsvd.commands.sweep import MODULES, sweep
+    from jaxsvd.runs import refuse_existing
+
+    rates = check_rates(options.joined(arguments.rates) or svd.RATES)
+    layers = options.joined(arguments.layers) or ["all"]
+    if "all" in layers and layers != ["all"]:
+        raise UserError("--layers should be all, or indices, not both")
+    refuse_existing(arguments.out, resume=arguments.resume)
+    result = sweep(
+        _load(arguments),
+        arguments.task,
+        layers="all" if layers == ["all"] else layers,
+        modules=options.joined(arguments.modules) or MODULES,
+        rates=rates,
+        shots=options.joined(arguments.shots),
+        seeds=options.joined(arguments.seeds) or (0,),
+        method=arguments.svd,
+        **_task_arguments(arguments),
+    )
+    console = _console()
+    tables.print_sweep(result, console)
+    _say_where(
+        console, result.out, "sweep.png", lambda path: pictures.sweep_picture(result.record, path)
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -222,7 +191,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from jaxsvd.runs import refuse_existing
 
     refuse_existing(arguments.out, resume=arguments.resume)
-    result = evaluate(_load(arguments), arguments.task, **_task_arguments(arguments))
+    result = evaluate(
+        _load(arguments),
+        arguments.task,
+        **_draw_arguments(arguments),
+        **_task_arguments(arguments),
+    )
     console = _console()
     for line in tables.heading(result.record):
         tables.say(console, line)

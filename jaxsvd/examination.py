@@ -121,16 +121,21 @@ class Examination:
         run.write_lines(PROMPTS, self.prompt_records())
 
 
-class DrawOptions(TypedDict, total=False):
-    """What may be asked of a task's draw; see :func:`examine` and :func:`jaxsvd.tasks.prepare`."""
+class ValidationOptions(TypedDict, total=False):
+    """What may be asked of the draws of a sweep; see :func:`examine`."""
 
     data: str | Path | None
-    shots: int | None
-    seed: int | None
     validation_size: int | None
-    test_size: int | None
     protocol: Protocol
     skip_long: bool
+
+
+class DrawOptions(ValidationOptions, total=False):
+    """What may be asked of a task's draw; see :func:`examine` and :func:`jaxsvd.tasks.prepare`."""
+
+    shots: int | None
+    seed: int | None
+    test_size: int | None
 
 
 def examine(
@@ -175,8 +180,9 @@ def examine(
         test_size=test_size,
         protocol=protocol,
     )
-    prepared = prepared if "validation" in splits else prepared.without_validation()
-    examination = Examination.of(model, prepared, skip_long=skip_long, progress=progress)
+    examination = Examination.of(
+        model, prepared.only(splits), skip_long=skip_long, progress=progress
+    )
     for split in splits:
         if not examination.positions(split):
             raise UserError(f"the {split} set is empty; it needs at least one example")

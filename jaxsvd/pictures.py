@@ -60,6 +60,48 @@ def search_picture(record: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
+def sweep_picture(record: Mapping[str, Any], path: Path) -> Path:
+    """Accuracy by layer and clipping rate as maps, one for each module, from result.json.
+
+    Means over the seeds and shots of the sweep; the colour scale is shared, and white is the
+    accuracy of the untouched model.
+
+    Args:
+        record: the object of result.json.
+        path: where to write; the ending decides the format.
+    """
+    import numpy as np
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.figure import Figure
+
+    cells = record["cells"]
+    layers, rates = (sorted({cell[name] for cell in cells}) for name in ("layer", "rate"))
+    modules = list(dict.fromkeys(cell["module"] for cell in cells))
+    maps = np.full((len(modules), len(layers), len(rates)), np.nan)
+    for m, layer, rate in np.ndindex(maps.shape):
+        at = (modules[m], layers[layer], rates[rate])
+        found = [c["accuracy"] for c in cells if (c["module"], c["layer"], c["rate"]) == at]
+        maps[m, layer, rate] = np.mean(found) if found else np.nan
+    base = float(np.nanmean(maps[:, :, 0])) if rates[0] == 0 else float(np.nanmean(maps))
+    low, high = min(float(np.nanmin(maps)), base - 0.02), max(float(np.nanmax(maps)), base + 0.02)
+    size = (1.2 + 2.7 * len(modules), min(9.0, 1.5 + 0.22 * max(len(layers), 6)))
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    norm = TwoSlopeNorm(base, low, high)
+    for m, axes in enumerate(figure.subplots(1, len(modules), squeeze=False)[0]):
+        image = axes.imshow(maps[m], norm=norm, cmap="PuOr", aspect="auto", origin="lower")
+        axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], rotation=60, fontsize=7)
+        axes.set_yticks(range(len(layers)), [str(layer) for layer in layers], fontsize=6)
+        axes.set_title(modules[m], fontsize=9)
+        axes.set_xlabel("clipping rate of the rank", fontsize=8)
+        if m == 0:
+            axes.set_ylabel("layer", fontsize=8)
+            figure.colorbar(image, ax=figure.axes, label="validation accuracy", shrink=0.8)
+    task = record["task"]
+    figure.suptitle(f"task {task['name']}, chance {task['chance']:.3f}", fontsize=9)
+    figure.savefig(path)
+    return path
+
+
 def _bars(points: list[Mapping[str, Any]]) -> list[list[float]]:
     return [
         [point["accuracy"] - point["interval"][0] for point in points],

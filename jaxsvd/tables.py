@@ -8,7 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsvd.commands.search import SearchResult
+from jaxsvd.commands.sweep import SweepResult
+from jaxsvd.report.answers import sweep_answer
+from jaxsvd.report.points import Point
 from jaxsvd.statistics import Accuracy
+from jaxsvd.verdict import verdict
 
 Record = Mapping[str, Any]
 
@@ -21,10 +25,14 @@ def heading(record: Record) -> list[str]:
         f"model  {model['source']}{revision}: {model['family']}, {model['layers']} layers, "
         f"{model['parameters']:,} parameters, {model['dtype']}",
         f"task   {task['name']} ({task['protocol']} protocol, {task['source']}): "
-        f"{task['shots']} shots, seed {task['seed']}, labels {' '.join(task['labels'])}, "
-        f"chance {task['chance']:.3f}",
+        f"{_several(task['shots'])} shots, seed {_several(task['seed'])}, "
+        f"labels {' '.join(task['labels'])}, chance {task['chance']:.3f}",
         f"score  {task['scoring']}",
     ]
+
+
+def _several(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def layer_line(result: SearchResult) -> str:
@@ -75,30 +83,6 @@ def test_table(result: SearchResult) -> Table:
     return table
 
 
-def answer(result: SearchResult) -> str:
-    """The finding in a sentence that claims no more than the numbers carry."""
-    where = f"{result.module} of layer {result.layer}"
-    chance = result.record["task"]["chance"]
-    if result.best_rate == 0:
-        return (
-            f"No rate beat the untouched model on validation: {where} is best left alone "
-            f"(test accuracy {result.base.value:.4f}, chance {chance:.3f})."
-        )
-    paired = result.paired
-    low, high = paired.interval
-    verdict = (
-        ("a gain" if paired.difference > 0 else "a loss") + " beyond noise"
-        if paired.significant
-        else "within noise"
-    )
-    return (
-        f"Truncating {where} at rate {result.best_rate:g} changes test accuracy by "
-        f"{paired.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], "
-        f"p = {paired.p_value:.3g} (exact McNemar, {paired.gained} gained, {paired.lost} lost): "
-        f"{verdict}. Chance is {chance:.3f}."
-    )
-
-
 def say(console: Console, line: str) -> None:
     """A line as it is: no markup, no colours, no folding."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -112,7 +96,54 @@ def print_search(result: SearchResult, console: Console) -> None:
         console.print()
         console.print(table)
     console.print()
-    say(console, answer(result))
+    say(console, verdict(result))
+
+
+def sweep_tables(result: SweepResult) -> list[Table]:
+    """Accuracy by layer and clipping rate, a table for each module, shots and seed.
+
+    Marked is what differs from the untouched model beyond noise.
+    """
+    found: dict[tuple[str, int | None, int | None], dict[int, dict[float, Point]]] = {}
+    for point in result.points:
+        table = found.setdefault((point.module, point.shots, point.seed), {})
+        table.setdefault(point.layer, {})[point.rate] = point
+    tables = []
+    for (module, shots, seed), by_layer in found.items():
+        rates = sorted({rate for row in by_layer.values() for rate in row})
+        title = f"{module}, {shots} shots, seed {seed}: accuracy by clipping rate"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in ("layer", *(f"{rate:g}" for rate in rates)):
+            table.add_column(name, justify="right", no_wrap=True)
+        for layer, row in by_layer.items():
+            table.add_row(str(layer), *(_marked(row[rate]) for rate in rates))
+        tables.append(table)
+    return tables
+
+
+def _marked(point: Point) -> str:
+    mark = " "
+    if point.beyond_noise and point.change is not None:
+        mark = "+" if point.change.difference > 0 else "-"
+    return f"{point.accuracy.value:.4f}{mark}"
+
+
+def print_sweep(result: SweepResult, console: Console) -> None:
+    """All of a sweep."""
+    for line in heading(result.record):
+        say(console, line)
+    for table in sweep_tables(result):
+        console.print()
+        console.print(table)
+    console.print()
+    total = max(point.accuracy.total for point in result.points)
+    widest = 1.96 * 0.5 / math.sqrt(total)
+    say(
+        console,
+        f"n = {total} a cell: a 95 % interval is at most +-{widest:.3f}; + and - mark changes "
+        "against rate 0 beyond noise (exact McNemar, Holm's correction at 5 % over all cells).",
+    )
+    say(console, sweep_answer(result.points, result.record["task"]["chance"]))
 
 
 def condition_table(numbers: Mapping[tuple[int, str], float]) -> Table:

@@ -10,7 +10,7 @@ from jaxsvd.report import shape
 from jaxsvd.report.points import Point, chance_of
 from jaxsvd.runs import Record
 from jaxsvd.statistics import Accuracy, PairedDifference
-from jaxsvd.tables import answer as search_answer
+from jaxsvd.verdict import verdict as search_answer
 
 
 def answer(result: Record, points: Sequence[Point]) -> str:

@@ -101,10 +101,11 @@ def paired(points: Sequence[Point], outcomes: Outcomes) -> tuple[list[Point], in
         else:
             before, after = (a == comparison.gold for a in (comparison.before, comparison.after))
             found.append(replace(point, change=paired_difference(before, after)))
-    return _corrected(found), contradicted
+    return corrected(found), contradicted
 
 
-def _corrected(points: list[Point]) -> list[Point]:
+def corrected(points: list[Point]) -> list[Point]:
+    """Points with the verdict on each change, of all changes of a split together."""
     for split in {point.split for point in points}:
         family = {
             i: p.change.p_value for i, p in enumerate(points) if p.split == split and p.change

@@ -83,7 +83,7 @@ class Engine:
         if not encoded.groups:
             return
         limits = limits or Limits.of_device()
-        shape = shape or choose_shape(encoded.groups, limits.batch_tokens)
+        shape = shape or choose_shape(encoded.groups, limits.batch_tokens, width=self.config.width)
         with workers(limits.workers) as pool:
             for group in encoded.groups:
                 batches = pack(group.lines, shape)

@@ -13,8 +13,15 @@ from jaxtyping import Int
 
 from jaxsvd.scoring.lines import Group, Line
 
-ROW = 64
-"""Row lengths and prefix lengths are multiples of this, so that few shapes are ever compiled."""
+ROW = 16
+"""Row lengths are multiples of this, so that few shapes are ever compiled."""
+
+
+_SAMPLE = 500
+"""Lines that are packed to choose a row length."""
+
+_ATTENTION = 2.5
+"""Time of an operation in attention, relative to one in a product of matrices (measured)."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +66,44 @@ def padded_length(n: int) -> int:
     return max(round_up(n, max(16, octave // 16)), 16)
 
 
-def choose_shape(groups: Sequence[Group], token_budget: int) -> Shape:
+def choose_shape(groups: Sequence[Group], token_budget: int, *, width: int = 1024) -> Shape:
     """One shape for all groups of a run.
 
-    A row is longer than the longest line by a third, so that short lines fill what long ones
-    leave; longer rows would compute attention between lines for nothing, so the few lines of a
-    set that are far longer than the rest do not count (:func:`pack` gives them rows of their
+    Long rows leave less room at their ends, but compute more attention between lines that do not
+    see each other: of a few lengths the one that makes a sample cheapest is taken. The few lines
+    of a set that are far longer than the rest do not count (:func:`pack` gives them rows of their
     own). A batch has about ``token_budget`` tokens, or fewer if the typical group would not fill
     half of it; reads are as many per token as the lines ask for, with a margin.
+
+    Args:
+        groups: all lines of a run.
+        token_budget: of a batch.
+        width: of the model: a token costs 24 width^2 operations in the matrices of a layer, and
+            4 width for each position that its row attends to.
     """
     lines = [line for group in groups for line in group.lines]
-    lengths = np.sort([len(line.tokens) for line in lines])
-    usual, longest = int(lengths[int(0.98 * (len(lengths) - 1))]), int(lengths[-1])
-    tokens = round_up(4 * usual // 3, ROW)
-    if longest <= 2 * tokens:
-        tokens = round_up(max(4 * usual // 3, longest), ROW)
+    lengths = np.array([len(line.tokens) for line in lines])
+    usual = int(np.quantile(lengths, 0.98, method="lower"))
+    sample = np.sort(lengths[lengths <= usual][:_SAMPLE])[::-1]
+    prefix = int(np.median([len(group.prefix) for group in groups]))
+
+    def cost(tokens: int) -> float:
+        rows: list[int] = []
+        for length in sample:
+            fitting = [r for r, left in enumerate(rows) if left >= length]
+            best = min(fitting, key=rows.__getitem__) if fitting else len(rows)
+            rows[best:] = [(rows[best] if fitting else tokens) - length, *rows[best + 1 :]]
+        attention = _ATTENTION * (prefix + tokens) / (6 * width)
+        return len(rows) * tokens * (1 + attention)
+
+    step = max(ROW, round_up(usual // 4, ROW))
+    tokens = min((round_up(usual, ROW) + n * step for n in range(10)), key=cost)
+    if usual < lengths.max() <= 2 * tokens:
+        tokens = max(tokens, round_up(int(lengths.max()), ROW))
     per_group = int(np.median([sum(len(line.tokens) for line in g.lines) for g in groups]))
-    rows = max(1, min(token_budget // tokens, -(-per_group // tokens)))
-    rows = 1 << (rows - 1).bit_length()
+    rows = max(1, token_budget // tokens)
+    while rows > 1 and (rows // 2) * tokens >= per_group:
+        rows //= 2
     density = sum(len(line.reads) for line in lines) / int(lengths.sum())
     short = (len(line.reads) for line in lines if len(line.tokens) <= tokens)
     return Shape(rows, tokens, round_up(max(int(1.5 * density * tokens), *short), 4))

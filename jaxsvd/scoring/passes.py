@@ -6,6 +6,7 @@ layer queries and MLP are computed only where something is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,9 +111,12 @@ class Pass:
         prefix: _PrefixAt | None = None
         reached = -1
         for stop in sorted(stops):
-            prefix, states = self._climb_prefix(prefix, range(reached + 1, stop + 1))
+            # The batches follow the prefix layer by layer: what it does next needs none of them.
+            states = {layer: Future[Prefix]() for layer in range(reached + 1, stop + 1)}
+            climbing = self.workers.start(partial(self._climb_prefix, prefix, states))
             climb = partial(self._climb, at, states)
             at = dict(zip(needed, self.workers.map("climb", climb, needed), strict=True))
+            prefix = climbing.result()
             for p in branching:
                 if points[p].layer == stop:
                     yield from self._branch(p, points[p], wanted, at, prefix)
@@ -140,19 +144,26 @@ class Pass:
         return {cell: batches for cell, batches in wanted.items() if batches}
 
     def _climb_prefix(
-        self, before: _PrefixAt | None, layers: range
-    ) -> tuple[_PrefixAt, Mapping[int, Prefix]]:
-        """The prefix in the last of some layers, and its keys and values in all of them."""
-        states: dict[int, Prefix] = {}
+        self, before: _PrefixAt | None, states: Mapping[int, Future[Prefix]]
+    ) -> _PrefixAt:
+        """The prefix in the last of some layers; gives its keys and values in each as they come."""
         at = before
-        for layer in layers:
-            x = self.prefix if at is None else at.effect.after
-            at = _PrefixAt(x, self._prefix_layer(self.engine.blocks[layer], layer, x))
-            states[layer] = Prefix(at.effect.states, self.exists)
+        try:
+            for layer, keys_and_values in states.items():
+                x = self.prefix if at is None else at.effect.after
+                at = _PrefixAt(x, self._prefix_layer(self.engine.blocks[layer], layer, x))
+                keys_and_values.set_result(Prefix(at.effect.states, self.exists))
+        except BaseException as error:  # whoever waits must not wait for ever
+            for missing in states.values():
+                if not missing.done():
+                    missing.set_exception(error)
+            raise
         assert at is not None
-        return at, states
+        return at
 
-    def _climb(self, before: Mapping[int, _At], states: Mapping[int, Prefix], b: int) -> _At:
+    def _climb(
+        self, before: Mapping[int, _At], states: Mapping[int, Future[Prefix]], b: int
+    ) -> _At:
         """A batch in the last of some layers."""
         if b in before:
             x, rows = before[b].reads.after, before[b].rows
@@ -160,8 +171,9 @@ class Pass:
             x, rows = self._embed(self.batches[b])
         *below, stop = states
         for layer in below:
-            x = self._layer(self.engine.blocks[layer], layer, x, rows, states[layer]).after
-        effect = self._layer(self.engine.blocks[stop], stop, x, rows, states[stop])
+            prefix = states[layer].result()
+            x = self._layer(self.engine.blocks[layer], layer, x, rows, prefix).after
+        effect = self._layer(self.engine.blocks[stop], stop, x, rows, states[stop].result())
         return _At(x, rows, effect)
 
     def _branch(

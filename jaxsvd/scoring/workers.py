@@ -19,6 +19,10 @@ class Workers:
         self._count = count
         self._begun: set[Hashable] = set()
 
+    def start(self, function: Callable[[], Result]) -> Future[Result]:
+        """Call a function in a thread. It must not wait for what is started later."""
+        return self._pool.submit(function)
+
     def map(
         self, kind: Hashable, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:

@@ -1,6 +1,7 @@
 """What a task hands to scoring: questions made of text, and how to score them."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Literal
 
 Rule = Literal["label", "choice", "scripts-label", "scripts-choice"]
@@ -75,6 +76,10 @@ class Prepared:
     test: tuple[Question, ...]
     notices: tuple[str, ...] = ()
 
-    def without_validation(self) -> "Prepared":
-        """The same task with its test questions only."""
-        return dataclasses.replace(self, validation=())
+    def only(self, splits: Collection[str]) -> "Prepared":
+        """The same task with the questions of some of its splits."""
+        return dataclasses.replace(
+            self,
+            validation=self.validation if "validation" in splits else (),
+            test=self.test if "test" in splits else (),
+        )

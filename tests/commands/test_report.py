@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import jaxsvd
-from jaxsvd import tables
 from jaxsvd.commands.condition import condition
 from jaxsvd.commands.report import report
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.errors import UserError
 from jaxsvd.statistics import wilson
+from jaxsvd.verdict import verdict
 
 SIZES = {"validation_size": 40, "test_size": 30}
 
@@ -48,7 +48,7 @@ def test_numbers_of_a_search(search_result: SearchResult, run: Path) -> None:
     page = report(run)
     assert page == run / "report.html"
     data, record = data_of(page), json.loads((run / "result.json").read_text())
-    assert data["answer"] == tables.answer(search_result)
+    assert data["answer"] == verdict(search_result)
     points = data["curves"]["points"]
     shown = [(p["rate"], p["rank"], p["correct"], p["total"], p["accuracy"]) for p in points]
     validation = [

@@ -1,0 +1,236 @@
+"""Every combination of layers, modules, clipping rates, shots and seeds, on the validation set."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import numpy as np
+
+from jaxsvd import runs, svd
+from jaxsvd.commands.search import check_rates
+from jaxsvd.errors import UserError
+from jaxsvd.evaluation import (
+    Stopwatch,
+    model_record,
+    request_record,
+    right_at_each_rate,
+    score_split,
+)
+from jaxsvd.examination import Examination, ValidationOptions, examine
+from jaxsvd.model import Model
+from jaxsvd.modules import layer_index, matrices
+from jaxsvd.progress import SILENT, Progress
+from jaxsvd.report.points import Point, corrected
+from jaxsvd.runs import Record
+from jaxsvd.scoring.engine import Engine
+from jaxsvd.scoring.limits import Limits
+from jaxsvd.statistics import Accuracy, paired_difference
+from jaxsvd.truncation import Truncations, seed_key, truncations
+
+MODULES = ("mlp", "attn")
+"""The groups of matrices that the paper sweeps (Fig. 1)."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep measured.
+
+    Attributes:
+        points: by shots, seed, layer, module and rate; each truncated one with its change against
+            the untouched model on the same examples, if rate 0 was among the rates.
+        record: everything, as in result.json.
+        out: the run directory, if one was written.
+    """
+
+    points: tuple[Point, ...]
+    record: dict[str, Any]
+    out: Path | None
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The ``cells`` of result.json."""
+        return self.record["cells"]
+
+
+def sweep(
+    model: Model,
+    task: str | Path = "bundled",
+    *,
+    layers: Sequence[int] | Literal["all"] = "all",
+    modules: Sequence[str] = MODULES,
+    rates: Sequence[float] = svd.RATES,
+    shots: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    method: svd.Method = "exact",
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_prompts: bool = False,
+    progress: Progress = SILENT,
+    **draw: Unpack[ValidationOptions],
+) -> SweepResult:
+    """Validation accuracy of every combination; Fig. 1 and 2 of the paper.
+
+    One pass through the untouched model serves all layers, modules and rates of a draw: every
+    truncation branches off it at its layer.
+
+    Args:
+        model: see :func:`jaxsvd.load`.
+        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        layers: indices, negative ones counted from the end; all by default.
+        modules: what is truncated, see :mod:`jaxsvd.modules`.
+        rates: in [0, 1).
+        shots: demonstrations in all, one or more numbers; the task's own by default.
+        seeds: of the draw of demonstrations and examples, one or more.
+        method: exact SVD, or randomized as in the reference scripts.
+        out: a new run directory; None writes nothing.
+        resume: go on in a run directory that was interrupted.
+        save_prompts: write prompts.jsonl too.
+        progress: where to show it.
+        draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``: see
+            :func:`jaxsvd.examination.examine`.
+
+    Raises:
+        UserError: anything that the caller can mend, before anything is written.
+    """
+    watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
+    rates = check_rates(rates)
+    chosen = _layers(model, layers)
+    modules = _distinct("modules", modules)
+    for module in modules:
+        matrices(model.config, module)
+    runs.refuse_existing(out, resume=resume)
+    with watch.on("encode"):
+        examinations = [
+            examine(model, task, ("validation",), shots=n, seed=seed, progress=progress, **draw)
+            for n in (_distinct("shots", shots) if shots is not None else (None,))
+            for seed in _distinct("seeds", seeds)
+        ]
+    options = {"layers": chosen, "modules": modules, "rates": rates, "svd": method}
+    request = _request(model, examinations, options)
+    run = runs.Run.open(out, request, resume=resume) if out is not None else None
+    if run and save_prompts:
+        prompts = [record for e in examinations for record in e.prompt_records()]
+        run.write_lines(runs.PROMPTS, prompts)
+
+    engine = Engine.of(model)
+    points: list[Point] = []
+    records: list[Record] = []
+    for examination in examinations:
+        key = seed_key(examination.prepared.seed)
+        cuts = [
+            truncations(engine, layer, module, rates, method=method, key=key)
+            for layer in chosen
+            for module in modules
+        ]
+        with watch.on("score"):
+            scored = score_split(
+                engine, examination, "validation", cuts, run=run, progress=progress
+            )
+        for what, found in zip(cuts, scored, strict=True):
+            points += _points(examination, what, found)
+            records += found
+    points = corrected(points)
+    record = _record(model, examinations, points, options, watch)
+    record |= {"started": started.isoformat(timespec="seconds")} | runs.surroundings()
+    if run:
+        run.write_lines(runs.PREDICTIONS, records)
+        run.finish(record)
+    return SweepResult(tuple(points), record, run.path if run else None)
+
+
+def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
+    """Indices from 0, ascending and each once."""
+    if layers == "all":
+        return tuple(range(model.config.layers))
+    indices = {layer_index(model.config, int(layer)) for layer in _distinct("layers", layers)}
+    return tuple(sorted(indices))
+
+
+def _distinct(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    if not values:
+        raise UserError(f"no {name}; give at least one")
+    return tuple(dict.fromkeys(values))
+
+
+def _request(
+    model: Model, examinations: Sequence[Examination], options: Mapping[str, Any]
+) -> Record:
+    request = dict(request_record("sweep", model, examinations[0], **options))
+    request["task"] = _task(examinations)
+    request["questions"] = [examination.fingerprint() for examination in examinations]
+    return request
+
+
+def _task(examinations: Sequence[Examination]) -> Record:
+    """The ``task`` object: shots and seed are lists where there are several."""
+    task = examinations[0].task_record()
+    for name in ("shots", "seed"):
+        values = list(dict.fromkeys(getattr(e.prepared, name) for e in examinations))
+        task[name] = values[0] if len(values) == 1 else values
+    for name in ("shortened_prompts", "dropped_demonstrations", "skipped_queries"):
+        task[name] = sum(e.task_record()[name] for e in examinations)
+    return task
+
+
+def _points(examination: Examination, what: Truncations, records: Sequence[Record]) -> list[Point]:
+    """Accuracies of one module of one layer, by rate."""
+    right = right_at_each_rate(records, what)
+    base = right[what.rates.index(0.0)] if 0.0 in what.rates else None
+    assert what.module is not None
+    assert what.layer is not None
+    return [
+        Point(
+            "validation",
+            what.module,
+            what.layer,
+            rate,
+            rank,
+            examination.prepared.shots,
+            examination.prepared.seed,
+            Accuracy.of(row),
+            paired_difference(np.asarray(base), row) if base is not None and rate > 0 else None,
+        )
+        for rate, rank, row in zip(what.rates, what.ranks, right, strict=True)
+    ]
+
+
+def _record(
+    model: Model,
+    examinations: Sequence[Examination],
+    points: Sequence[Point],
+    options: Mapping[str, Any],
+    watch: Stopwatch,
+) -> Record:
+    return {
+        "command": "sweep",
+        "model": model_record(model),
+        "task": _task(examinations),
+        **options,
+        "cells": [_cell(point) for point in points],
+        "notices": list(dict.fromkeys(n for e in examinations for n in e.notices)),
+        "memory": {"stream_bytes": Limits.of_device().stream_bytes},
+        "seconds": {"load": model.load_seconds} | watch.record(),
+    }
+
+
+def _cell(point: Point) -> Record:
+    cell = {
+        "module": point.module,
+        "layer": point.layer,
+        "rate": point.rate,
+        "rank": point.rank,
+        "shots": point.shots,
+        "seed": point.seed,
+    } | point.accuracy.record()
+    if point.change is not None:
+        cell |= {
+            "difference": point.change.difference,
+            "difference_interval": list(point.change.interval),
+            "p_value": point.change.p_value,
+            "gained": point.change.gained,
+            "lost": point.change.lost,
+            "beyond_noise": point.beyond_noise,
+        }
+    return cell
