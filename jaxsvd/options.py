@@ -124,8 +124,8 @@ def sizes(text: str) -> list[int]:
 
 def layers(text: str) -> list[int | str]:
     """``all`` or indices, separated by commas."""
+
     def layer(part: str) -> int | str:
-    """``auto`` or an index."""
         try:
             return part if part == "all" else int(part)
         except ValueError:
