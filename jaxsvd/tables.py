@@ -99,8 +99,8 @@ def print_search(result: SearchResult, console: Console) -> None:
     say(console, verdict(result))
 
 
-def sweep_tables(result: SweepResult) -> list[Table]:
-    """Accuracy by layer and clipping rate, a table for each module, shots and seed.
+def sweep_tables(result: SweepResult) -> list[tuple[str, Table]]:
+    """Accuracy by layer and clipping rate, a title and a table for each module, shots and seed.
 
     Marked is what differs from the untouched model beyond noise.
     """
@@ -112,12 +112,12 @@ def sweep_tables(result: SweepResult) -> list[Table]:
     for (module, shots, seed), by_layer in found.items():
         rates = sorted({rate for row in by_layer.values() for rate in row})
         title = f"{module}, {shots} shots, seed {seed}: accuracy by clipping rate"
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for name in ("layer", *(f"{rate:g}" for rate in rates)):
             table.add_column(name, justify="right", no_wrap=True)
         for layer, row in by_layer.items():
             table.add_row(str(layer), *(_marked(row[rate]) for rate in rates))
-        tables.append(table)
+        tables.append((title, table))
     return tables
 
 
@@ -132,8 +132,9 @@ def print_sweep(result: SweepResult, console: Console) -> None:
     """All of a sweep."""
     for line in heading(result.record):
         say(console, line)
-    for table in sweep_tables(result):
+    for title, table in sweep_tables(result):
         console.print()
+        say(console, title)
         console.print(table)
     console.print()
     total = max(point.accuracy.total for point in result.points)

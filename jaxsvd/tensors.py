@@ -1,10 +1,12 @@
-"""Tensors in checkpoint files: safetensors or torch's ``.bin``, sharded or not, memory-mapped."""
+"""Tensors in checkpoint files: safetensors or torch's ``.bin``, sharded or not, one at a time."""
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +113,28 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tens
         raise UserError(f"{path}: no such file, though the index lists it") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or cut short ({error})") from None
+    # The library has checked the header against the file. Tensors are read and not mapped: pages
+    # of a mapped file stay in memory beside the arrays made of them.
+    with path.open("rb") as header:
+        size = int.from_bytes(header.read(8), "little")
+        entries = json.loads(header.read(size))
     tensors = {}
     for name in file.keys():  # noqa: SIM118 (not a dictionary)
-        part = file.get_slice(name)
-        tensors[name] = Tensor(
-            tuple(part.get_shape()), part.get_dtype(), lambda name=name: file.get_tensor(name)
-        )
+        part, start = file.get_slice(name), 8 + size + entries[name]["data_offsets"][0]
+        shape, dtype = tuple(part.get_shape()), part.get_dtype()
+        tensors[name] = Tensor(shape, dtype, partial(_read, path, start, shape, dtype))
     return tensors
+
+
+_NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+
+
+def _read(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    count = math.prod(shape)
+    values = np.fromfile(path, _NUMPY[dtype], count, offset=start)
+    if values.size != count:
+        raise UserError(f"{path}: cut short while it was read")
+    return values.reshape(shape)
 
 
 def _open_pickle(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:
