@@ -1,6 +1,7 @@
-"""The persistent compilation cache: a second run of the same shapes compiles nothing."""
+"""What is compiled: a persistent cache for it, and how much of the time it took."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -38,3 +39,38 @@ def use_persistent_cache() -> None:
     if os.access(directory, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class _Compiled:
+    """Seconds of tracing, lowering and compiling in this process, and how often."""
+
+    def __init__(self) -> None:
+        self.seconds, self.count = 0.0, 0
+
+    def __call__(self, event: str, duration_secs: float, **_: object) -> None:
+        if event.startswith("/jax/core/compile/"):
+            self.seconds += duration_secs
+            self.count += event.endswith("backend_compile_duration")
+
+
+@functools.cache
+def _compiled() -> _Compiled:
+    import jax
+
+    counter = _Compiled()
+    jax.monitoring.register_event_duration_secs_listener(counter)
+    return counter
+
+
+def compile_seconds() -> float:
+    """Seconds that JAX has spent on compiling since this was first called, cache reads included.
+
+    Work in several threads counts as often as it was done.
+    """
+    return _compiled().seconds
+
+
+def compile_count() -> int:
+    """Functions that JAX has compiled, or read from the cache, since this was first called."""
+    _compiled()
+    return _compiled().count

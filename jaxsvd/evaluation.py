@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxsvd.compilation import compile_seconds
 from jaxsvd.examination import Examination
 from jaxsvd.model import Model
 from jaxsvd.progress import Progress
@@ -27,6 +28,7 @@ class Stopwatch:
 
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
+    compiled: float = field(default_factory=compile_seconds)
 
     @contextlib.contextmanager
     def on(self, name: str) -> Iterator[None]:
@@ -38,8 +40,9 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def record(self) -> Record:
-        """For result.json: ``total`` first."""
-        return {"total": time.perf_counter() - self.started} | self.seconds
+        """For result.json: ``total`` first; ``compile`` is part of the others."""
+        total = time.perf_counter() - self.started
+        return {"total": total} | self.seconds | {"compile": compile_seconds() - self.compiled}
 
 
 def predict(scores: Float[np.ndarray, " candidates"]) -> int:

@@ -1,7 +1,7 @@
 """How fast the search is, beside the same work in torch.
 
-``python -m experiments.speed [--family gptj|llama] [--quick] [--layers N] [--width N] ...`` builds a
-random checkpoint and a fixed synthetic set and times, each in a process of its own and in turn:
+``python -m experiments.speed [--family gptj|llama] [--quick] [--layers N] [--width N] ...`` builds
+a random checkpoint and a fixed synthetic set and times, each in a process of its own and in turn:
 torch as the reference scripts use it (one example at a time, scaled from a sample), torch in
 batches (scaled likewise), torch with a prefix cache, torch with a prefix cache and everything
 below the truncated layer shared; and ours with an empty compilation cache, with a filled one, and
@@ -87,7 +87,7 @@ def study(study: Study) -> Mapping[str, Any]:
             swept = options.sweep_examples or (10 if study.quick else 40)
             ours("sweep", "--sweep", size.layers, examples=swept)
             advance(1)
-        growth = _growth(ours, study.quick, study, size)
+        growth = {} if study.quick else _growth(ours, study)
         return {
             **workload.description(size, SetSize(examples=examples)),
             "arms": _summary(study, repeats, arms),
@@ -120,15 +120,15 @@ def _torch(study: Study, model: Path, work: Path, arm: str, repeat: int) -> Reco
     )
 
 
-def _growth(ours: _Ours, quick: bool, study: Study, size: ModelSize) -> Record:
+def _growth(ours: _Ours, study: Study) -> Record:
     """Warm seconds as one of examples, rates and prefix length grows; layers swept."""
     n = ours.examples
     steps: dict[str, list[tuple[int, list[object], int | None]]] = {
-        "examples": [(k, [], k) for k in ((10, 20, 40) if quick else (50, 100, 200, 400))],
+        "examples": [(k, [], k) for k in (50, 100, 200, 400)],
         "rates": [(k, ["--rates", k], None) for k in (1, 2, 4, 8)],
-        "shots": [(k, ["--shots", k], None) for k in ((2, 4) if quick else (2, 4, 10, 20))],
+        "shots": [(k, ["--shots", k], None) for k in (2, 4, 10, 20)],
     }
-    layers = (1, 2) if quick else (1, 2, 4, 8)
+    layers = (1, 2, 4, 8)
     found: Record = {}
     total = sum(map(len, steps.values())) + len(layers)
     with study.progress.bar("growth", total, "processes") as advance:

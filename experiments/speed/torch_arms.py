@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn import functional
+import torch  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 from transformers import AutoModelForCausalLM
 
 from jaxsvd.svd import RATES, rank_at
 
 ARMS = ("one", "batched", "prefix", "branch")
 BATCH, CACHED_BATCH = 16, 40
-Tensor = torch.Tensor
+Tensor = Any
 
 
 class Layer:

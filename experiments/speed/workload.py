@@ -172,7 +172,7 @@ def write_task(directory: Path, size: SetSize, seed: int = 0) -> Path:
                 length = rng.integers(shortest, longest, endpoint=True)
                 writer.writerow([" ".join(rng.choice(words, length)), LABELS[i % 2]])
 
-    rows("demonstrations.csv", 4 * max(size.shots, 2), 24, 24)
+    rows("demonstrations.csv", 80, 24, 24)
     rows("examples.csv", size.examples, size.shortest, size.longest)
     rows("test.csv", 2, size.shortest, size.longest)
     path = directory / "synthetic.toml"

@@ -55,7 +55,7 @@ def evaluate(
     run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
     if run and save_prompts:
         examination.save_prompts(run)
-    with watch.on("test"):
+    with watch.on("score"):
         [records] = score_split(
             Engine.of(model), examination, "test", [UNTRUNCATED], run=run, progress=progress
         )

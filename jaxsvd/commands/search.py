@@ -150,7 +150,7 @@ def search(
             keep=True,
             progress=progress,
         )
-    with watch.on("validation"):
+    with watch.on("score"):
         [records] = score_split(
             engine, examination, "validation", [cut], run=run, progress=progress
         )
@@ -160,7 +160,7 @@ def search(
         for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
     )
     best = best_of(validation)
-    with watch.on("test"):
+    with watch.on("score"):
         both = cut.with_base(best.rate)
         [test_records] = score_split(
             engine, examination, "test", [both], run=run, progress=progress

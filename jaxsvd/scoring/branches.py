@@ -96,4 +96,6 @@ def _no_factors(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[Array, Array]
     """Zeros that are never read; kept, since all matrices of a shape share them."""
     rows, columns = shape
     width = max(widths(rows, columns), default=1)
-    return jnp.zeros((rows, width), dtype), jnp.zeros((width, columns), dtype)
+    shapes = (rows, width), (width, columns)
+    left, right = (jnp.asarray(np.zeros(shape, dtype)) for shape in shapes)  # compiles nothing
+    return left, right

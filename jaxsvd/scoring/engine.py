@@ -53,6 +53,11 @@ class Engine:
             nnx.to_pure_dict(nnx.state(decoder.head)),
         )
 
+    @property
+    def last(self) -> int:
+        """The last layer."""
+        return self.config.layers - 1
+
     def matrix(self, layer: int, name: str) -> Float[Array, "rows columns"]:
         """A truncatable matrix, ``[out, in]``."""
         return self.blocks[layer][part(name)][name]["weight"]

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsvd.compilation import compile_count
 from jaxsvd.model import Model
 from jaxsvd.modules import MODULES, matrices, part
 from jaxsvd.scoring.branches import Scored
 from jaxsvd.scoring.encoding import Encoded
 from jaxsvd.scoring.engine import Engine
+from jaxsvd.scoring.limits import Limits
 from jaxsvd.scoring.lines import Group, Scoring, line_of
 from jaxsvd.scoring.packing import Shape
 from jaxsvd.svd import truncate
@@ -173,16 +175,72 @@ def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -
         np.testing.assert_array_equal(scores, whole[question])
 
 
-def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
-    """Another layer, rate, seed or number of questions uses what is compiled already."""
-    from jaxsvd.scoring import kernels
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> None:
+    """A sweep's points, several of a layer and in any order: each as if it were alone."""
+    model = tiny(family)
+    engine, encoded = Engine.of(model), random_encoded("label tokens", n=5, groups=2)
+    asked = [(2, "attn"), (0, "mlp"), (1, "all"), (0, "attn"), (2, "mlp")]
+    cuts = [truncations(engine, layer, module, RATES) for layer, module in asked]
+    together = collect(engine.score(encoded, [cut.branches for cut in cuts]), encoded)
+    for (layer, module), ours in zip(asked, together, strict=True):
+        alone = engine_scores(model, encoded, layer, module)
+        assert_same(ours, alone)
+        assert_same(ours[2], brute_force(truncated(model, layer, module, 0.9), encoded))
 
-    model = tiny("gptj", n_layer=4)
+
+def test_passes_of_one_batch(tiny: Callable[..., Model]) -> None:
+    """Memory for one batch only, one worker: more passes, the same scores."""
+    model = tiny("gptj")
+    engine, encoded = Engine.of(model), random_encoded("label tokens", n=30)
+    cuts = [truncations(engine, layer, "mlp", RATES).branches for layer in (0, 2)]
+    shape, small = Shape(1, 32, 4), Limits(batch_tokens=32, stream_bytes=1, workers=1)
+    ours = collect(engine.score(encoded, cuts, shape=shape, limits=small), encoded)
+    theirs = collect(engine.score(encoded, cuts, shape=shape), encoded)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_order_of_examples_does_not_matter(tiny: Callable[..., Model]) -> None:
+    """Reversed lines pack into other rows; one is longer than a row; the scores are the same."""
+    model = tiny("llama")
+    encoded = random_encoded("label tokens", n=12)
+    [group] = encoded.groups
+    rng = np.random.default_rng(5)
+    long = line_of(3, rng.integers(0, 97, 70).tolist(), [[1], [2], [3]], "label tokens")
+    lines = tuple(long if line.question == 3 else line for line in group.lines)
+    there, back = (
+        dataclasses.replace(encoded, groups=(Group(group.prefix, chosen),))
+        for chosen in (lines, lines[::-1])
+    )
+    shape = Shape(2, 48, 4)
+    ours = engine_scores(model, there, 1, "mlp", shape)
+    assert_same(ours, engine_scores(model, back, 1, "mlp", shape))
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), there))
+
+
+def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
+    """Another layer, module, rate, seed or number of questions uses what is compiled already."""
+    model, deeper = tiny("gptj", n_layer=4), tiny("gptj", n_layer=6)
     shape = Shape(2, 64, 8)
-    pieces = [kernels.embed, kernels.layer, kernels.last_layer, kernels.feed]
-    pieces += [kernels.prefix_layer, kernels.prefix_states, kernels.label_logits]
-    engine_scores(model, random_encoded("label tokens", n=3), 1, "all", shape)
-    before = [piece._cache_size() for piece in pieces]
-    engine_scores(model, random_encoded("label tokens", n=40, seed=1), 2, "all", shape)
-    engine_scores(model, random_encoded("label tokens", n=7, prefix=30), 0, "all", shape)
-    assert [piece._cache_size() for piece in pieces] == before
+
+    def sweep(model: Model, rates: tuple[float, ...], encoded: Encoded, module: str) -> None:
+        engine = Engine.of(model)
+        points = [
+            truncations(engine, layer, module, rates).branches for layer in (0, 1, engine.last)
+        ]
+        list(engine.score(encoded, points, shape=shape))
+
+    sweep(model, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "mlp")
+    sweep(model, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "all")
+    before = compile_count()
+    sweep(model, (0.0, 0.2, 0.9, 0.99), random_encoded("label tokens", n=40, seed=1), "mlp")
+    sweep(model, (0.3, 0.95), random_encoded("label tokens", n=7, prefix=30), "all")
+    sweep(model, (0.0, 0.75), random_encoded("label tokens", n=7), "attn")
+    sweep(model, (0.5,), random_encoded("label tokens", n=9), "q_proj")
+    assert compile_count() == before
+    # The config of a deeper model is another one, so its functions are; as many, not more.
+    sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "mlp")
+    sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "all")
+    assert compile_count() - before <= before

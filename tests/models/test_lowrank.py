@@ -1,0 +1,49 @@
+"""Truncated matrices multiplied as factors, against the dense truncated matrix."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsvd import svd
+from jaxsvd.models.lowrank import LowRankLinear, widths
+from jaxsvd.truncation import low_rank
+
+SHAPES = [(1, 1), (8, 8), (24, 24), (64, 16), (16, 64), (40, 33)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_to_dense(shape: tuple[int, int]) -> None:
+    """Every rank, within 1e-5 of the largest output."""
+    rng = np.random.default_rng(0)
+    w = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(7, shape[1])), jnp.float32)
+    bias = jnp.asarray(rng.normal(size=shape[0]), jnp.float32)
+    graph, _ = nnx.split(nnx.eval_shape(lambda: LowRankLinear(shape[1], shape[0], bias=True)))
+    rates = [1 - (r + 0.5) / min(shape) for r in range(1, min(shape))]
+    for rate, cut in low_rank(w, rates).items():
+        assert int(cut.rank) == svd.rank_at(rate, shape)
+        dense = x @ svd.truncate(w, rate).T + bias
+        ours = nnx.merge(graph, cut._asdict() | {"bias": bias})(x)
+        np.testing.assert_allclose(ours, dense, rtol=0, atol=1e-5 * float(jnp.abs(dense).max()))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_factored_only_where_it_is_fewer_operations(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    assert all(width * (rows + columns) < rows * columns for width in widths(rows, columns))
+
+
+def test_the_widths_of_the_candidate_rates() -> None:
+    """GPT-J's: at 0.5 and above the MLP's matrices, at 0.75 and above those of attention."""
+    assert widths(16384, 4096) == (256, 512, 1024, 2048)
+    assert widths(4096, 4096) == (256, 512, 1024)
+
+
+def test_all_rates_share_their_factors() -> None:
+    w = jax.random.normal(jax.random.key(0), (64, 16))
+    half, most = low_rank(w, [0.5, 0.9]).values()
+    assert half.left is most.left
+    assert half.right is most.right
+    assert half.weight is w  # never read
