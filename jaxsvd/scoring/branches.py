@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
@@ -97,5 +98,5 @@ def _no_factors(shape: tuple[int, int], dtype: jnp.dtype) -> tuple[Array, Array]
     rows, columns = shape
     width = max(widths(rows, columns), default=1)
     shapes = (rows, width), (width, columns)
-    left, right = (jnp.asarray(np.zeros(shape, dtype)) for shape in shapes)  # compiles nothing
+    left, right = (jax.device_put(np.zeros(shape, dtype)) for shape in shapes)
     return left, right
