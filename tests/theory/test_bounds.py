@@ -1,0 +1,250 @@
+"""Theorem 2 and Lemma 6: infinite as printed, true as corrected."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from theory_problems import covariance
+
+from theory import bounds, implicit, noise
+from theory.bounds.low_rank import measure_low_rank
+from theory.implicit import Factors, Weights
+
+
+def replicates(
+    m: int = 100, n: int = 12, d: int = 2, layers: int = 2, b: int = 6
+) -> tuple[noise.Noisy, bounds.Measured, noise.Block]:
+    """Noisy gradient descent on regression, in the block where its gradients live."""
+    prompts = bounds.regression_prompts(jax.random.key(0), m, n, d, 0.3)
+    weights = implicit.gd_weights(d, 0.4, n, layers=layers)
+    block = noise.regression_block(d)
+    run = noise.noisy_trajectory(jax.random.key(1), prompts, weights, b, subspace=block)
+    return run, bounds.measure(run.factors, b, run.states), block
+
+
+def random_measured(m: int = 3, n: int = 5, width: int = 4, layers: int = 2) -> bounds.Measured:
+    factors = Factors(*np.random.default_rng(0).normal(size=(3, m, layers, n, width)))
+    return bounds.measure(factors, 2)
+
+
+def test_as_printed_theorem_2_is_infinite() -> None:
+    _, measured, _ = replicates()
+    for measurement in (measured, random_measured()):
+        for norm in ("frobenius", "spectral"):
+            bound = bounds.theorem2(measurement, norm=norm)
+            assert bound.value == math.inf
+            assert bound.status == "inf"
+            assert "singular" in bound.note
+        assert bounds.lemma6(measurement).status == "inf"
+
+
+def test_no_noise_no_bound() -> None:
+    run, _, block = replicates()
+    deterministic = bounds.measure(run.factors, 12, run.states)
+    assert bounds.lemma6(deterministic, subspace=block).status == "inf"
+    assert bounds.lemma6(deterministic, subspace=block, prior="matrix").status == "inf"
+
+
+def test_lemma_6_entry_by_entry() -> None:
+    """Every variant against covariances written out in the block's coordinates."""
+    run, measured, block = replicates()
+    m, layers, n, width = run.factors.v.shape
+    inside = np.zeros((width, width), bool)
+    inside[np.ix_(block.rows, block.columns)] = True
+    totals = dict.fromkeys([(c, p) for c in ("zero", "mean", "state") for p in "im"], 0.0)
+    for t in range(layers):
+        each = [Factors(*(a[k, t] for a in run.factors)) for k in range(m)]
+        g = np.stack([(f.v.T @ f.r)[inside] for f in each])
+        c = np.stack([covariance(f, 6)[np.ix_(inside.ravel(), inside.ravel())] for f in each])
+        logdet = np.linalg.slogdet(c)[1].mean()
+        states = run.states[:, t][:, inside]
+        apart = states - states.mean(0)
+        slope = (apart * (g - g.mean(0))).sum() / (apart**2).sum() if t else 0.0
+        off = g - g.mean(0)
+        undone = math.sqrt(m / (m - 1))
+        centred = {"zero": g, "mean": undone * off, "state": undone * (off - slope * apart)}
+        for name, deviation in centred.items():
+            q = np.einsum("mi,mj->ij", deviation, deviation) / m + c.mean(0)
+            totals[name, "i"] += 2 * math.log(np.trace(q) / 2) - logdet
+            totals[name, "m"] += np.linalg.slogdet(q)[1] - logdet
+    for (center, prior), total in totals.items():
+        found = bounds.lemma6(
+            measured,
+            center=center,
+            prior="isotropic" if prior == "i" else "matrix",
+            subspace=block,
+        )
+        assert found.status == "finite"
+        assert found.value == pytest.approx(math.sqrt(0.25 / n * total), rel=1e-11)
+        assert sum(found.terms) == pytest.approx(total, rel=1e-11)
+
+
+def test_variants_are_ordered() -> None:
+    _, measured, block = replicates()
+    frobenius = bounds.theorem2(measured, subspace=block).value
+    spectral = bounds.theorem2(measured, norm="spectral", subspace=block).value
+    isotropic = [
+        bounds.lemma6(measured, center=c, subspace=block).value for c in ("zero", "mean", "state")
+    ]
+    matrix = [
+        bounds.lemma6(measured, center=c, prior="matrix", subspace=block).value
+        for c in ("zero", "mean", "state")
+    ]
+    assert frobenius > spectral > isotropic[0] > isotropic[1] > isotropic[2] > matrix[2]
+    assert all(i > m for i, m in zip(isotropic, matrix, strict=True))
+
+
+def test_expectation_belongs_inside_the_logarithm() -> None:
+    """G = 5 at probability .01, else 0, noise N(0, 1): printed < true information < proven."""
+    gradient = np.repeat([5.0, 0.0], [1, 99])
+    proven = bounds.isotropic_term(gradient**2, np.ones(100), np.zeros(100), 1).mean() / 2
+    printed = np.log(gradient**2 + 1).mean() / 2
+    w = np.linspace(-12, 17, 200_001)
+    normal = [np.exp(-((w - mean) ** 2) / 2) / math.sqrt(2 * math.pi) for mean in (5, 0)]
+    mixture = 0.01 * normal[0] + 0.99 * normal[1]
+    conditional = math.log(2 * math.pi * math.e) / 2
+    information = np.trapezoid(-mixture * np.log(mixture), w) - conditional
+    assert printed == pytest.approx(0.0163, abs=5e-5)
+    assert information == pytest.approx(0.0534, abs=5e-5)
+    assert proven == pytest.approx(0.1116, abs=5e-5)
+
+
+def test_lemma_6_does_not_see_the_size_of_the_last_layer() -> None:
+    """Shrinking the last W_V by 100 leaves its term unchanged: the noise shrinks with it."""
+    run, measured, block = replicates()
+    v = run.factors.v.copy()
+    v[:, -1] /= 100
+    shrunk = bounds.measure(run.factors._replace(v=v), 6, run.states)
+    for arguments in ({}, {"ridge": ("relative", 0.01)}):
+        before = bounds.lemma6(measured, subspace=block, **arguments)
+        after = bounds.lemma6(shrunk, subspace=block, **arguments)
+        np.testing.assert_allclose(after.terms, before.terms, rtol=1e-11)
+    # With the noise held fixed (an absolute ridge above it), smaller is smaller.
+    fixed = [bounds.lemma6(m, subspace=block, ridge=("absolute", 0.1)) for m in (measured, shrunk)]
+    assert fixed[1].terms[-1] < 0.01 * fixed[0].terms[-1]
+
+
+def test_a_ridge_makes_it_finite_and_is_named() -> None:
+    bound = bounds.theorem2(random_measured(), ridge=("relative", 0.01))
+    assert bound.status == "regularised"
+    assert math.isfinite(bound.value)
+    assert "extra noise of variance 0.01 tr C_t" in bound.algorithm
+    assert "deterministic" not in bound.algorithm
+
+
+def test_symmetric_subspace_of_arbitrary_weights() -> None:
+    """D (D + 1) / 2 = 6 directions at D = 3: finite from N - 1 = 6 on, and only there."""
+    rng = np.random.default_rng(0)
+    weights = Weights(*(0.3 * rng.normal(size=(3, 2, 3, 3))))
+    for n, status in ((6, "inf"), (7, "finite")):
+        prompts = rng.normal(size=(8, n, 3))
+        run = noise.noisy_trajectory(jax.random.key(0), prompts, weights, n // 2)
+        measured = bounds.measure(run.factors, n // 2, run.states)
+        assert bounds.lemma6(measured, subspace="symmetric").status == status
+        assert bounds.lemma6(measured).status == "inf"
+
+
+def test_low_rank_route_measures_the_same() -> None:
+    # In the last layer 2 (L - 1) N = 72: both ways of finding the largest eigenvalue.
+    factors = Factors(*(0.2 * np.random.default_rng(1).normal(size=(3, 2, 4, 12, 40))))
+    low_rank = measure_low_rank(factors, spectral=True)
+    states = np.stack([np.eye(40)] * 2)[:, None]
+    for t in range(3):
+        gradient = np.einsum("mia,mib->mab", factors.v[:, t], factors.r[:, t])
+        states = np.concatenate([states, (states[:, -1] + gradient)[:, None]], axis=1)
+    dense = bounds.measure(factors, 1, states)
+    assert dense.spectral is not None
+    for name in ("update", "frobenius", "spectral", "gradient", "from_mean", "from_state"):
+        np.testing.assert_allclose(low_rank[name], getattr(dense, name), rtol=1e-10)
+    np.testing.assert_allclose(low_rank["slope"], dense.slopes, rtol=1e-9, atol=1e-12)
+
+
+def single_precision(leaf: np.ndarray | int) -> jax.Array | int:
+    return leaf if isinstance(leaf, int) else jnp.asarray(leaf, jnp.float32)
+
+
+def test_float32_bounds() -> None:
+    run, exact, block = replicates()
+    single = bounds.measure(*jax.tree.map(single_precision, (run.factors, 6, run.states)))
+    for center in ("zero", "mean", "state"):
+        for prior in ("isotropic", "matrix"):
+            arguments = {"center": center, "prior": prior, "subspace": block}
+            found, known = (bounds.lemma6(m, **arguments) for m in (single, exact))
+            assert found.status == "finite"
+            assert found.value == pytest.approx(known.value, rel=1e-5)
+    assert bounds.lemma6(single).status == "inf"
+
+
+def gaussian_mean(m: int = 10) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(m, 2))
+
+
+def flat_risks(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.full(len(w), 0.5), np.full(len(w), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: bounds.lemma6(m, ridge=("absolute", -1.0)), "ridge must be finite and at least"),
+        (lambda m: bounds.lemma6(m, loss_range=0.0), "loss_range must be positive"),
+        (
+            lambda m: bounds.lemma6(m, subspace=noise.Block((0,), (0, 1))),
+            "subspace must be one that holds every per-example gradient",
+        ),
+        (
+            lambda m: bounds.lemma6(m, subspace="symmetric", center="mean"),
+            "center must be zero in the symmetric subspace",
+        ),
+        (lambda m: bounds.lemma6(m, prior="matrix"), "prior must be isotropic where no block"),
+        (
+            lambda m: bounds.lemma6(
+                m, prior="matrix", subspace=noise.Block((0, 1, 2, 3), (0, 1, 2, 3))
+            ),
+            "replicates must be more than the directions",
+        ),
+        (lambda m: bounds.measure(m.factors, 6), "b must be at least 1 and at most N = 5"),
+        (
+            lambda m: bounds.measure(m.factors, 2, np.ones((3, 2, 4, 5))),
+            r"states must be of shape \(3, 2, 4, 4\)",
+        ),
+        (
+            lambda m: bounds.lemma6(
+                bounds.measure(Factors(*(a[0] for a in m.factors)), 2), center="mean"
+            ),
+            "center must be zero with one replicate",
+        ),
+        (
+            lambda m: bounds.theorem2(
+                bounds.measure(m.factors, 2, spectral=False), norm="spectral"
+            ),
+            "norm must be frobenius where no spectral norm",
+        ),
+        (
+            lambda m: bounds.terminal_noise(gaussian_mean(1), flat_risks, 5),
+            "predictors must be at least 2 samples",
+        ),
+        (
+            lambda m: bounds.terminal_noise(gaussian_mean(), flat_risks, 5, sigmas=(0.0,)),
+            "sigmas must be positive",
+        ),
+        (
+            lambda m: bounds.terminal_noise(gaussian_mean(), lambda w: (w[:, 0] * 9, w[:, 1]), 5),
+            r"risks \(population\) must be within an interval of length 1",
+        ),
+        (
+            lambda m: bounds.regression_risks(np.ones((2, 3)), np.ones((2, 5, 3)), 0.1),
+            r"w must be of shape \(2, 2\)",
+        ),
+        (
+            lambda m: bounds.regression_prompts(jax.random.key(0), 2, 5, 2, -0.1),
+            "noise must be at least 0",
+        ),
+    ],
+)
+def test_bad_input(call: Callable[[bounds.Measured], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(random_measured())

@@ -1,0 +1,299 @@
+"""What truncating a layer's matrices does to the trajectory, the bounds and the gap.
+
+What holds, and what does not:
+
+- Pruning W_V or W_Q of layer k: ||dW_k||_F falls with the clipping rate. With W = U s V^T, a
+  truncation keeps rows (or columns) of an orthogonal decomposition of dW_k, and by Pythagoras the
+  norm can only fall: stronger than the paper's claim about an upper bound.
+- W_K stands in the middle, and ||dW_k||_F is not monotone: W_V = [[1, -1], [0, 0]],
+  W_K = diag(2, 1), W_Q = [[1, 0], [1, 0]], S = I goes from 1 to 2 at rank 1.
+- Later layers' norms may rise whichever matrix is pruned: S = W_K = W_Q = I,
+  W_V^1 = diag(1, -.5), W_V^2 = diag(0, 1); rank 1 at layer 1 takes ||dW_2|| from .25 to 1.
+- Example 1's UB = sum_i ||W_V h_i (x) W_K h_i||_F^2 ||W_Q||_F^2 is no upper bound of ||dW||_F^2: as
+  ||sum_i a_i||^2 <= N sum_i ||a_i||^2, a factor N is missing. With ten times the same h,
+  |h|^4 = 5.136, and identities of size 6: 513.6 > 308.2.
+- Bounds without a ridge, or with a relative one, rise under pruning, as C becomes more singular:
+  the opposite of the paper's Remark 4. They may fall with an absolute one, the noise held fixed.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from theory.bounds import Bound, Risks, lemma6, measure, theorem2
+from theory.checks import require, require_finite
+from theory.implicit import Mlp, Weights
+from theory.noise import Noisy, Ridge, Subspace, noisy_trajectory
+from theory.precision import by_input
+
+Matrix = Literal["value", "key", "query", "inner", "outer"]
+Stack = TypeVar("Stack", Weights, Mlp)
+Judge = Callable[[Float[np.ndarray, "M D D"]], Risks]
+"""From the last states of M prompts to their risks."""
+
+ROUNDING = 1e-9
+
+
+def kept_rank(rate: float, shape: tuple[int, ...]) -> int:
+    """Singular values kept at a clipping rate: floor((1 - rate) min(shape)), at least 1.
+
+    Raises:
+        ValueError: a rate outside [0, 1).
+    """
+    require(0 <= rate < 1, "rate", "at least 0 and below 1", rate)
+    size = min(shape[-2:])
+    # 1 - 0.9 is a little below 0.1: without the guard 0.9 of 10 would keep 0.
+    return max(1, min(size, math.floor((1 - rate) * size + 1e-9 * size)))
+
+
+@by_input
+def truncate(
+    matrix: Float[Array | np.ndarray, "*batch m n"], rank: int
+) -> Float[Array | np.ndarray, "*batch m n"]:
+    """The best approximation of a rank (Eckart-Young-Mirsky); at full rank the matrix itself.
+
+    Raises:
+        ValueError: a rank below 1 or above the smaller side, or values that are not finite.
+    """
+    full = min(matrix.shape[-2:])
+    require(1 <= rank <= full, "rank", f"at least 1 and at most {full}", rank)
+    require_finite("matrix", matrix)
+    if rank == full:
+        return matrix
+    u, s, vt = jnp.linalg.svd(jnp.asarray(matrix), full_matrices=False)
+    return (u[..., :rank] * s[..., None, :rank]) @ vt[..., :rank, :]
+
+
+def prune(stack: Stack, layer: int, matrix: Matrix, rate: float) -> Stack:
+    """A stack with one matrix of one layer truncated; at rate 0 untouched.
+
+    Layers count from 0, negative ones from the end.
+
+    Raises:
+        ValueError: no such layer or matrix, or a rate outside [0, 1).
+    """
+    require(matrix in stack._fields, "matrix", f"one of {', '.join(stack._fields)}", matrix)
+    whole = np.asarray(getattr(stack, matrix))
+    layers = whole.shape[0]
+    require(-layers <= layer < layers, "layer", f"one of {layers} layers", layer)
+    pruned = whole.copy()
+    pruned[layer] = truncate(whole[layer], kept_rank(rate, whole.shape))
+    return stack._replace(**{matrix: pruned})
+
+
+def fold(weights: Weights, mlp: Mlp) -> Weights:
+    """One stack for attention with a linear MLP behind it: W_MLP W_V in place of W_V (A.3)."""
+    mapped = np.asarray(mlp.outer) @ np.asarray(mlp.inner)
+    return weights._replace(value=mapped @ np.asarray(weights.value))
+
+
+@by_input
+def upper_bound(
+    prompts: Float[Array | np.ndarray, "M N D"],
+    states: Float[Array | np.ndarray, "M layers D D"],
+    weights: Weights,
+    *,
+    corrected: bool = True,
+) -> Float[Array | np.ndarray, "M L"]:
+    """Example 1's UB for ||dW_t||_F^2 of every layer; ``corrected`` by the factor N that it lacks.
+
+    ``states`` are A_0 .. A_{L-1}; later ones are ignored.
+    """
+    layers = weights.value.shape[0]
+    tokens = jnp.einsum("mtde,mne->mtnd", states[:, :layers], prompts)
+    value, key = (
+        jnp.einsum("tde,mtne->mtnd", matrix, tokens) for matrix in (weights.value, weights.key)
+    )
+    each = ((value**2).sum(-1) * (key**2).sum(-1)).sum(-1)
+    factor = prompts.shape[1] if corrected else 1
+    return factor * each * (jnp.asarray(weights.query) ** 2).sum((1, 2))
+
+
+class Setting(NamedTuple):
+    """A noisy algorithm that bounds are computed for."""
+
+    subspace: Subspace
+    ridge: Ridge
+
+
+SETTINGS: Mapping[str, Setting] = {
+    f"{kind} ridge": Setting("full", (kind, 0.01)) for kind in ("relative", "absolute")
+}
+
+
+@dataclass(frozen=True)
+class Path:
+    """One quantity along the clipping rates.
+
+    Attributes:
+        values: at each rate, ascending; the mean over prompts.
+        falls: whether it never rises from one rate to the next.
+        share: of prompts on which it never rises; None for what one prompt does not have.
+    """
+
+    values: tuple[float, ...]
+    falls: bool
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class PathReport:
+    """Clipping one matrix of one layer, rate by rate.
+
+    Attributes:
+        layer: from 0.
+        matrix: which.
+        rates: ascending.
+        ranks: kept.
+        norms: ||dW_t||_F of each layer t.
+        paper_ub: Example 1's UB of each layer.
+        corrected_ub: N UB.
+        holds: share of (prompt, rate) at which UB >= ||dW_t||_F^2, by layer, printed and corrected.
+        bounds: by name: ``theorem2, absolute ridge`` and the like.
+        gap: None without a judge.
+        risk: the population's; None without a judge.
+    """
+
+    layer: int
+    matrix: str
+    rates: tuple[float, ...]
+    ranks: tuple[int, ...]
+    norms: tuple[Path, ...]
+    paper_ub: tuple[Path, ...]
+    corrected_ub: tuple[Path, ...]
+    holds: tuple[tuple[float, float], ...]
+    bounds: Mapping[str, Path]
+    gap: Path | None
+    risk: Path | None
+
+
+def path(values: Float[np.ndarray, "rates M"]) -> Path:
+    """Of a quantity that every prompt has."""
+    return Path(
+        tuple(values.mean(1).tolist()),
+        bool(_falls(values.mean(1))),
+        float(np.mean([_falls(column) for column in values.T])),
+    )
+
+
+def _falls(values: np.ndarray) -> bool:
+    return all(
+        after <= before + ROUNDING * abs(before) or after == before  # both may be infinite
+        for before, after in itertools.pairwise(values)
+    )
+
+
+def path_report(
+    key: PRNGKeyArray,
+    prompts: Float[np.ndarray, "M N D"],
+    weights: Weights,
+    layer: int,
+    matrix: Matrix,
+    rates: Sequence[float],
+    b: int,
+    *,
+    mlp: Mlp | None = None,
+    settings: Mapping[str, Setting] = SETTINGS,
+    judge: Judge | None = None,
+) -> PathReport:
+    """Clip one matrix at several rates, and follow everything that the paper speaks of.
+
+    Bounds are of noisy algorithms, with the same noise at every rate; the rest is of the
+    deterministic model.
+
+    Args:
+        key: of the noise.
+        prompts: demonstrations of independent prompts.
+        weights: of every layer.
+        layer: from 0.
+        matrix: ``value``, ``key``, ``query``; ``inner`` or ``outer`` of the MLP.
+        rates: clipping rates, ascending.
+        b: virtual subsample of the noise.
+        mlp: a linear MLP after each attention.
+        settings: noisy algorithms by name.
+        judge: gives risks.
+
+    Raises:
+        ValueError: rates that do not ascend or lie outside [0, 1), no such matrix or layer, and as
+            in :func:`theory.noise.noisy_trajectory` and :func:`theory.bounds.lemma6`.
+    """
+    require(len(rates) > 0 and list(rates) == sorted(set(rates)), "rates", "ascending", rates)
+    of_mlp = matrix in Mlp._fields
+    require(not of_mlp or mlp is not None, "mlp", f"given to prune its {matrix}", mlp)
+    rows = []
+    for rate in rates:
+        pruned = weights if of_mlp else prune(weights, layer, matrix, rate)
+        if mlp is not None:
+            pruned = fold(pruned, prune(mlp, layer, matrix, rate) if of_mlp else mlp)
+        rows.append(_at_rate(key, np.asarray(prompts), pruned, b, settings, judge))
+    layers = range(weights.value.shape[0])
+    squares, printed, right = (
+        np.stack([row[name] for row in rows]) for name in ("squares", "paper_ub", "corrected_ub")
+    )
+    shape = getattr(mlp if of_mlp else weights, matrix).shape
+    risks = [row["risks"] for row in rows] if judge is not None else []
+    return PathReport(
+        layer,
+        matrix,
+        tuple(rates),
+        tuple(kept_rank(rate, shape) for rate in rates),
+        tuple(path(np.sqrt(squares[:, t])) for t in layers),
+        tuple(path(printed[:, t]) for t in layers),
+        tuple(path(right[:, t]) for t in layers),
+        tuple(
+            (_above(printed[:, t], squares[:, t]), _above(right[:, t], squares[:, t]))
+            for t in layers
+        ),
+        {name: _plain([row["bounds"][name].value for row in rows]) for name in rows[0]["bounds"]},
+        path(np.stack([risk.population - risk.empirical for risk in risks])) if risks else None,
+        path(np.stack([risk.population for risk in risks])) if risks else None,
+    )
+
+
+def _above(upper: np.ndarray, lower: np.ndarray) -> float:
+    return float((upper >= lower * (1 - ROUNDING)).mean())
+
+
+def _plain(values: Sequence[float]) -> Path:
+    return Path(tuple(values), _falls(np.array(values)))
+
+
+def _at_rate(
+    key: PRNGKeyArray,
+    prompts: np.ndarray,
+    weights: Weights,
+    b: int,
+    settings: Mapping[str, Setting],
+    judge: Judge | None,
+) -> dict:
+    exact = noisy_trajectory(key, prompts, weights, prompts.shape[1])  # b = N: no noise
+    squares = measure(exact.factors, b, exact.states, spectral=False).update
+    found = {
+        "squares": squares,
+        "bounds": {},
+        "risks": None if judge is None else judge(np.asarray(exact.states[:, -1])),
+    }
+    for name, corrected in (("paper_ub", False), ("corrected_ub", True)):
+        found[name] = upper_bound(prompts, exact.states, weights, corrected=corrected).T
+    for name, (subspace, ridge) in settings.items():
+        run = noisy_trajectory(key, prompts, weights, b, subspace=subspace, ridge=ridge)
+        for kind, bound in _bounds(run, b, subspace, ridge).items():
+            found["bounds"][f"{kind}, {name}"] = bound
+    return found
+
+
+def _bounds(run: Noisy, b: int, subspace: Subspace, ridge: Ridge) -> dict[str, Bound]:
+    measured = measure(run.factors, b, run.states, spectral=False)
+    found = {
+        "theorem2": theorem2(measured, subspace=subspace, ridge=ridge),
+        "lemma6 zero": lemma6(measured, subspace=subspace, ridge=ridge),
+    }
+    if subspace != "symmetric":
+        found["lemma6 mean"] = lemma6(measured, center="mean", subspace=subspace, ridge=ridge)
+    return found
