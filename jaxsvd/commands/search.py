@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from jaxsvd import runs, svd
+from jaxsvd.background import background
 from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
 from jaxsvd.errors import UserError
 from jaxsvd.evaluation import (
@@ -124,20 +125,22 @@ def search(
     if top_layers < 1:
         raise UserError(f"top layers = {top_layers} should be at least 1")
     runs.refuse_existing(out, resume=resume)
-    with watch.on("encode"):
-        examination = examine(model, task, ("validation", "test"), progress=progress, **draw)
-    options = {"module": module, "layer": layer, "rates": rates, "svd": method}
-    request = request_record("search", model, examination, **options, top_layers=top_layers)
-    run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
-    if run and save_prompts:
-        examination.save_prompts(run)
 
-    with watch.on("condition"):
-        choice = (
-            choose_layer(model, module, top=top_layers, progress=progress)
-            if given is None
-            else LayerChoice(given)
-        )
+    def choose(counting: Progress) -> LayerChoice:
+        if given is not None:
+            return LayerChoice(given)
+        return choose_layer(model, module, top=top_layers, progress=counting)
+
+    with background(choose) as choosing:
+        with watch.on("encode"):
+            examination = examine(model, task, ("validation", "test"), progress=progress, **draw)
+        options = {"module": module, "layer": layer, "rates": rates, "svd": method}
+        request = request_record("search", model, examination, **options, top_layers=top_layers)
+        run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
+        if run and save_prompts:
+            examination.save_prompts(run)
+        with watch.on("condition"):
+            choice = choosing.result(progress)
     engine, key = Engine.of(model), seed_key(examination.prepared.seed)
     with watch.on("factor"):
         cut = truncations(

@@ -22,7 +22,7 @@ from jaxsvd.errors import UserError
 from jaxsvd.model import Model
 from jaxsvd.modules import matrices, part
 from jaxsvd.progress import Advance, Progress
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.scoring import kernels
 from jaxsvd.statistics import Accuracy
 from jaxsvd.svd import rank_at
 
@@ -59,7 +59,7 @@ def test_result_is_what_the_predictions_say(run: Path) -> None:
     assert result["command"] == "search"
     assert result["task"]["validation_size"] == 60
     assert result["task"]["test_size"] == 40
-    assert {"total", "load", "encode", "factor", "validation", "test"} <= result["seconds"].keys()
+    assert {"total", "load", "encode", "factor", "compile", "score"} <= result["seconds"].keys()
 
     def correct(split: str, rate: float) -> tuple[int, int]:
         here = [r for r in records if r["split"] == split and r["rate"] == rate]
@@ -193,7 +193,7 @@ def test_what_is_scored_is_not_scored_again(
     out = tmp_path / "run"
     jaxsvd.search(model, out=out, **SMALL)
     before = (out / "predictions.jsonl").read_bytes(), timeless(out)
-    monkeypatch.setattr(Engine, "_score_batch", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(kernels, "layer", lambda *_: pytest.fail("scored again"))
     jaxsvd.search(model, out=out, resume=True, **SMALL)
     assert ((out / "predictions.jsonl").read_bytes(), timeless(out)) == before
 
