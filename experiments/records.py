@@ -39,7 +39,11 @@ class Records:
 
         Returns:
             The unit's own entries and the measured ones, as JSON gives them back (so that a
-            resumed study sees the same as one that nothing interrupted), with ``seconds``.
+            resumed study sees the same as one that nothing interrupted), with ``seconds``, the
+            whole measurement's.
+
+        Raises:
+            ValueError: an entry measured is called ``unit`` or ``seconds``.
         """
         interruption.check()
         name = _name(plain(unit))
@@ -47,7 +51,10 @@ class Records:
             self.reused += 1
         else:
             began = time.perf_counter()
-            record = {"unit": unit, **measure(), "seconds": time.perf_counter() - began}
+            measured = measure()
+            if taken := {"unit", "seconds"} & set(measured):
+                raise ValueError(f"a record has its own {', '.join(sorted(taken))}: name it otherwise")
+            record = {"unit": unit, **measured, "seconds": time.perf_counter() - began}
             line = runs.dump(plain(record)) + "\n"
             _append(self.path, line)
             self._done[name] = restore(json.loads(line))

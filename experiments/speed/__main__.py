@@ -163,7 +163,7 @@ def _summary(study: Study, repeats: int, arms: list[str]) -> Record:
     rows["warm"]["operations"] = cached[0]["operations"]
     for arm in arms:
         measured = [unit(f"torch {arm} {i}") for i in range(repeats)]
-        rows[arm] = _row([r["seconds"] for r in measured], measured)
+        rows[arm] = _row([r["search"] for r in measured], measured)
         same, total = processes.agree(cold[0]["predictions"], measured[0]["predictions"])
         rows[arm] |= {"agreeing": same, "compared": total}
     return rows
@@ -265,7 +265,8 @@ def picture(result: Record) -> "Figure":
     right.set_yscale("log", base=2)
     right.set_xlabel("times more")
     right.set_ylabel("times longer (dashed: linear)")
-    right.legend()
+    if result["growth"]:
+        right.legend()
     return made
 
 

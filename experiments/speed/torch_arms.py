@@ -218,7 +218,7 @@ def main() -> None:
             found = search.cached(0 if options.arm == "prefix" else search.layer)
         seconds = (time.perf_counter() - start) * scale
     result = {
-        "seconds": seconds,
+        "search": seconds,
         "scaled": scale,
         "predictions": [{str(i): p for i, p in at.items()} for at in found],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
