@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,10 +25,13 @@ class Examination:
     Attributes:
         prepared: the task.
         encoded: its validation questions, then its test questions.
+        asked: what was asked of :func:`examine`, for whoever wants to ask it again; paths are
+            whole.
     """
 
     prepared: Prepared
     encoded: Encoded
+    asked: Record = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class Examination:
         prepared: Prepared,
         *,
         skip_long: bool = False,
+        asked: Record | None = None,
         progress: Progress = SILENT,
     ) -> "Examination":
         """Encode all questions of a task."""
@@ -50,7 +54,8 @@ class Examination:
             skip_long=skip_long,
             progress=progress,
         )
-        return cls(prepared, encoded)
+        _check_vocabulary(model, encoded)
+        return cls(prepared, encoded, asked or {})
 
     def positions(self, split: str) -> list[int]:
         """Where the questions of a split are among those encoded."""
@@ -121,6 +126,25 @@ class Examination:
         run.write_lines(PROMPTS, self.prompt_records())
 
 
+def _check_vocabulary(model: Model, encoded: Encoded) -> None:
+    """Refuse tokens that the model has no embedding for; looked up, they would be other tokens."""
+    size = model.config.vocabulary
+    if max(model.tokenizer.get_vocab().values(), default=0) < size:
+        return
+    labels = np.asarray(encoded.label_ids, np.int32)
+    for group in encoded.groups:
+        for line in group.lines:
+            largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
+            if largest >= size:
+                question = encoded.questions[line.question]
+                token = model.tokenizer.convert_ids_to_tokens(largest)
+                raise UserError(
+                    f"row {question.index} of {question.split}: the tokenizer gives the token "
+                    f"{token!r} the number {largest}, and the model has {size} (0 to "
+                    f"{size - 1}): they do not belong together"
+                )
+
+
 class ValidationOptions(TypedDict, total=False):
     """What may be asked of the draws of a sweep; see :func:`examine`."""
 
@@ -180,8 +204,15 @@ def examine(
         test_size=test_size,
         protocol=protocol,
     )
+    asked = {
+        "task": str(task) if prepared.name == str(task) else str(Path(task).resolve()),
+        "data": None if data is None else str(Path(data).resolve()),
+        "validation_size": validation_size,
+        "test_size": test_size,
+        "skip_long": skip_long,
+    }
     examination = Examination.of(
-        model, prepared.only(splits), skip_long=skip_long, progress=progress
+        model, prepared.only(splits), skip_long=skip_long, asked=asked, progress=progress
     )
     for split in splits:
         if not examination.positions(split):

@@ -253,6 +253,7 @@ def picture(result: Record) -> "Figure":
     colours = [style.PALETTE[0] if key in OURS else style.PALETTE[1] for key in keys]
     left.barh([names[key] for key in keys], seconds, color=colours)
     left.set_xscale("log")
+    left.set_xlim(left=0.5 * min(seconds))
     left.set_xlabel("seconds of a search, log scale")
     for y, value in enumerate(seconds):
         left.text(value, y, f" {value:.3g}", va="center", fontsize=7)

@@ -87,6 +87,8 @@ def main() -> None:
     parser.add_argument("--sweep", type=int, default=0, help="layers")
     parser.add_argument("--prompts", type=Path)
     options = parser.parse_args()
+    # Where torch is installed transformers imports it, which a search has no use for: 200 MB.
+    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
     if options.cache:
         jax.config.update("jax_compilation_cache_dir", options.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

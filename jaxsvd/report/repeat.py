@@ -36,7 +36,7 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
             notes.append("Paths are relative to where the run was started.")
     words += _option("--revision", model.get("revision"))
     if task:
-        words += _task_words(command, task, notes)
+        words += _task_words(command, task, asked.get("asked") or {}, notes)
     if command == "sweep":
         words += _sweep_words(run.result["cells"])
     else:
@@ -59,28 +59,42 @@ def _option(name: str, value: Any) -> list[str]:
     return [name, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
 
 
-def _task_words(command: str, task: dict[str, Any], notes: list[str]) -> list[str]:
-    name, source = task["name"], str(task.get("source", ""))
-    words = ["--task", name if name in _BUILT_IN else "TASK.toml"]
-    files = source.removeprefix("files: ").split(", ") if source.startswith("files: ") else []
-    if name not in _BUILT_IN:
-        notes.append(f"TASK.toml stands for the file of the task {name}.")
-    elif files:
-        words += ["--data", os.path.commonpath([os.path.dirname(f) or "." for f in files])]
+def _task_words(
+    command: str, task: dict[str, Any], asked: dict[str, Any], notes: list[str]
+) -> list[str]:
+    """The task and its draw, from what was asked or, in runs that lack it, from what was drawn."""
+    if not asked:
+        asked = _guessed(task, notes)
+    words = ["--task", asked["task"], *_option("--data", asked["data"])]
     words += _option("--protocol", task.get("protocol"))
     if command != "sweep":
         words += _option("--shots", task.get("shots")) + _option("--seed", task.get("seed"))
-    skipped = task.get("skipped_queries") or 0
+    words += _option("--validation-size", asked["validation_size"])
+    if command != "sweep":
+        words += _option("--test-size", asked["test_size"])
+    return words + ["--skip-long"] * bool(asked["skip_long"])
+
+
+def _guessed(task: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """What was asked, as far as what was drawn tells."""
+    name, source = task["name"], str(task.get("source", ""))
+    files = source.removeprefix("files: ").split(", ") if source.startswith("files: ") else []
+    built_in, skipped = name in _BUILT_IN, task.get("skipped_queries") or 0
+    if not built_in:
+        notes.append(f"TASK.toml stands for the file of the task {name}.")
     if skipped:
-        words.append("--skip-long")
         notes.append(
             f"{skipped:,} questions were left out as too long and the sizes that were asked for "
             "are not recorded: add --validation-size and --test-size if they were given."
         )
-    else:
-        for split in ("validation", "test"):
-            words += _option(f"--{split}-size", task.get(f"{split}_size") or None)
-    return words
+    folder = os.path.commonpath([os.path.dirname(f) or "." for f in files]) if files else None
+    return {
+        "task": name if built_in else "TASK.toml",
+        "data": folder if built_in else None,
+        "validation_size": None if skipped else task.get("validation_size") or None,
+        "test_size": None if skipped else task.get("test_size") or None,
+        "skip_long": bool(skipped),
+    }
 
 
 def _sweep_words(cells: list[dict[str, Any]]) -> list[str]:

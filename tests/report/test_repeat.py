@@ -48,6 +48,8 @@ def timeless(path: Path) -> dict[str, Any]:
         "search --top-layers 1 --validation-size 8 --test-size 8",
         "evaluate --test-size 20 --seed 1",
         "condition --module fc_in",
+        "sweep --layers -1,0 --modules fc_in --rates 0,0.9 --shots 4,8 --seeds 0,3 "
+        "--validation-size 8",
     ],
 )
 def test_repeats(words: str, tmp_path: Path) -> None:
@@ -59,6 +61,19 @@ def test_repeats_with_a_model_and_data_of_ones_own(shared: Path, tmp_path: Path)
     model, data = shared / "models" / "stories260K", shared / "data" / "copa"
     words = ["evaluate", str(model), "--task", "copa", "--data", str(data), "--shots", "2"]
     assert again([*words, "--test-size", "6"], tmp_path) == []
+
+
+@pytest.mark.slow
+def test_repeats_a_task_of_ones_own(tmp_path: Path) -> None:
+    for name, n in (("train", 12), ("test", 8)):
+        rows = "".join(f"salmon {name} {i},{i % 2}\n" for i in range(n))
+        (tmp_path / f"{name}.csv").write_text("body,stars\n" + rows)
+    (tmp_path / "own.toml").write_text(
+        'name = "own"\ntemplate = "text: {body} label :"\nlabel_field = "stars"\nshots = 2\n'
+        '[files]\ntrain = "train.csv"\ntest = "test.csv"\n[labels]\n0 = "early"\n1 = "inner"\n'
+    )
+    words = ["evaluate", "--task", str(tmp_path / "own.toml"), "--test-size", "6", "--skip-long"]
+    assert again(words, tmp_path) == []
 
 
 def of(
