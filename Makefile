@@ -8,13 +8,20 @@ WORKERS ?= 2
 READY := $(VENV)/.ready
 INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
 
-.PHONY: demo test quick lint parity format lock clean
+.PHONY: demo test test-all quick figures lint parity format lock clean
 
 demo: $(READY) ## Algorithm 1 on the bundled model
 	$(VENV)/bin/jaxsvd search
 
 test: $(READY) ## all tests but those that need torch
 	$(VENV)/bin/pytest -n $(WORKERS)
+
+test-all: $(READY) ## these and the long ones: 50,000 damaged files, 20 killed sweeps
+	JAXSVD_RELIABILITY=full $(VENV)/bin/pytest -n $(WORKERS)
+
+figures: $(READY) ## the README's figures, from the bundled model
+	$(VENV)/bin/python -m experiments.depth_sweep --out runs/readme-depth --resume
+	$(VENV)/bin/python -m paper_figures fig1 --runs runs/readme-depth --tasks bundled --out docs
 
 quick: $(READY) ## the tests that take seconds
 	$(VENV)/bin/pytest -n $(WORKERS) -m 'not parity and not slow'

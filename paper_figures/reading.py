@@ -1,0 +1,152 @@
+"""Which runs there are, and their results, the oldest first."""
+
+import datetime
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxsvd.errors import UserError
+from jaxsvd.report.reading import read_run
+from jaxsvd.report.shape import Shape, flaw
+from jaxsvd.runs import REQUEST, RESULT, Record
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished run.
+
+    Attributes:
+        path: the run directory.
+        kind: the experiment that made it, or the command of ``jaxsvd``.
+        started: when.
+        result: result.json.
+    """
+
+    path: Path
+    kind: str
+    started: datetime.datetime
+    result: Record = field(repr=False)
+
+    def require(self, shape: Shape) -> Record:
+        """The result, if it has what a figure needs.
+
+        Raises:
+            UserError: it has not; the file and the field are named.
+        """
+        if found := flaw(self.result, shape):
+            raise self.damaged(found)
+        return self.result
+
+    def damaged(self, what: str) -> UserError:
+        """For raising: something in result.json is not as it should be."""
+        return UserError(f"{self.path / RESULT}: damaged: {what}")
+
+    @property
+    def model(self) -> tuple[str, str, str]:
+        """Source, revision and type of the weights: what tells models apart."""
+        model = self.result["model"]
+        return model["source"], model.get("revision") or "", model["dtype"]
+
+    @property
+    def layers(self) -> int:
+        """Of the model."""
+        return self.result["model"]["layers"]
+
+    def check_layers(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Refuse layers that the model does not have."""
+        for entry in entries:
+            if not 0 <= entry["layer"] < self.layers:
+                raise self.damaged(f"layer {entry['layer']} of a model of {self.layers} layers")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in some folders.
+
+    Attributes:
+        sources: finished runs, the oldest first, so that a later one replaces an earlier.
+        unfinished: run directories without a result.
+    """
+
+    sources: tuple[Source, ...]
+    unfinished: tuple[Path, ...]
+
+
+def find(folders: Sequence[Path]) -> Found:
+    """The runs in run directories or folders of them, at any depth.
+
+    What lies inside a run directory belongs to that run and is not read by itself.
+
+    Raises:
+        UserError: a folder does not exist, a run named itself is not finished, or a result is
+            damaged.
+    """
+    sources: dict[Path, Source] = {}
+    unfinished: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir() or (folder / REQUEST).exists() or (folder / RESULT).exists():
+            sources.setdefault(folder.resolve(), _source(folder))
+            continue
+        for path in _runs_below(folder):
+            if not (path / RESULT).exists():
+                unfinished.setdefault(path.resolve(), path)
+            elif path.resolve() not in sources:
+                sources[path.resolve()] = _source(path)
+    ordered = sorted(sources.values(), key=lambda source: (source.started, str(source.path)))
+    return Found(tuple(ordered), tuple(sorted(unfinished.values())))
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    for name, inner, files in os.walk(folder):
+        if {RESULT, REQUEST} & set(files):
+            inner.clear()
+            yield Path(name)
+        inner[:] = sorted(entry for entry in inner if not entry.startswith("."))
+
+
+def _source(path: Path) -> Source:
+    result = read_run(path).result
+    kind = result.get("experiment") or result["command"]
+    if not isinstance(kind, str):
+        kind = "unknown"  # no run of ours, but no damage either
+    return Source(path, kind, _moment(path, result.get("started")), result)
+
+
+def _moment(path: Path, text: Any) -> datetime.datetime:
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        said = f"started should be a time, is {text!r}"
+        raise UserError(f"{path / RESULT}: damaged: {said}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+Key = tuple[str, str, str]
+
+
+def labels(models: Iterable[Key]) -> dict[Key, str]:
+    """Short names of models: the last part of the path or hub id, and more where two are alike."""
+    distinct = list(dict.fromkeys(models))
+    made = {}
+    for model in distinct:
+        source, revision, dtype = model
+        parts = [part for part in source.replace(os.sep, "/").split("/") if part not in ("", ".")]
+        name = parts[-1] if parts else source
+        others = [other for other in distinct if other != model and _last(other[0]) == name]
+        if any(other[0] != source for other in others):
+            name = "/".join(parts[-2:])
+        if any(other[0] == source and other[1] != revision for other in others):
+            name += f" at {revision or 'main'}"
+        if any(other[:2] == model[:2] for other in others):
+            name += f" {dtype}"
+        made[model] = name
+    # Alike even so: the whole source tells them apart.
+    doubled = {name for name in made.values() if list(made.values()).count(name) > 1}
+    return {m: " ".join(filter(None, m)) if name in doubled else name for m, name in made.items()}
+
+
+def _last(source: str) -> str:
+    parts = [part for part in source.replace(os.sep, "/").split("/") if part not in ("", ".")]
+    return parts[-1] if parts else source

@@ -1,0 +1,149 @@
+"""The figures and tables by name: what each is made from, and what makes its runs."""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from experiments import style
+from jaxsvd.errors import UserError
+from paper_figures import accuracy, formats, published, rows, searches, tables
+from paper_figures.reading import Source
+
+if TYPE_CHECKING:  # it needs matplotlib, tables do not
+    from paper_figures.marks import Drawn
+
+FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
+TABLES = tuple(published.TABLES)
+OWN = "table-"
+"""Before the name of a task that is not the paper's."""
+GROUPS = ("all", "figures", "tables")
+COMMANDS = {
+    "fig1": "python -m experiments.depth_sweep",
+    "fig2": "python -m experiments.shots_sweep",
+    "fig3": "python -m experiments.condition_numbers",
+    "fig4": "python -m experiments.algorithm1",
+    "fig5": "python -m experiments.linear_functions",
+}
+
+
+def command(name: str) -> str:
+    """What makes runs for a figure or table."""
+    return COMMANDS.get(name, COMMANDS["fig4"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """A figure or table.
+
+    Attributes:
+        name: of it.
+        files: makes file name -> contents; the slow part.
+        shown: what is in it, and of which runs.
+        missing: what no run gives.
+        notes: what else a reader should know.
+    """
+
+    name: str
+    files: Callable[[], dict[str, bytes]]
+    shown: list[tuple[str, list[Source]]]
+    missing: list[str]
+    notes: list[str]
+
+
+class Works:
+    """Figures and tables of some runs.
+
+    Attributes:
+        sources: the runs, the oldest first.
+        tasks: those wanted; all if None.
+    """
+
+    def __init__(self, sources: Sequence[Source], tasks: Sequence[str] | None = None) -> None:
+        """Nothing is read before it is needed."""
+        self.sources, self.tasks = sources, tasks
+
+    @cached_property
+    def outcomes(self) -> dict[searches.Place, searches.Outcome]:
+        """Of Algorithm 1."""
+        return searches.outcomes(self.sources)
+
+    def names(self, asked: Sequence[str]) -> list[str]:
+        """Each figure and table asked for, once.
+
+        Raises:
+            UserError: an unknown name.
+        """
+        found: dict[str, None] = {}
+        for name in asked or ["all"]:
+            if name in GROUPS:
+                figures = FIGURES if name != "tables" else ()
+                found |= dict.fromkeys(figures)
+                found |= dict.fromkeys(self._tables() if name != "figures" else ())
+            elif name in (*FIGURES, *TABLES) or (name.startswith(OWN) and name != OWN):
+                found[name] = None
+            else:
+                known = " ".join((*GROUPS, *FIGURES, *TABLES))
+                raise UserError(f"unknown name {name!r}; known are {known} {OWN}TASK")
+        return list(found)
+
+    def _tables(self) -> list[str]:
+        own = sorted({place.task for place in self.outcomes} - set(published.TASKS))
+        every = dict(published.TABLES) | {OWN + task: task for task in own}
+        return [n for n, task in every.items() if self.tasks is None or task in self.tasks]
+
+    def make(self, name: str) -> Made:
+        """Draw a figure or set a table.
+
+        Raises:
+            UserError: a run that it needs is damaged.
+        """
+        return self._table(name) if name in TABLES or name.startswith(OWN) else self._figure(name)
+
+    def _table(self, name: str) -> Made:
+        task = published.TABLES.get(name) or name.removeprefix(OWN)
+        file = re.sub(r"[^\w.+-]", "-", name)
+        made = tables.table(name, task, self.outcomes)
+        endings: dict[str, Callable[[tables.Table], str]] = {
+            "md": formats.markdown,
+            "csv": formats.comma_separated,
+            "tex": formats.latex,
+        }
+        shown = [(what, [outcome.source]) for what, outcome in made.outcomes]
+
+        def files() -> dict[str, bytes]:
+            return {f"{file}.{end}": write(made).encode() for end, write in endings.items()}
+
+        return Made(name, files, shown, made.missing, [])
+
+    def _figure(self, name: str) -> Made:
+        with style.look():
+            drawn = self.draw(name)
+
+        def files() -> dict[str, bytes]:
+            with style.look(), warnings.catch_warnings():
+                # Letters that the font lacks are drawn as boxes; that is all there is to say.
+                warnings.filterwarnings("ignore", message="Glyph")
+                made = {e: style.rendered(drawn.figure, e) for e in ("pdf", "png")}
+            made["md"] = drawn.told(name).encode()
+            return {f"{name}.{ending}": data for ending, data in made.items()}
+
+        return Made(name, files, drawn.panels, drawn.missing, drawn.notes)
+
+    def draw(self, name: str) -> "Drawn":
+        """A figure, undrawn yet on paper; in :func:`experiments.style.look`."""
+        from paper_figures import changes, conditions, curves, regression
+
+        if name in ("fig1", "fig2"):
+            points = accuracy.points(
+                self.sources, "depth_sweep" if name == "fig1" else "shots_sweep"
+            )
+            choose = rows.depth_rows if name == "fig1" else rows.shots_rows
+            return curves.draw(points, choose(points, self.tasks))
+        if name == "fig3":
+            return conditions.draw(conditions.conditions(self.sources))
+        if name == "fig4":
+            return changes.draw(self.outcomes, self.tasks)
+        return regression.draw(regression.runs(self.sources))
