@@ -1,14 +1,13 @@
 """Finished units of a long study, a line of records.jsonl each: what --resume goes on from."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxsvd import interruption, runs
-from jaxsvd.errors import UserError
+from jaxsvd.durable import append_lines, whole_lines
 
 Record = dict[str, Any]
 
@@ -24,7 +23,8 @@ class Records:
     def __init__(self, path: Path) -> None:
         """Read what is there; a last line that a crash cut short is removed."""
         self.path, self.reused = path, 0
-        self._done = {_name(record["unit"]): record for record in _read(path)}
+        found = [restore(record) for record in whole_lines(path)]
+        self._done = {_name(record["unit"]): record for record in found if _complete(record)}
 
     def __len__(self) -> int:
         """How many units are finished."""
@@ -53,10 +53,12 @@ class Records:
             began = time.perf_counter()
             measured = measure()
             if taken := {"unit", "seconds"} & set(measured):
-                raise ValueError(f"a record has its own {', '.join(sorted(taken))}: name it otherwise")
+                raise ValueError(
+                    f"a record has its own {', '.join(sorted(taken))}: name it otherwise"
+                )
             record = {"unit": unit, **measured, "seconds": time.perf_counter() - began}
-            line = runs.dump(plain(record)) + "\n"
-            _append(self.path, line)
+            line = runs.dump(plain(record))
+            append_lines(self.path, [line])
             self._done[name] = restore(json.loads(line))
         record = dict(self._done[name])
         return record.pop("unit") | record
@@ -82,37 +84,10 @@ def restore(value: Any) -> Any:
     return float(value) if value in ("inf", "-inf", "nan") else value
 
 
+def _complete(record: Record) -> bool:
+    """Whether a line is one that we wrote; the unit of any other is measured again."""
+    return isinstance(record.get("unit"), dict) and "seconds" in record
+
+
 def _name(unit: Mapping[str, Any]) -> str:
     return runs.dump(dict(sorted(unit.items())))
-
-
-def _append(path: Path, line: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); what was finished is kept, "
-            "--resume goes on from there"
-        ) from None
-
-
-def _read(path: Path) -> list[Record]:
-    if not path.exists():
-        return []
-    records: list[Record] = []
-    data, kept = path.read_bytes(), 0
-    for line in data.splitlines(keepends=True):
-        try:
-            record = restore(json.loads(line)) if line.endswith(b"\n") else None
-        except ValueError:
-            record = None
-        if record is None:
-            with path.open("r+b") as file:
-                file.truncate(kept)
-            break
-        records.append(record)
-        kept += len(line)
-    return records

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +30,9 @@ from rich.text import Text
 from experiments.records import Records, plain, restore
 from experiments.style import Drawing, draw
 from jaxsvd import interruption, runs
+from jaxsvd.durable import full_disk
 from jaxsvd.errors import UserError
+from jaxsvd.options import Parser
 from jaxsvd.pictures import available
 from jaxsvd.progress import SILENT, Progress, TerminalProgress
 
@@ -49,12 +51,14 @@ class Study:
         path: the run directory, for what a study keeps there itself (checkpoints).
         records: the finished units.
         progress: where to show it.
+        command: the experiment's, as typed.
     """
 
     options: argparse.Namespace
     path: Path
     records: Records
     progress: Progress = SILENT
+    command: Sequence[str] = ()
 
     @property
     def quick(self) -> bool:
@@ -87,6 +91,7 @@ class Experiment:
         pictures: file name -> what draws it, from result.json.
         add_options: adds the experiment's own options to the parser.
         check: refuses options (by ``UserError``) before the run directory is made.
+        parents: parsers whose options the experiment has too (:mod:`jaxsvd.options`).
     """
 
     name: str
@@ -96,13 +101,7 @@ class Experiment:
     pictures: Mapping[str, Drawing] = field(default_factory=dict)
     add_options: Callable[[argparse.ArgumentParser], Any] = _nothing
     check: Callable[[argparse.Namespace], Any] = _nothing
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
+    parents: Sequence[argparse.ArgumentParser] = ()
 
 
 def whole(minimum: int = 0) -> Callable[[str], int]:
@@ -122,8 +121,10 @@ def whole(minimum: int = 0) -> Callable[[str], int]:
 
 def parser(experiment: Experiment) -> argparse.ArgumentParser:
     """Of an experiment's command line."""
-    made = _Parser(
-        prog=f"python -m experiments.{experiment.name}", description=experiment.description
+    made = Parser(
+        prog=f"python -m experiments.{experiment.name}",
+        description=experiment.description,
+        parents=experiment.parents,
     )
     made.add_argument("--quick", action="store_true", help="small, under 30 s on two cores")
     made.add_argument("--seed", type=whole(), default=0, metavar="N", help="of everything (0)")
@@ -160,26 +161,27 @@ def run(
     experiment.check(options)
     asked = {key: value for key, value in vars(options).items() if key not in ("out", "resume")}
     request = plain({"experiment": experiment.name, "options": asked})
-    runs.Run.open(options.out, request, resume=options.resume)
-    study = Study(options, options.out, Records(options.out / RECORDS), progress)
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    began = time.perf_counter()
-    measured = experiment.study(study)
-    interruption.check()  # a press that got lost must not look like a finished run
-    result = {
-        "command": list(command),
-        **request,
-        "seed": options.seed,
-        **measured,
-        "started": started,
-        # Of this start only: units read from an earlier one cost nothing.
-        "seconds": {"total": time.perf_counter() - began},
-        "units": {"done": len(study.records), "from_earlier_starts": study.records.reused},
-        **runs.surroundings(),
-    }
-    text = runs.pretty(plain(result))
-    runs.write_whole(options.out / runs.RESULT, text)
-    return restore(json.loads(text))
+    with runs.Run.open(options.out, request, resume=options.resume, progress=progress):
+        command = list(command) or ["python", "-m", f"experiments.{experiment.name}"]
+        study = Study(options, options.out, Records(options.out / RECORDS), progress, command)
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        began = time.perf_counter()
+        measured = experiment.study(study)
+        interruption.check()  # a press that got lost must not look like a finished run
+        result = {
+            "command": command,
+            **request,
+            "seed": options.seed,
+            **measured,
+            "started": started,
+            # Of this start only: units read from an earlier one cost nothing.
+            "seconds": {"total": time.perf_counter() - began},
+            "units": {"done": len(study.records), "from_earlier_starts": study.records.reused},
+            **runs.surroundings(),
+        }
+        text = runs.pretty(plain(result))
+        runs.write_whole(options.out / runs.RESULT, text)
+        return restore(json.loads(text))
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
@@ -201,6 +203,9 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
                 progress=TerminalProgress(),
             )
             _print(experiment, result, out)
+    except OSError as error:
+        print(f"{experiment.name}: error: {full_disk(error)}", file=sys.stderr)
+        return EXIT_USER_ERROR
     except UserError as error:
         print(f"{experiment.name}: error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxsvd.commands.evaluate import evaluate as evaluate
+    from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
@@ -23,6 +24,7 @@ _HOMES = {
     "condition_numbers": "jaxsvd.conditioning",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
+    "prune": "jaxsvd.commands.prune",
     "report": "jaxsvd.commands.report",
     "search": "jaxsvd.commands.search",
     "sweep": "jaxsvd.commands.sweep",
@@ -34,6 +36,7 @@ __all__ = [
     "condition_numbers",
     "evaluate",
     "load",
+    "prune",
     "report",
     "search",
     "sweep",

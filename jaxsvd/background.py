@@ -59,13 +59,29 @@ class Work(Generic[Result]):
         return self._future.result()
 
 
+class Later(Work[Result]):
+    """Work that is done when its result is asked for."""
+
+    def __init__(self, work: Callable[[Progress], Result]) -> None:
+        self._work = work
+
+    def result(self, progress: Progress) -> Result:
+        """Do it; see :meth:`Work.result`."""
+        return self._work(progress)
+
+
 @contextlib.contextmanager
-def background(work: Callable[[Progress], Result]) -> Iterator[Work[Result]]:
+def background(work: Callable[[Progress], Result], *, wait: bool = False) -> Iterator[Work[Result]]:
     """Start ``work`` in a thread. If the body fails, the work ends at its next step.
 
     Args:
         work: is given a progress to report its steps to.
+        wait: do it only when the result is asked for, in the thread that asks. What several
+            devices or processes do together must come to all in one order.
     """
+    if wait:
+        yield Later(work)
+        return
     counting = _Counting()
     with ThreadPoolExecutor(1, thread_name_prefix="background") as pool:
         try:

@@ -5,36 +5,61 @@ all that is wrong with a checkpoint is reported at once. Pickled code never runs
 go through torch with ``weights_only=True``.
 """
 
+import dataclasses
 import functools
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jaxsvd import saving
 from jaxsvd.errors import UserError
+from jaxsvd.factored import FIELD, FILES, Pair, merged
+from jaxsvd.loading import to_devices
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.models.decoder import Decoder
+from jaxsvd.models.decoder import Block, Decoder
 from jaxsvd.models.reading import Family
 from jaxsvd.progress import SILENT, Progress
+from jaxsvd.sharding import sharding_of
 from jaxsvd.tensors import FLOATS, Tensor, open_tensors, summarise
 
 
 @functools.cache
 def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """Every parameter of a decoder by path (``blocks.0.attn.q_proj.weight``), and its shape."""
-    abstract = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
-    flat = nnx.to_flat_state(nnx.state(abstract))
-    return {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat}
+    flat = nnx.to_flat_state(nnx.state(_abstract(config, jnp.float32, layers=1)))
+    shapes = {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat}
+    block = {path: shape for path, shape in shapes.items() if path.startswith(_FIRST)}
+    layers = {
+        f"blocks.{layer}.{path.removeprefix(_FIRST)}": shape
+        for layer in range(config.layers)
+        for path, shape in block.items()
+    }
+    return layers | {path: shape for path, shape in shapes.items() if path not in block}
+
+
+_FIRST = "blocks.0."
+
+
+def _abstract(config: DecoderConfig, dtype: DTypeLike, *, layers: int) -> Decoder:
+    """A decoder of shapes alone.
+
+    Only one block is traced: tracing takes time that grows with the square of their number, hours
+    for the thousand layers that a damaged config.json may ask for.
+    """
+    none = dataclasses.replace(config, layers=0)
+    decoder = nnx.eval_shape(lambda: Decoder(none, dtype=dtype, rngs=nnx.Rngs(0)))
+    block = nnx.eval_shape(lambda: Block(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    decoder.blocks = nnx.List([nnx.clone(block) for _ in range(layers)])
+    decoder.config = config
+    return decoder
 
 
 def tensor_names(config: DecoderConfig, family: Family) -> dict[str, str]:
@@ -53,19 +78,24 @@ def load_decoder(
     family: Family,
     *,
     dtype: DTypeLike = jnp.float32,
+    ranks: Mapping[str, int] | None = None,
+    mesh: Mesh | None = None,
     problems: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Decoder:
     """A decoder with the weights of a checkpoint, cast once to ``dtype``.
 
     Each tensor goes from its file to the device before the next is read: memory never holds
-    more than the model and one tensor.
+    more than the model and one tensor (:mod:`jaxsvd.loading`).
 
     Args:
         directory: a Hugging Face model directory.
         config: what its config.json says.
         family: tells the tensor names.
         dtype: of the parameters.
+        ranks: of the matrices that the files hold as factors (:mod:`jaxsvd.factored`).
+        mesh: the devices that share the parameters (:mod:`jaxsvd.sharding`); each reads only what
+            it gets. One device if left out.
         problems: what is wrong already; it is reported with what is wrong here.
         progress: where to show it.
 
@@ -73,19 +103,22 @@ def load_decoder(
         UserError: missing, extra, misshapen, non-float or non-finite tensors, damaged files;
             all problems in one line.
     """
-    names = tensor_names(config, family)
+    names, shapes = tensor_names(config, family), parameter_shapes(config)
     arrays: dict[str, jax.Array] = {}
     try:
-        with open_tensors(directory, family) as tensors:
+        with open_tensors(directory, family) as stored:
+            tensors = merged(stored, ranks or {})
             wrong = _header_problems(tensors, names, config, family)
             finite = {}
             with progress.bar("loading weights", len(names), "tensors") as advance:
                 for path, name in names.items():
                     advance(1)
-                    if name not in tensors or tensors[name].dtype not in FLOATS:
+                    tensor = tensors.get(name)
+                    if not tensor or tensor.shape != shapes[path] or tensor.dtype not in FLOATS:
                         continue
-                    array = _to_device(tensors[name], dtype)
-                    finite[name] = jnp.isfinite(array).all()
+                    # One device is the default and needs no telling.
+                    where = () if mesh is None else (sharding_of(path, mesh),)
+                    array, finite[name] = _to_device(tensor, dtype, *where)
                     if not wrong and not problems:  # else the tensors are only looked through
                         arrays[path] = array
             if bad := sorted(name for name, ok in finite.items() if not ok):
@@ -105,21 +138,19 @@ def load_decoder(
 
 def fill(config: DecoderConfig, arrays: Mapping[str, jax.Array], dtype: DTypeLike) -> Decoder:
     """A decoder made of the given arrays, one for each path of :func:`parameter_shapes`."""
-    decoder = nnx.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    decoder = _abstract(config, dtype, layers=config.layers)
     for path, parameter in nnx.to_flat_state(nnx.state(decoder)):
         parameter.set_value(arrays[".".join(map(str, path))])
     return decoder
 
 
-def _to_device(tensor: Tensor, dtype: DTypeLike) -> jax.Array:
-    with np.errstate(over="ignore"):  # what becomes infinite is reported by name
-        return jnp.asarray(tensor.read().astype(jnp.dtype(dtype), copy=False))
+_to_device = to_devices
 
 
 def _equal(one: Tensor, other: Tensor | None, dtype: DTypeLike) -> bool:
     if other is None or one.shape != other.shape or {one.dtype, other.dtype} - {*FLOATS}:
         return False
-    return bool(jnp.array_equal(_to_device(one, dtype), _to_device(other, dtype)))
+    return bool(jnp.array_equal(_to_device(one, dtype)[0], _to_device(other, dtype)[0]))
 
 
 def _header_problems(
@@ -159,8 +190,9 @@ def save_decoder(
     directory: Path,
     *,
     copy_from: Path | None = None,
+    factors: Mapping[str, Pair] | None = None,
 ) -> None:
-    """Write a Hugging Face model directory: config.json, model.safetensors, tokenizer files.
+    """Write a Hugging Face model directory: config.json, safetensors, tokenizer files.
 
     Args:
         decoder: its parameters are written in the dtype they have.
@@ -168,32 +200,26 @@ def save_decoder(
         hf_config: the config.json to write, its dtype set to the decoder's.
         directory: a new one; it appears when all is written.
         copy_from: a model directory whose tokenizer files are copied.
+        factors: matrices to be written as products, by path (:mod:`jaxsvd.factored`).
 
     Raises:
-        UserError: the directory exists already.
+        UserError: the directory exists already, or other processes have a part of the model.
     """
-    from safetensors.numpy import save_file
-
-    if directory.exists():
-        raise UserError(f"{directory} exists already; choose a new directory")
-    names = tensor_names(decoder.config, family)
-    parameters = nnx.to_flat_state(nnx.state(decoder))
-    arrays = {names[".".join(map(str, p))]: np.asarray(v.get_value()) for p, v in parameters}
-    dtype = np.asarray(decoder.embedding[...]).dtype.name
+    if not decoder.embedding[...].is_fully_addressable:
+        raise UserError("a model of several processes cannot be saved; load it in one")
+    names, factors = tensor_names(decoder.config, family), factors or {}
+    tensors: dict[str, jax.Array] = {}
+    for path, parameter in nnx.to_flat_state(nnx.state(decoder)):
+        path = ".".join(map(str, path))
+        whole = {names[path]: parameter.get_value()}
+        tensors |= factors[path].of(names[path]) if path in factors else whole
     config = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    config["dtype"] = decoder.embedding[...].dtype.name
+    if factors:
+        config[FIELD] = {names[path]: pair.left.shape[1] for path, pair in factors.items()}
+    with saving.whole_directory(directory) as partial:
         if copy_from is not None:
-            for file in sorted(copy_from.iterdir()):
-                if re.match(r"tokenizer|special_tokens|vocab|merges|added_tokens|gener", file.name):
-                    shutil.copy(file, partial / file.name)
-        (partial / "config.json").write_text(
-            json.dumps(config | {"dtype": dtype}, indent=2, sort_keys=True) + "\n", "utf-8"
-        )
-        save_file(arrays, partial / "model.safetensors", metadata={"format": "pt"})
-        partial.chmod(0o755)
-        os.rename(partial, directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            saving.copy_tokenizer(copy_from, partial)
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (partial / "config.json").write_text(text + "\n", "utf-8")
+        saving.write_tensors(partial, tensors, name=FILES if factors else "model")

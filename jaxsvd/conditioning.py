@@ -1,12 +1,17 @@
 """Which layer to truncate: condition numbers, and the choice that Algorithm 1 makes by them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jaxsvd import svd
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsvd import distributed, sharding, svd
 from jaxsvd.model import Model
 from jaxsvd.modules import matrices
-from jaxsvd.progress import SILENT, Progress
+from jaxsvd.progress import SILENT, Advance, Progress
 from jaxsvd.scoring.engine import Engine
 
 TOP_LAYERS = 3
@@ -58,14 +63,60 @@ def condition_numbers(
         UserError: an unknown module.
     """
     engine, names = Engine.of(model), matrices(model.config, module)
-    numbers = {}
-    layers = range(model.config.layers)
-    with progress.bar("condition numbers", len(layers) * len(names), "matrices") as advance:
-        for layer in layers:
-            for name in names:
-                numbers[layer, name] = svd.condition_number(engine.matrix(layer, name))
-                advance(1)
+    keys = [(layer, name) for layer in range(model.config.layers) for name in names]
+    with progress.bar("condition numbers", len(keys), "matrices") as advance:
+        if model.mesh is not None:
+            found = condition_numbers_on((engine.matrix(*key) for key in keys), len(keys), advance)
+            return dict(zip(keys, found, strict=True))
+        numbers = {}
+        for key in keys:
+            numbers[key] = svd.condition_number(engine.matrix(*key))
+            advance(1)
     return numbers
+
+
+def condition_numbers_on(
+    matrices: Iterable[Float[Array, "rows columns"]],
+    count: int,
+    advance: Advance,
+    *,
+    on_devices: bool | None = None,
+) -> list[float]:
+    """Condition numbers of matrices on a mesh, spread over processes and devices.
+
+    Args:
+        matrices: all processes give the same, in the same order.
+        count: how many.
+        advance: told of each that is done.
+        on_devices: whether the devices themselves decompose, several at a time. GPUs do; LAPACK
+            on a CPU uses all cores for one matrix, and TPUs know no float64.
+    """
+    devices, own = jax.local_devices(), distributed.shared_out(count)
+    if on_devices is None:
+        on_devices = devices[0].platform == "gpu"
+    found: dict[int, float] = {}
+    waiting: dict[int, Array] = {}
+
+    def collect() -> None:
+        for i, values in waiting.items():
+            found[i] = svd.ratio(np.asarray(values), max(shapes[i]))
+        waiting.clear()
+
+    shapes: dict[int, tuple[int, ...]] = {}
+    for i, matrix in enumerate(matrices):
+        device = devices[len(waiting) % len(devices)]
+        whole = sharding.gathered(matrix, device)  # by all processes together
+        if i in own:
+            shapes[i] = matrix.shape
+            if on_devices:
+                waiting[i] = svd.singular_values(whole)
+            else:
+                found[i] = svd.condition_number(whole)
+        if len(waiting) == len(devices):
+            collect()
+        advance(1)
+    collect()
+    return distributed.gathered(found, count)
 
 
 def choose_layer(

@@ -1,5 +1,7 @@
 """The one kind of error that is the user's to mend."""
 
+_LONGEST = 4_000
+
 
 class UserError(ValueError):
     """What was wrong and what would be right, in one line.
@@ -9,5 +11,13 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Message: one line; newlines in it (from names or library errors) are folded."""
-        super().__init__(" ".join(str(message).split()))
+        """Message: one line. What comes into it from files and libraries cannot make it more.
+
+        Newlines are folded, characters that a terminal would obey are escaped, and of a very
+        long line the middle is left out.
+        """
+        line = " ".join(str(message).split())
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST - 500]} ... {line[-400:]}"
+        super().__init__(line)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxsvd import fingerprint
 from jaxsvd.compilation import compile_seconds
 from jaxsvd.examination import Examination
 from jaxsvd.model import Model
@@ -84,8 +85,9 @@ def score_split(
     records = {
         key: record
         for record in (run.done if run else ())
-        if record.get("split") == split
-        and (record.get("shots"), record.get("seed")) == (prepared.shots, prepared.seed)
+        if _complete(record)
+        and record["split"] == split
+        and (record["shots"], record["seed"]) == (prepared.shots, prepared.seed)
         and (key := _key(record))[:3] in asked
         and key[3] in indices
     }
@@ -102,17 +104,19 @@ def score_split(
         waiting: list[Record] = []
         saved = time.monotonic()
         scored = engine.score(_only(encoded, positions), [c.branches for c in cuts], done=done)
-        for point, variant, position, scores in scored:
-            key = key_of(point, variant, position)
-            if key not in records:
-                records[key] = _record(prepared, encoded.questions[position], key, scores)
-                waiting.append(records[key])
-                advance(1)
-            if run and time.monotonic() - saved > 0.5:  # syncing each example would take over
+        try:
+            for point, variant, position, scores in scored:
+                key = key_of(point, variant, position)
+                if key not in records:
+                    records[key] = _record(prepared, encoded.questions[position], key, scores)
+                    waiting.append(records[key])
+                    advance(1)
+                if run and time.monotonic() - saved > 0.5:  # syncing each example would take over
+                    run.append(waiting)
+                    waiting, saved = [], time.monotonic()
+        finally:  # of Ctrl-C too
+            if run and waiting:
                 run.append(waiting)
-                waiting, saved = [], time.monotonic()
-        if run and waiting:
-            run.append(waiting)
     return [
         [records[*cell, encoded.questions[i].index] for cell in _cells(what) for i in positions]
         for what in cuts
@@ -124,7 +128,28 @@ def _cells(what: Truncations) -> list[tuple[str | None, int | None, float]]:
 
 
 def _key(record: Record) -> Key:
-    return tuple(record.get(name) for name in ("module", "layer", "rate", "index"))  # pyright: ignore[reportReturnType]
+    return record["module"], record["layer"], record["rate"], record["index"]
+
+
+_TYPES = {
+    "split": str,
+    "module": str | None,
+    "layer": int | None,
+    "rate": int | float,
+    "shots": int,
+    "seed": int,
+    "index": int,
+    "gold": int,
+    "prediction": int,
+    "scores": list,
+}
+
+
+def _complete(record: Record) -> bool:
+    """Whether a line of predictions.jsonl is one that we wrote; any other is scored again."""
+    return record.keys() == _TYPES.keys() and all(
+        isinstance(record[name], kind) for name, kind in _TYPES.items()
+    )
 
 
 def right_at_each_rate(
@@ -182,8 +207,13 @@ def request_record(
     task = examination.task_record()
     return {
         "command": command,
-        "model": model_record(model) | {"files": str(Path(model.directory).resolve())},
+        "model": model_record(model)
+        | {
+            "files": str(Path(model.directory).resolve()),
+            "contents": fingerprint.of_model(Path(model.directory)),
+        },
         "task": task,
         "questions": examination.fingerprint(),
+        "asked": examination.asked,
         **options,
     }

@@ -12,6 +12,7 @@ import numpy as np
 from jaxsvd import tasks
 from jaxsvd.errors import UserError
 from jaxsvd.model import Model
+from jaxsvd.panics import from_rust
 from jaxsvd.progress import SILENT, Progress
 from jaxsvd.runs import PROMPTS, Record, Run
 from jaxsvd.scoring.encoding import Encoded, encode
@@ -45,15 +46,22 @@ class Examination:
     ) -> "Examination":
         """Encode all questions of a task."""
         questions = (*prepared.validation, *prepared.test)
-        encoded = encode(
-            model.tokenizer,
-            questions,
-            prepared.rule,
-            context=model.config.context,
-            round_size=prepared.round_size,
-            skip_long=skip_long,
-            progress=progress,
-        )
+        try:
+            encoded = encode(
+                model.tokenizer,
+                questions,
+                prepared.rule,
+                context=model.config.context,
+                round_size=prepared.round_size,
+                skip_long=skip_long,
+                progress=progress,
+            )
+        except BaseException as error:
+            if not from_rust(error):
+                raise
+            raise UserError(
+                f"{model.directory}: the tokenizer is damaged and encodes nothing ({error})"
+            ) from None
         _check_vocabulary(model, encoded)
         return cls(prepared, encoded, asked or {})
 

@@ -59,12 +59,32 @@ def _download(hub_id: str, revision: str | None) -> Path:
             raise UserError(f"{where}: {_reason(error)}") from None
 
     directory = fetch(*_SMALL, "model*.safetensors")
-    if any((directory / layout).is_file() for layout in LAYOUTS[:2]):
+    if any((directory / layout).is_file() for layout in LAYOUTS if ".bin" not in layout):
         return directory
     model_type = read_json(directory / "config.json").get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     require_torch(where, family)
     return fetch(*_SMALL, "pytorch_model*.bin")
+
+
+def config_file(hub_id: str, revision: str | None = None) -> Path:
+    """The config.json of a hub id, alone.
+
+    Raises:
+        UserError: not a hub id, or the hub's reason.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not _HUB_ID.fullmatch(hub_id):
+        raise UserError(
+            f"{hub_id}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
+        )
+    try:
+        found = snapshot_download(hub_id, revision=revision, allow_patterns=["config.json"])
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's
+        where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
+        raise UserError(f"{where}: {_reason(error)}") from None
+    return Path(found) / "config.json"
 
 
 def _reason(error: Exception) -> str:

@@ -12,15 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
-from jaxsvd import checkpoints
+from jaxsvd import checkpoints, memory, sharding
 from jaxsvd.errors import UserError
+from jaxsvd.factored import without_factors
 from jaxsvd.hub import BUNDLED, model_directory
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
+from jaxsvd.panics import from_rust, unheard
 from jaxsvd.progress import SILENT, Progress
+from jaxsvd.sharding import ONE, Axes
 from jaxsvd.tensors import read_json
 
 if TYPE_CHECKING:
@@ -36,12 +40,13 @@ class Model:
     Attributes:
         config: shape and style.
         decoder: the Flax NNX module with the weights.
-        hf_config: config.json as it was read.
+        hf_config: config.json as it was read, without what only jaxsvd writes there.
         source: directory or hub id as given; ``"bundled"`` for the bundled model.
         revision: on the hub, as given.
         directory: where the files are.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
+        mesh: the devices that share the weights; None for one (:mod:`jaxsvd.sharding`).
     """
 
     config: DecoderConfig
@@ -52,6 +57,7 @@ class Model:
     directory: Path
     dtype: str
     load_seconds: float = 0.0
+    mesh: Mesh | None = None
 
     @functools.cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -101,6 +107,8 @@ class Model:
                 f"got {ids.min()} to {ids.max()}"
             )
         graph, state = nnx.split(self.decoder)
+        if self.mesh is not None:
+            return _logits(graph, state, ids, None if mask is None else np.asarray(mask), self.mesh)
         return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
 
     def save(self, directory: str | Path) -> None:
@@ -118,9 +126,12 @@ class Model:
         )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _logits(graph: nnx.GraphDef, state: nnx.State, tokens: Array, mask: Array | None) -> Array:
-    return nnx.merge(graph, state)(tokens, mask)[0]
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _logits(
+    graph: nnx.GraphDef, state: nnx.State, tokens: Any, mask: Any, mesh: Mesh | None = None
+) -> Array:
+    tokens, mask = sharding.rows_over(mesh, (tokens, mask))
+    return sharding.everywhere(mesh, nnx.merge(graph, state)(tokens, mask)[0])
 
 
 def load(
@@ -128,6 +139,7 @@ def load(
     *,
     revision: str | None = None,
     dtype: str = "float32",
+    mesh: str | Axes | None = "auto",
     progress: Progress = SILENT,
 ) -> Model:
     """Load a model.
@@ -136,25 +148,40 @@ def load(
         source: a directory in Hugging Face layout or a hub id; the bundled model if left out.
         revision: branch, tag or commit on the hub.
         dtype: ``"float32"`` or ``"bfloat16"``, whatever the files hold.
-        progress: where to show it.
+        mesh: ``"data=4,model=2"`` (rows of a batch over 4 groups of devices, weights over the 2 of
+            each), or ``"auto"``: all devices, the weights over as few as have room for them; None
+            is one device.
+        progress: where to show it; told a mesh that was chosen.
 
     Raises:
-        UserError: no such model, an unsupported one, or a damaged one; one line with all that
-            is wrong.
+        UserError: no such model, one that does not fit the devices' memory or the mesh, an
+            unsupported one, or a damaged one; one line with all that is wrong.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
     directory = model_directory(source, revision)
     path = directory / "config.json"
-    raw = read_json(path)
+    raw, ranks = without_factors(read_json(path), path)
     config, family, unknown = read_known(raw, str(path))
+    axes = memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
+    memory.check(config, dtype, axes, str(source or "the bundled model"))
+    devices = sharding.make_mesh(axes)
+    if mesh == "auto" and devices is not None:
+        progress.notice(f"mesh {axes} over {axes.devices} devices")
     decoder = checkpoints.load_decoder(
-        directory, config, family, dtype=DTYPES[dtype], problems=unknown, progress=progress
+        directory,
+        config,
+        family,
+        dtype=DTYPES[dtype],
+        ranks=ranks,
+        mesh=devices,
+        problems=unknown,
+        progress=progress,
     )
     name = "bundled" if directory == BUNDLED else str(source)
     seconds = time.perf_counter() - start
-    return Model(config, decoder, raw, name, revision, directory, dtype, seconds)
+    return Model(config, decoder, raw, name, revision, directory, dtype, seconds, devices)
 
 
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
@@ -169,10 +196,18 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
-            str(directory), trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:  # transformers and tokenizers raise what they like here
+        with unheard():
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(directory), trust_remote_code=False, local_files_only=True
+            )
+            largest = max(tokenizer.get_vocab().values(), default=0)
+            tokenizer("text: one of 2 tests\nlabel: na\u00efve")
+    except BaseException as error:  # transformers and tokenizers raise what they like here
+        if not isinstance(error, Exception) and not from_rust(error):
+            raise
         raise UserError(
             f"{directory}: no usable tokenizer ({type(error).__name__}: {error})"
         ) from None
+    if largest > 2**31 - 1:
+        raise UserError(f"{directory}: no usable tokenizer (a token has the number {largest})")
+    return tokenizer

@@ -44,8 +44,14 @@ class Accuracy:
         }
 
 
-def wilson(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson, 1927); (0, 1) of nothing."""
+def wilson(correct: int | float, total: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson, 1927); (0, 1) of nothing.
+
+    Args:
+        correct: a count, or the mean of several counts.
+        total: out of how many.
+        z: quantile of the normal distribution; 95 % by default.
+    """
     if total == 0:
         return 0.0, 1.0
     p = correct / total

@@ -189,8 +189,24 @@ def condition_number(
 
     The paper's guide to the layer to truncate (Algorithm 1, step 2).
     """
-    singular_values = np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)
+    return ratio(np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False), max(matrix.shape))
+
+
+def ratio(singular_values: Float[np.ndarray, " k"], size: int) -> float:
+    """The largest by the smallest of a matrix's singular values, descending, in float64.
+
+    ``inf`` where the smallest is rounding: below float64's epsilon times the matrix's larger side.
+    """
     largest, smallest = float(singular_values[0]), float(singular_values[-1])
-    if smallest <= largest * max(matrix.shape) * np.finfo(np.float64).eps:
+    if smallest <= largest * size * np.finfo(np.float64).eps:
         return math.inf
     return largest / smallest
+
+
+def singular_values(matrix: Float[Array, "rows columns"]) -> Float[Array, " k"]:
+    """All singular values in float64, descending, on the device where the matrix is.
+
+    They are being computed when this returns: several devices can be at work at once.
+    """
+    with jax.enable_x64(True):
+        return jnp.linalg.svd(matrix.astype(jnp.float64), compute_uv=False)

@@ -22,16 +22,27 @@ LAYOUTS = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "model.factored.safetensors",
+    "model.factored.safetensors.index.json",
 )
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file, not yet read."""
+    """A tensor in a file, not yet read.
+
+    Attributes:
+        shape: of the whole tensor.
+        dtype: as safetensors call it.
+        read: gives all of it.
+        into: fills an array of the stored dtype with the elements from a given one on, in the
+            order of the file; None where only all of it can be read.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], np.ndarray]
+    into: Callable[[int, np.ndarray], None] | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -122,19 +133,31 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tens
     for name in file.keys():  # noqa: SIM118 (not a dictionary)
         part, start = file.get_slice(name), 8 + size + entries[name]["data_offsets"][0]
         shape, dtype = tuple(part.get_shape()), part.get_dtype()
-        tensors[name] = Tensor(shape, dtype, partial(_read, path, start, shape, dtype))
+        whole, into = partial(_read, path, start, shape, dtype), partial(_read_into, path, start)
+        tensors[name] = Tensor(shape, dtype, whole, into)
     return tensors
 
 
-_NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
 def _read(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     count = math.prod(shape)
-    values = np.fromfile(path, _NUMPY[dtype], count, offset=start)
+    values = np.fromfile(path, NUMPY[dtype], count, offset=start)
     if values.size != count:
         raise UserError(f"{path}: cut short while it was read")
     return values.reshape(shape)
+
+
+def _read_into(path: Path, start: int, first: int, out: np.ndarray) -> None:
+    left = memoryview(out.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+    with path.open("rb", buffering=0) as file:
+        file.seek(start + first * out.itemsize)
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise UserError(f"{path}: cut short while it was read")
+            left = left[count:]
 
 
 def _open_pickle(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:

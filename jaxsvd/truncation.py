@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsvd import svd
+from jaxsvd import distributed, sharding, svd
 from jaxsvd.models.lowrank import LowRank, widths
 from jaxsvd.modules import matrices
 from jaxsvd.progress import SILENT, Progress
@@ -103,11 +103,11 @@ def truncations(
         with progress.bar("factoring", len(names), "matrices") as advance:
             for m, name in enumerate(names):
                 at = None if key is None else jax.random.fold_in(key, m)
-                cut = low_rank(engine.matrix(layer, name), rates, method=method, key=at)
+                cut = _low_rank_on(engine, layer, name, m, rates, method=method, key=at)
                 for variant, rate in zip(variants, rates, strict=True):
                     if rate:
                         variant[name] = cut[rate]
-                jax.block_until_ready(cut)
+                jax.block_until_ready(cut if engine.mesh is None else ())
                 advance(1)
         return variants
 
@@ -119,6 +119,37 @@ def truncations(
         tuple(min(svd.rank_at(rate, s) for s in shapes) if rate else None for rate in rates),
         Branches(layer, tuple(frozenset(names if rate else ()) for rate in rates), kept or make),
     )
+
+
+def _low_rank_on(
+    engine: Engine,
+    layer: int,
+    name: str,
+    number: int,
+    rates: Sequence[float],
+    *,
+    method: svd.Method,
+    key: Array | None,
+) -> dict[float, LowRank]:
+    """As :func:`low_rank`; on a mesh each matrix is factored on another device, and dealt again.
+
+    Of several processes the first's factors are everybody's: their signs are arbitrary.
+    """
+    matrix, mesh = engine.matrix(layer, name), engine.mesh
+    if mesh is None:
+        return low_rank(matrix, rates, method=method, key=key)
+    devices = jax.local_devices()
+    whole = sharding.gathered(matrix, devices[number % len(devices)])
+    cut = low_rank(whole, rates, method=method, key=key)
+    own = {id(x): x for low in cut.values() for x in low if x is not whole}
+    agreed = dict(zip(own, distributed.arrays_of_first(list(own.values())), strict=True))
+    placed = {id(whole): matrix}
+    return {
+        rate: sharding.place_low_rank(
+            LowRank(*(agreed.get(id(x), x) for x in low)), name, mesh, placed
+        )
+        for rate, low in cut.items()
+    }
 
 
 def low_rank(

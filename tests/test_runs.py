@@ -40,6 +40,7 @@ def test_a_line_cut_short_is_removed(tmp_path: Path, cut: int) -> None:
     """After a crash the whole lines are kept and the next one starts on a line of its own."""
     run = Run.open(tmp_path / "run", REQUEST)
     run.append([{"index": 1, "text": "naïve"}, {"index": 2, "text": "ok"}])
+    run.close()
     file = tmp_path / "run" / PREDICTIONS
     data = file.read_bytes()
     file.write_bytes(data[:-cut])

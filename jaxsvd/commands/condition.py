@@ -3,11 +3,12 @@
 import datetime
 from pathlib import Path
 
-from jaxsvd import runs
+from jaxsvd import distributed, runs
 from jaxsvd.conditioning import condition_numbers
 from jaxsvd.evaluation import Stopwatch, model_record
 from jaxsvd.model import Model
 from jaxsvd.progress import SILENT, Progress
+from jaxsvd.sharding import mesh_record
 
 
 def condition(
@@ -29,24 +30,27 @@ def condition(
         UserError: an unknown module, or a run directory that exists.
     """
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
-    runs.refuse_existing(out, resume=False)
+    distributed.refuse_existing(out, resume=False)
     with watch.on("condition"):
         numbers = condition_numbers(model, module, progress=progress)
     if out is not None:
         request = {"command": "condition", "model": model_record(model), "module": module}
-        runs.Run.open(out, request).finish(
-            {
-                "command": "condition",
-                "model": model_record(model),
-                "task": None,
-                "module": module,
-                "condition_numbers": [
-                    {"layer": layer, "matrix": name, "condition_number": value}
-                    for (layer, name), value in numbers.items()
-                ],
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": {"load": model.load_seconds} | watch.record(),
-            }
-            | runs.surroundings()
-        )
+        with distributed.opened(out, request, resume=False, progress=progress) as run:
+            assert run is not None
+            run.finish(
+                {
+                    "command": "condition",
+                    "model": model_record(model),
+                    "task": None,
+                    "module": module,
+                    "condition_numbers": [
+                        {"layer": layer, "matrix": name, "condition_number": value}
+                        for (layer, name), value in numbers.items()
+                    ],
+                    "started": started.isoformat(timespec="seconds"),
+                    "seconds": {"load": model.load_seconds} | watch.record(),
+                }
+                | runs.surroundings()
+                | mesh_record(model.mesh)
+            )
     return numbers

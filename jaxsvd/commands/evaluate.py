@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from jaxsvd import runs
+from jaxsvd import distributed, runs
 from jaxsvd.evaluation import (
     Stopwatch,
     model_record,
@@ -17,6 +17,7 @@ from jaxsvd.examination import DrawOptions, examine
 from jaxsvd.model import Model
 from jaxsvd.progress import SILENT, Progress
 from jaxsvd.scoring.engine import Engine
+from jaxsvd.sharding import mesh_record
 from jaxsvd.statistics import Accuracy
 from jaxsvd.truncation import UNTRUNCATED
 
@@ -48,29 +49,30 @@ def evaluate(
         UserError: anything that the caller can mend, before anything is written.
     """
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
-    runs.refuse_existing(out, resume=resume)
+    distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
         examination = examine(model, task, ("test",), progress=progress, **draw)
     request = request_record("evaluate", model, examination)
-    run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
-    if run and save_prompts:
-        examination.save_prompts(run)
-    with watch.on("score"):
-        [records] = score_split(
-            Engine.of(model), examination, "test", [UNTRUNCATED], run=run, progress=progress
-        )
-    [right] = right_at_each_rate(records, UNTRUNCATED)
-    accuracy = Accuracy.of(right)
-    record = {
-        "command": "evaluate",
-        "model": model_record(model),
-        "task": examination.task_record(),
-        "test": accuracy.record(),
-        "notices": list(examination.notices),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": {"load": model.load_seconds} | watch.record(),
-    } | runs.surroundings()
-    if run:
-        run.write_lines(runs.PREDICTIONS, records)
-        run.finish(record)
-    return Evaluation(accuracy, record, run.path if run else None)
+    with distributed.opened(out, request, resume=resume, progress=progress) as run:
+        if run and save_prompts:
+            examination.save_prompts(run)
+        with watch.on("score"):
+            [records] = score_split(
+                Engine.of(model), examination, "test", [UNTRUNCATED], run=run, progress=progress
+            )
+        [right] = right_at_each_rate(records, UNTRUNCATED)
+        accuracy = Accuracy.of(right)
+        record = {
+            "command": "evaluate",
+            "model": model_record(model),
+            "task": examination.task_record(),
+            "test": accuracy.record(),
+            "notices": list(examination.notices),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": {"load": model.load_seconds} | watch.record(),
+        }
+        record |= runs.surroundings() | mesh_record(model.mesh)
+        if run:
+            run.write_lines(runs.PREDICTIONS, records)
+            run.finish(record)
+        return Evaluation(accuracy, record, run.path if run else None)

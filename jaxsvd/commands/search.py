@@ -1,12 +1,13 @@
 """Algorithm 1 of the paper: choose a layer, try the clipping rates, report on the test set."""
 
+import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from jaxsvd import runs, svd
+from jaxsvd import distributed, runs, svd
 from jaxsvd.background import background
 from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
 from jaxsvd.errors import UserError
@@ -22,6 +23,7 @@ from jaxsvd.model import Model
 from jaxsvd.modules import layer_index, matrices
 from jaxsvd.progress import SILENT, Progress
 from jaxsvd.scoring.engine import Engine
+from jaxsvd.sharding import mesh_record
 from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
 from jaxsvd.truncation import seed_key, truncations
 
@@ -88,7 +90,7 @@ def search(
     task: str | Path = "bundled",
     *,
     module: str = "mlp",
-    layer: int | Literal["auto"] = "auto",
+    layer: int | Literal["auto"] | LayerChoice = "auto",
     rates: Sequence[float] = svd.RATES,
     top_layers: int = TOP_LAYERS,
     method: svd.Method = "exact",
@@ -104,7 +106,9 @@ def search(
         model: see :func:`jaxsvd.load`.
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
         module: what is truncated, see :mod:`jaxsvd.modules`.
-        layer: ``"auto"`` (by condition number) or an index; negative ones count from the end.
+        layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
+            or a choice made before (:func:`jaxsvd.conditioning.choose_layer`), for many searches
+            of one model.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
         method: exact SVD, or randomized as in the reference scripts.
@@ -121,83 +125,99 @@ def search(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     rates = check_rates(rates)
     matrices(model.config, module)
-    given = None if layer == "auto" else layer_index(model.config, layer)
+    given = _given(model, layer)
     if top_layers < 1:
         raise UserError(f"top layers = {top_layers} should be at least 1")
-    runs.refuse_existing(out, resume=resume)
+    distributed.refuse_existing(out, resume=resume)
 
     def choose(counting: Progress) -> LayerChoice:
         if given is not None:
-            return LayerChoice(given)
+            return given
         return choose_layer(model, module, top=top_layers, progress=counting)
 
-    with background(choose) as choosing:
-        with watch.on("encode"):
-            examination = examine(model, task, ("validation", "test"), progress=progress, **draw)
-        options = {"module": module, "layer": layer, "rates": rates, "svd": method}
-        request = request_record("search", model, examination, **options, top_layers=top_layers)
-        run = runs.Run.open(out, dict(request), resume=resume) if out is not None else None
-        if run and save_prompts:
-            examination.save_prompts(run)
-        with watch.on("condition"):
-            choice = choosing.result(progress)
-    engine, key = Engine.of(model), seed_key(examination.prepared.seed)
-    with watch.on("factor"):
-        cut = truncations(
-            engine,
-            choice.layer,
-            module,
-            rates,
-            method=method,
-            key=key,
-            keep=True,
-            progress=progress,
+    with contextlib.ExitStack() as held:
+        with background(choose, wait=model.mesh is not None) as choosing:
+            with watch.on("encode"):
+                examination = examine(
+                    model, task, ("validation", "test"), progress=progress, **draw
+                )
+            asked = "auto" if given is None or given.numbers else layer
+            options = {"module": module, "layer": asked, "rates": rates, "svd": method}
+            request = request_record("search", model, examination, **options, top_layers=top_layers)
+            run = held.enter_context(
+                distributed.opened(out, request, resume=resume, progress=progress)
+            )
+            if run and save_prompts:
+                examination.save_prompts(run)
+            with watch.on("condition"):
+                choice = choosing.result(progress)
+        engine, key = Engine.of(model), seed_key(examination.prepared.seed)
+        with watch.on("factor"):
+            cut = truncations(
+                engine,
+                choice.layer,
+                module,
+                rates,
+                method=method,
+                key=key,
+                keep=True,
+                progress=progress,
+            )
+        with watch.on("score"):
+            [records] = score_split(
+                engine, examination, "validation", [cut], run=run, progress=progress
+            )
+            right = right_at_each_rate(records, cut)
+        validation = tuple(
+            RateScore(rate, rank, Accuracy.of(row))
+            for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
         )
-    with watch.on("score"):
-        [records] = score_split(
-            engine, examination, "validation", [cut], run=run, progress=progress
+        best = best_of(validation)
+        with watch.on("score"):
+            both = cut.with_base(best.rate)
+            [test_records] = score_split(
+                engine, examination, "test", [both], run=run, progress=progress
+            )
+            tested = right_at_each_rate(test_records, both)
+        base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
+        result = SearchResult(
+            layer=choice.layer,
+            module=module,
+            choice=choice,
+            validation=validation,
+            best_rate=best.rate,
+            base=Accuracy.of(base),
+            pruned=Accuracy.of(pruned),
+            paired=paired_difference(base, pruned),
+            record={
+                "command": "search",
+                "model": model_record(model),
+                "task": examination.task_record(),
+                "svd": method,
+                "started": started.isoformat(timespec="seconds"),
+                "notices": list(examination.notices),
+            },
+            out=run.path if run else None,
         )
-        right = right_at_each_rate(records, cut)
-    validation = tuple(
-        RateScore(rate, rank, Accuracy.of(row))
-        for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
-    )
-    best = best_of(validation)
-    with watch.on("score"):
-        both = cut.with_base(best.rate)
-        [test_records] = score_split(
-            engine, examination, "test", [both], run=run, progress=progress
+        result.record.update(
+            _findings(result),
+            seconds={"load": model.load_seconds} | watch.record(),
+            **runs.surroundings(),
+            **mesh_record(model.mesh),
         )
-        tested = right_at_each_rate(test_records, both)
-    base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
-    result = SearchResult(
-        layer=choice.layer,
-        module=module,
-        choice=choice,
-        validation=validation,
-        best_rate=best.rate,
-        base=Accuracy.of(base),
-        pruned=Accuracy.of(pruned),
-        paired=paired_difference(base, pruned),
-        record={
-            "command": "search",
-            "model": model_record(model),
-            "task": examination.task_record(),
-            "svd": method,
-            "started": started.isoformat(timespec="seconds"),
-            "notices": list(examination.notices),
-        },
-        out=run.path if run else None,
-    )
-    result.record.update(
-        _findings(result),
-        seconds={"load": model.load_seconds} | watch.record(),
-        **runs.surroundings(),
-    )
-    if run:
-        run.write_lines(runs.PREDICTIONS, [*records, *test_records])
-        run.finish(result.record)
+        if run:
+            run.write_lines(runs.PREDICTIONS, [*records, *test_records])
+            run.finish(result.record)
     return result
+
+
+def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
+    """The layer, where it is not to be found by condition number."""
+    if layer == "auto":
+        return None
+    if isinstance(layer, LayerChoice):
+        return layer
+    return LayerChoice(layer_index(model.config, int(layer)))
 
 
 def _findings(result: SearchResult) -> dict[str, Any]:

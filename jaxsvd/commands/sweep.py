@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
+from jaxtyping import Bool
 
-from jaxsvd import runs, svd
+from jaxsvd import distributed, runs, svd
 from jaxsvd.commands.search import check_rates
 from jaxsvd.errors import UserError
 from jaxsvd.evaluation import (
@@ -26,6 +27,7 @@ from jaxsvd.report.points import Point, corrected
 from jaxsvd.runs import Record
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.scoring.limits import Limits
+from jaxsvd.sharding import mesh_record
 from jaxsvd.statistics import Accuracy, paired_difference
 from jaxsvd.truncation import Truncations, seed_key, truncations
 
@@ -100,7 +102,7 @@ def sweep(
     modules = _distinct("modules", modules)
     for module in modules:
         matrices(model.config, module)
-    runs.refuse_existing(out, resume=resume)
+    distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
         examinations = [
             examine(model, task, ("validation",), shots=n, seed=seed, progress=progress, **draw)
@@ -109,35 +111,37 @@ def sweep(
         ]
     options = {"layers": chosen, "modules": modules, "rates": rates, "svd": method}
     request = _request(model, examinations, options)
-    run = runs.Run.open(out, request, resume=resume) if out is not None else None
-    if run and save_prompts:
-        prompts = [record for e in examinations for record in e.prompt_records()]
-        run.write_lines(runs.PROMPTS, prompts)
+    with distributed.opened(out, request, resume=resume, progress=progress) as run:
+        if run and save_prompts:
+            prompts = [record for e in examinations for record in e.prompt_records()]
+            run.write_lines(runs.PROMPTS, prompts)
 
-    engine = Engine.of(model)
-    points: list[Point] = []
-    records: list[Record] = []
-    for examination in examinations:
-        key = seed_key(examination.prepared.seed)
-        cuts = [
-            truncations(engine, layer, module, rates, method=method, key=key)
-            for layer in chosen
-            for module in modules
-        ]
-        with watch.on("score"):
-            scored = score_split(
-                engine, examination, "validation", cuts, run=run, progress=progress
-            )
-        for what, found in zip(cuts, scored, strict=True):
-            points += _points(examination, what, found)
-            records += found
-    points = corrected(points)
-    record = _record(model, examinations, points, options, watch)
-    record |= {"started": started.isoformat(timespec="seconds")} | runs.surroundings()
-    if run:
-        run.write_lines(runs.PREDICTIONS, records)
-        run.finish(record)
-    return SweepResult(tuple(points), record, run.path if run else None)
+        engine = Engine.of(model)
+        points: list[Point] = []
+        records: list[Record] = []
+        for examination in examinations:
+            key = seed_key(examination.prepared.seed)
+            cuts = [
+                truncations(engine, layer, module, rates, method=method, key=key)
+                for layer in chosen
+                for module in modules
+            ]
+            with watch.on("score"):
+                scored = score_split(
+                    engine, examination, "validation", cuts, run=run, progress=progress
+                )
+            for what, found in zip(cuts, scored, strict=True):
+                right = right_at_each_rate(found, what)
+                points += points_at(examination, "validation", what, right)
+                records += found
+        points = corrected(points)
+        record = _record(model, examinations, points, options, watch)
+        record |= {"started": started.isoformat(timespec="seconds")}
+        record |= runs.surroundings() | mesh_record(model.mesh)
+        if run:
+            run.write_lines(runs.PREDICTIONS, records)
+            run.finish(record)
+        return SweepResult(tuple(points), record, run.path if run else None)
 
 
 def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
@@ -174,15 +178,26 @@ def _task(examinations: Sequence[Examination]) -> Record:
     return task
 
 
-def _points(examination: Examination, what: Truncations, records: Sequence[Record]) -> list[Point]:
-    """Accuracies of one module of one layer, by rate."""
-    right = right_at_each_rate(records, what)
+def points_at(
+    examination: Examination,
+    split: str,
+    what: Truncations,
+    right: Bool[np.ndarray, "rates examples"],
+) -> list[Point]:
+    """Accuracies of one module of one layer, by rate, each beside rate 0 if that is among them.
+
+    Args:
+        examination: gives the draw.
+        split: that was scored.
+        what: was cut.
+        right: which examples are right, by rate.
+    """
     base = right[what.rates.index(0.0)] if 0.0 in what.rates else None
     assert what.module is not None
     assert what.layer is not None
     return [
         Point(
-            "validation",
+            split,
             what.module,
             what.layer,
             rate,
@@ -208,14 +223,15 @@ def _record(
         "model": model_record(model),
         "task": _task(examinations),
         **options,
-        "cells": [_cell(point) for point in points],
+        "cells": [cell_record(point) for point in points],
         "notices": list(dict.fromkeys(n for e in examinations for n in e.notices)),
-        "memory": {"stream_bytes": Limits.of_device().stream_bytes},
+        "memory": {"stream_bytes": Limits.of_device(model.mesh).stream_bytes},
         "seconds": {"load": model.load_seconds} | watch.record(),
     }
 
 
-def _cell(point: Point) -> Record:
+def cell_record(point: Point) -> Record:
+    """One of the ``cells`` of result.json."""
     cell = {
         "module": point.module,
         "layer": point.layer,

@@ -56,7 +56,8 @@ def points_of(result: Record) -> list[Point]:
         return _search_points(result)
     if shape.flaw(result.get("cells"), [shape.CELL]):
         return []
-    points = [_point("validation", c, c, c["shots"], c["seed"]) for c in result["cells"]]
+    cells = result["cells"]
+    points = [_point(c.get("split", "validation"), c, c, c["shots"], c["seed"]) for c in cells]
     # Cells that differ in something else make no curve over the rate.
     return points if len({p.variant for p in points}) == len(points) else []
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32
 
 from jaxsvd.models.lowrank import LowRank, widths
 from jaxsvd.modules import ATTENTION, MLP, part
 from jaxsvd.scoring.kernels import Weights
+from jaxsvd.sharding import place_low_rank
 
 MATRICES = (*ATTENTION, *MLP)
 
@@ -67,7 +69,7 @@ class Scored(NamedTuple):
     scores: Float32[np.ndarray, " candidates"]
 
 
-def replaced(weights: Weights, variant: Variant) -> Weights:
+def replaced(weights: Weights, variant: Variant, mesh: Mesh | None = None) -> Weights:
     """The weights of a block with some of its matrices exchanged.
 
     Every matrix of the MLP, and of the attention too if the variant touches it, takes the form of
@@ -81,15 +83,18 @@ def replaced(weights: Weights, variant: Variant) -> Weights:
             continue
         matrix = variant.get(name, half[name]["weight"])
         if not isinstance(matrix, LowRank):
-            matrix = full_rank(matrix)
+            matrix = full_rank(matrix, name, mesh)
         half[name] = half[name] | matrix._asdict()
     return weights
 
 
-def full_rank(matrix: Float[Array, "rows columns"]) -> LowRank:
+def full_rank(
+    matrix: Float[Array, "rows columns"], name: str = "", mesh: Mesh | None = None
+) -> LowRank:
     """A matrix as it is, in the form of a truncated one: always multiplied dense."""
     left, right = _no_factors(matrix.shape, matrix.dtype)
-    return LowRank(matrix, left, right, jnp.asarray(min(matrix.shape), jnp.int32))
+    low = LowRank(matrix, left, right, jnp.asarray(min(matrix.shape), jnp.int32))
+    return low if mesh is None else place_low_rank(low, name, mesh)
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,7 +8,10 @@ a group of questions shares (its prefix) and what a pass computes are in
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxsvd.model import Model
@@ -17,10 +20,11 @@ from jaxsvd.modules import part
 from jaxsvd.scoring.branches import UNTOUCHED, Branches, Scored
 from jaxsvd.scoring.encoding import Encoded
 from jaxsvd.scoring.kernels import Weights
-from jaxsvd.scoring.limits import Limits
+from jaxsvd.scoring.limits import PACKED, Limits
 from jaxsvd.scoring.packing import Batch, Shape, choose_shape, pack
 from jaxsvd.scoring.passes import Done, Pass, nothing_done
 from jaxsvd.scoring.workers import workers
+from jaxsvd.sharding import WHOLE, axes_in, place
 
 BATCHES_A_CHUNK = 64
 """Batches that a search takes through all its rates before it goes on: progress shows soon."""
@@ -35,12 +39,14 @@ class Engine:
         blocks: weights by layer.
         embedding: V x D.
         head: final norm and unembedding.
+        mesh: where the weights are; None for one device (:mod:`jaxsvd.sharding`).
     """
 
     config: DecoderConfig
     blocks: tuple[Weights, ...]
     embedding: Float[Array, "V D"]
     head: Weights
+    mesh: Mesh | None = None
 
     @classmethod
     def of(cls, model: Model) -> "Engine":
@@ -51,6 +57,7 @@ class Engine:
             tuple(nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks),
             decoder.embedding[...],
             nnx.to_pure_dict(nnx.state(decoder.head)),
+            model.mesh,
         )
 
     @property
@@ -61,6 +68,10 @@ class Engine:
     def matrix(self, layer: int, name: str) -> Float[Array, "rows columns"]:
         """A truncatable matrix, ``[out, in]``."""
         return self.blocks[layer][part(name)][name]["weight"]
+
+    def everywhere(self, x: ArrayLike) -> Array:
+        """An array of the host on the device, or on all of them."""
+        return jnp.asarray(x) if self.mesh is None else place(x, self.mesh, WHOLE)
 
     def score(
         self,
@@ -87,11 +98,14 @@ class Engine:
         """
         if not encoded.groups:
             return
-        limits = limits or Limits.of_device()
+        axes = axes_in(self.mesh)
+        longest = max(len(group.prefix) for group in encoded.groups)
+        limits = limits or Limits.of_device(self.mesh).fitted(self.config, longest + PACKED, axes)
         shape = shape or choose_shape(encoded.groups, limits.batch_tokens, width=self.config.width)
-        with workers(limits.workers) as pool:
+        # Executions that exchange something must reach all devices in one order: one thread.
+        with workers(limits.workers if self.mesh is None else 0) as pool:
             for group in encoded.groups:
-                batches = pack(group.lines, shape)
+                batches = pack(group.lines, shape, rows_multiple=axes.data)
                 for chunk in _chunks(batches, self._chunk_size(points, shape, limits)):
                     yield from Pass.of(self, encoded, group, chunk, pool).score(points, done)
 

@@ -1,8 +1,9 @@
 """The jitted pieces of the engine: each is compiled once and serves every layer and rate.
 
 Weights are arguments, as nested dictionaries of arrays (flattened in C, unlike modules); the
-config is static. A layer also gives the stream between its attention and its MLP, where
-truncation cuts it.
+config is static, and so is the mesh (:mod:`jaxsvd.sharding`) where there are several devices: then
+rows of a batch are dealt over its ``data`` axis, and what is read comes back whole. A layer also
+gives the stream between its attention and its MLP, where truncation cuts it.
 """
 
 import functools
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from jaxsvd.models.config import DecoderConfig
@@ -18,11 +20,12 @@ from jaxsvd.models.decoder import Block, Head, KeyValues, Prefix, unembed
 from jaxsvd.models.lowrank import LowRankLinear
 from jaxsvd.models.rotary import rotation
 from jaxsvd.modules import part
+from jaxsvd.sharding import by_heads, everywhere, rows_over
 
 Weights = dict[str, Any]
 """The arrays of one block, or of the head, as nested dictionaries."""
 
-_static = functools.partial(jax.jit, static_argnames=("config",))
+_static = functools.partial(jax.jit, static_argnames=("config", "mesh"))
 
 
 class Rows(NamedTuple):
@@ -62,10 +65,12 @@ def _block(config: DecoderConfig, weights: Weights) -> Block:
     return nnx.merge(_block_graph(config, low_rank), weights)
 
 
-@jax.jit
-def embed_tokens(embedding: Float[Array, "V D"], tokens: Int[Array, " P"]) -> Float32[Array, "P D"]:
+@functools.partial(jax.jit, static_argnames=("mesh",))
+def embed_tokens(
+    embedding: Float[Array, "V D"], tokens: Int[Array, " P"], mesh: Mesh | None = None
+) -> Float32[Array, "P D"]:
     """The residual stream of a prefix before the first layer."""
-    return embedding[tokens].astype(jnp.float32)
+    return everywhere(mesh, embedding[tokens].astype(jnp.float32))
 
 
 @_static
@@ -77,10 +82,12 @@ def embed(
     segments: Int[Array, "B T"],
     branches: Int[Array, "B T"],
     reads: Int[Array, "B R"],
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Rows]:
     """The residual stream before the first layer, and the geometry that every layer shares."""
     cos, sin = rotation(config.rotary, positions)
-    return embedding[tokens].astype(jnp.float32), Rows(cos, sin, segments, branches, reads)
+    x_BTD = embedding[tokens].astype(jnp.float32)
+    return rows_over(mesh, (x_BTD, Rows(cos, sin, segments, branches, reads)))
 
 
 def _visible(rows: Rows) -> Bool[Array, "B T T"]:
@@ -98,12 +105,13 @@ def layer(
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
     prefix: Prefix,
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
     """A layer over the lines and the prefix: the stream after its attention, and after its MLP."""
     block, turn = _block(config, weights), (rows.cos, rows.sin)
     own = block.states(x_BTD, turn)
     attended = block.attend(x_BTD, turn, own, _visible(rows), prefix)
-    return attended, block.feed(x_BTD, attended)
+    return rows_over(mesh, (attended, block.feed(x_BTD, attended)))
 
 
 class Reads(NamedTuple):
@@ -121,6 +129,7 @@ def last_layer(
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
     prefix: Prefix,
+    mesh: Mesh | None = None,
 ) -> Reads:
     """The last layer: keys and values everywhere, the rest only where something is read."""
     block, turn = _block(config, weights), (rows.cos, rows.sin)
@@ -128,7 +137,7 @@ def last_layer(
     at_reads = functools.partial(jnp.take_along_axis, indices=rows.reads[:, :, None], axis=1)
     x_BRD, cos, sin = map(at_reads, (x_BTD, rows.cos, rows.sin))
     attended = block.attend(x_BRD, (cos, sin), own, at_reads(_visible(rows)), prefix)
-    return Reads(x_BRD, attended, block.feed(x_BRD, attended))
+    return rows_over(mesh, Reads(x_BRD, attended, block.feed(x_BRD, attended)))
 
 
 @_static
@@ -137,9 +146,10 @@ def feed(
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     attended_BTD: Float[Array, "B T D"],
+    mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
     """The stream after a layer's MLP, from before and after its attention."""
-    return _block(config, weights).feed(x_BTD, attended_BTD)
+    return rows_over(mesh, _block(config, weights).feed(x_BTD, attended_BTD))
 
 
 class PrefixLayer(NamedTuple):
@@ -151,7 +161,9 @@ class PrefixLayer(NamedTuple):
 
 
 @_static
-def prefix_layer(config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]) -> PrefixLayer:
+def prefix_layer(
+    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"], mesh: Mesh | None = None
+) -> PrefixLayer:
     """A layer over the prefix alone."""
     block = _block(config, weights)
     turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
@@ -159,15 +171,18 @@ def prefix_layer(config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P 
     own = block.states(x_PD[None], turn)
     attended = block.attend(x_PD[None], turn, own, causal)
     after = block.feed(x_PD[None], attended)
-    return PrefixLayer(attended[0], after[0], KeyValues(own.keys[0], own.values[0]))
+    states = by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
+    return PrefixLayer(*everywhere(mesh, (attended[0], after[0])), states)
 
 
 @_static
-def prefix_states(config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"]) -> KeyValues:
+def prefix_states(
+    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"], mesh: Mesh | None = None
+) -> KeyValues:
     """The prefix's keys and values of a layer, ``[P, K, H]``, when nothing follows."""
     turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
     own = _block(config, weights).states(x_PD[None], turn)
-    return KeyValues(own.keys[0], own.values[0])
+    return by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
 
 
 def _final_norm(config: DecoderConfig, head: Weights, x: Array) -> Array:
@@ -185,11 +200,12 @@ def label_logits(
     embedding: Float[Array, "V D"],
     x_BRD: Float[Array, "B R D"],
     labels: Int[Array, " C"],
+    mesh: Mesh | None = None,
 ) -> Float32[Array, "B R C"]:
     """Logits of the label tokens: only their rows of the unembedding are multiplied."""
     matrix, bias = _matrix(head, embedding)
     rows = None if bias is None else bias[labels]
-    return unembed(_final_norm(config, head, x_BRD), matrix[labels], rows)
+    return everywhere(mesh, unembed(_final_norm(config, head, x_BRD), matrix[labels], rows))
 
 
 @_static
@@ -199,10 +215,12 @@ def log_probabilities(
     embedding: Float[Array, "V D"],
     x_BRD: Float[Array, "B R D"],
     targets: Int[Array, "B R"],
+    mesh: Mesh | None = None,
 ) -> Float32[Array, "B R"]:
     """Log-probability of the target token at every read position.
 
-    A row at a time: the logits of a whole batch over the whole vocabulary may not fit.
+    A row at a time: the logits of a whole batch over the whole vocabulary may not fit. Over
+    several devices a read of every row at a time, so that the rows stay where they are.
     """
     matrix, bias = _matrix(head, embedding)
 
@@ -212,7 +230,9 @@ def log_probabilities(
         chosen = jnp.take_along_axis(logits_RV, target_R[:, None], axis=-1)[:, 0]
         return chosen - jax.nn.logsumexp(logits_RV, axis=-1)
 
-    return jax.lax.map(row, (x_BRD, targets))
+    if mesh is None:
+        return jax.lax.map(row, (x_BRD, targets))
+    return everywhere(mesh, jax.lax.map(row, (x_BRD.swapaxes(0, 1), targets.T)).T)
 
 
 @_static
@@ -221,9 +241,10 @@ def mean_logits(
     head: Weights,
     embedding: Float[Array, "V D"],
     x_BRD: Float[Array, "B R D"],
+    mesh: Mesh | None = None,
 ) -> Float32[Array, "B R"]:
     """Mean of the logits over the vocabulary at every read position (the scripts' COPA rule)."""
     matrix, bias = _matrix(head, embedding)
     mean = matrix.astype(jnp.float32).mean(axis=0, keepdims=True)
     shift = None if bias is None else bias.astype(jnp.float32).mean(keepdims=True)
-    return unembed(_final_norm(config, head, x_BRD), mean, shift)[..., 0]
+    return everywhere(mesh, unembed(_final_norm(config, head, x_BRD), mean, shift)[..., 0])

@@ -6,7 +6,7 @@ batch shape for a group of lines, whatever their number.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -109,14 +109,17 @@ def choose_shape(groups: Sequence[Group], token_budget: int, *, width: int = 102
     return Shape(rows, tokens, round_up(max(int(1.5 * density * tokens), *short), 4))
 
 
-def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
+def pack(lines: Sequence[Line], shape: Shape, *, rows_multiple: int = 1) -> list[Batch]:
     """Lines into batches, longest first, each in the fullest row that has room.
 
     Args:
         lines: of one group.
         shape: of the batches; see :func:`choose_shape`. Lines that do not fit in such a row come
             last, in batches of a shape of their own.
+        rows_multiple: what the rows of every batch are a multiple of; those beyond the shape's
+            stay empty.
     """
+    shape = replace(shape, rows=round_up(shape.rows, rows_multiple))
     fits = [len(n.tokens) <= shape.tokens and len(n.reads) <= shape.reads for n in lines]
     short = [i for i, fit in enumerate(fits) if fit]
     long = [i for i, fit in enumerate(fits) if not fit]
@@ -124,7 +127,7 @@ def pack(lines: Sequence[Line], shape: Shape) -> list[Batch]:
     if long:
         tokens = max(padded_length(max(len(lines[i].tokens) for i in long)), shape.tokens)
         reads = max(round_up(max(len(lines[i].reads) for i in long), 4), shape.reads)
-        rows = max(1, shape.rows * shape.tokens // tokens)
+        rows = round_up(max(1, shape.rows * shape.tokens // tokens), rows_multiple)
         batches += _batches(lines, long, Shape(rows, tokens, reads))
     return batches
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32
 
@@ -92,8 +91,8 @@ class Pass:
         length = len(group.prefix)
         padded = np.zeros(padded_length(length), np.int32)
         padded[:length] = group.prefix
-        x = kernels.embed_tokens(engine.embedding, padded)
-        exists = jnp.asarray(np.arange(len(padded)) < length)
+        x = kernels.embed_tokens(engine.embedding, padded, mesh=engine.mesh)
+        exists = engine.everywhere(np.arange(len(padded)) < length)
         return cls(engine, encoded, group, batches, workers, x, exists)
 
     @property
@@ -188,7 +187,7 @@ class Pass:
         for v, variant in enumerate(point.make()):
             if not variant or (p, v) not in wanted:
                 continue
-            weights = replaced(self.engine.blocks[point.layer], variant)
+            weights = replaced(self.engine.blocks[point.layer], variant, self.engine.mesh)
             shared = point.attention_is_shared
             states = self._branch_prefix(point.layer, weights, shared, prefix)
             kind = ("branch", shared, point.layer == self._last)
@@ -206,9 +205,8 @@ class Pass:
         if not shared:
             effect = self._prefix_layer(weights, layer, prefix.x)
         elif layer < self._last:
-            after = kernels.feed(
-                self.engine.config, weights, prefix.x[None], effect.attended[None]
-            )[0]
+            x, attended = prefix.x[None], effect.attended[None]
+            after = kernels.feed(self.engine.config, weights, x, attended, self.engine.mesh)[0]
             effect = effect._replace(after=after)
         states = {layer: Prefix(effect.states, self.exists)}
         for above in range(layer + 1, self._last + 1):
@@ -228,7 +226,9 @@ class Pass:
         """What is read of a batch under a variant."""
         x, rows, reads = at[b]
         if shared:
-            y = kernels.feed(self.engine.config, weights, reads.before, reads.attended)
+            y = kernels.feed(
+                self.engine.config, weights, reads.before, reads.attended, self.engine.mesh
+            )
         else:
             y = self._layer(weights, layer, x, rows, states[layer]).after
         for above in range(layer + 1, self._last + 1):
@@ -244,17 +244,20 @@ class Pass:
             batch.segments,
             batch.branches,
             batch.reads,
+            self.engine.mesh,
         )
 
     def _layer(self, weights: Weights, layer: int, x: Array, rows: Rows, prefix: Prefix) -> Reads:
+        config, mesh = self.engine.config, self.engine.mesh
         if layer == self._last:
-            return kernels.last_layer(self.engine.config, weights, x, rows, prefix)
-        return Reads(x, *kernels.layer(self.engine.config, weights, x, rows, prefix))
+            return kernels.last_layer(config, weights, x, rows, prefix, mesh)
+        return Reads(x, *kernels.layer(config, weights, x, rows, prefix, mesh))
 
     def _prefix_layer(self, weights: Weights, layer: int, x: Array) -> PrefixLayer:
+        config, mesh = self.engine.config, self.engine.mesh
         if layer == self._last:  # nothing reads the prefix's stream any more
-            return PrefixLayer(x, x, kernels.prefix_states(self.engine.config, weights, x))
-        return kernels.prefix_layer(self.engine.config, weights, x)
+            return PrefixLayer(x, x, kernels.prefix_states(config, weights, x, mesh))
+        return kernels.prefix_layer(config, weights, x, mesh)
 
     def _read(self, batch: Batch, x_BRD: Array) -> Float32[np.ndarray, "rows reads ..."]:
         """Logits or log-probabilities, on the host."""
@@ -262,10 +265,10 @@ class Pass:
         arguments = engine.config, engine.head, engine.embedding, x_BRD
         if encoded.scoring == "label tokens":
             labels = np.asarray(encoded.label_ids, np.int32)
-            return np.asarray(kernels.label_logits(*arguments, labels))
+            return np.asarray(kernels.label_logits(*arguments, labels, engine.mesh))
         if encoded.scoring == "mean raw logit":
-            return np.asarray(kernels.mean_logits(*arguments))
-        return np.asarray(kernels.log_probabilities(*arguments, batch.targets))
+            return np.asarray(kernels.mean_logits(*arguments, engine.mesh))
+        return np.asarray(kernels.log_probabilities(*arguments, batch.targets, engine.mesh))
 
     def _by_question(
         self, batch: Batch, values: Float32[np.ndarray, "rows reads ..."]

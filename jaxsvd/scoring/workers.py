@@ -53,9 +53,37 @@ class Workers:
                 future.cancel()
 
 
+class Inline(Workers):
+    """No threads: everything is done where it is asked for, in that order."""
+
+    def __init__(self) -> None:
+        """Nothing to set up."""
+
+    def start(self, function: Callable[[], Result]) -> Future[Result]:
+        """See :meth:`Workers.start`; it is done when this returns."""
+        future: Future[Result] = Future()
+        future.set_result(function())
+        return future
+
+    def map(
+        self, kind: Hashable, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[Result]:
+        """See :meth:`Workers.map`."""
+        del kind
+        for item in items:
+            yield function(item)
+
+
 @contextlib.contextmanager
 def workers(count: int) -> Iterator[Workers]:
-    """Workers that are gone afterwards, whatever happens; what has begun is awaited."""
+    """Workers that are gone afterwards, whatever happens; what has begun is awaited.
+
+    Args:
+        count: threads; 0 for none.
+    """
+    if count == 0:
+        yield Inline()
+        return
     pool = ThreadPoolExecutor(count, thread_name_prefix="scoring")
     try:
         yield Workers(pool, count)

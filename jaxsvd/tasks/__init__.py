@@ -9,14 +9,18 @@ import dataclasses
 import importlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from jaxsvd.errors import UserError
 from jaxsvd.tasks import clean, scripts, sources, userfile
 from jaxsvd.tasks.base import Prepared, Protocol, Question, Rule
+from jaxsvd.tasks.scripts import zero_shot_template
 from jaxsvd.tasks.specs import SPECS, Kind
 from jaxsvd.tasks.splits import Sizes
 
 __all__ = ["Prepared", "Protocol", "Question", "Rule", "TaskSummary", "describe", "prepare"]
+
+ZeroShot = Literal["template", "scripts"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +78,7 @@ def prepare(
     validation_size: int | None = None,
     test_size: int | None = None,
     protocol: Protocol = "clean",
+    zero_shot: ZeroShot = "template",
 ) -> Prepared:
     """Reads a task's data, draws its splits and writes its prompts.
 
@@ -89,6 +94,9 @@ def prepare(
         test_size: rows that report it; as ``validation_size``.
         protocol: ``"clean"`` (``jaxsvd.tasks.clean``) or ``"scripts"``
             (``jaxsvd.tasks.scripts``).
+        zero_shot: how a ``clean`` prompt without demonstrations asks: by the task's template, or
+            by the scripts' wording for it where they have one (the ``scripts`` protocol always
+            takes that).
 
     Returns:
         The task with nothing random left.
@@ -110,7 +118,8 @@ def prepare(
     splits, source = sources.load(spec, folder)
     if protocol == "scripts":
         return scripts.prepare(spec, splits, source, seed=seed, sizes=sizes)
-    return clean.prepare(spec, splits, source, seed=seed or 0, sizes=sizes)
+    wording = zero_shot_template(spec.name) if zero_shot == "scripts" else None
+    return clean.prepare(spec, splits, source, seed=seed or 0, sizes=sizes, zero_shot=wording)
 
 
 def _check(

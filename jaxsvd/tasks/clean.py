@@ -5,13 +5,23 @@ filled template. A newline therefore ends a demonstration and nothing else: runs
 within a field are folded to one space (the ``scripts`` protocol leaves them alone).
 """
 
+import dataclasses
+
 from jaxsvd.tasks.base import Prepared, Question, Rule
 from jaxsvd.tasks.sources import Splits
 from jaxsvd.tasks.specs import Row, TaskSpec, fill
 from jaxsvd.tasks.splits import Sizes, draw
 
 
-def prepare(spec: TaskSpec, splits: Splits, source: str, *, seed: int, sizes: Sizes) -> Prepared:
+def prepare(
+    spec: TaskSpec,
+    splits: Splits,
+    source: str,
+    *,
+    seed: int,
+    sizes: Sizes,
+    zero_shot: str | None = None,
+) -> Prepared:
     """Draws a task's rows and writes its questions.
 
     Args:
@@ -20,6 +30,7 @@ def prepare(spec: TaskSpec, splits: Splits, source: str, *, seed: int, sizes: Si
         source: where they came from.
         seed: for all draws.
         sizes: what the user asked for.
+        zero_shot: template of the query where nothing is demonstrated, if it is another one.
 
     Returns:
         The task, ready to be scored.
@@ -28,6 +39,9 @@ def prepare(spec: TaskSpec, splits: Splits, source: str, *, seed: int, sizes: Si
         UserError: a size that can't be met.
     """
     drawn = draw(spec, splits, seed=seed, sizes=sizes)
+    asked = spec
+    if zero_shot is not None and not drawn.demonstrations:
+        asked = dataclasses.replace(spec, template=zero_shot)
     demonstrations = tuple(demonstration(spec, row) for row in drawn.demonstrations)
 
     def questions(split: str, rows: tuple[Row, ...]) -> tuple[Question, ...]:
@@ -36,7 +50,7 @@ def prepare(spec: TaskSpec, splits: Splits, source: str, *, seed: int, sizes: Si
                 split=split,
                 index=row.index,
                 demonstrations=demonstrations,
-                query=query(spec, row),
+                query=query(asked, row),
                 candidates=candidates(spec, row),
                 gold=spec.label_of[row.label],
             )

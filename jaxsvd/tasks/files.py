@@ -17,9 +17,10 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The endings that ``read`` knows."""
 
 _NAMES_SHOWN = 12
+_BATCH = 4096  # rows of a parquet file at a time
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """A record as read.
 
@@ -32,8 +33,8 @@ class Record:
     values: dict[str, object]
 
 
-def read(path: Path, columns: tuple[str, ...]) -> list[Record]:
-    """All records of a file, by its ending.
+def read(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
+    """All records of a file, by its ending, one after another: no list of them is made.
 
     csv is read with the quoting of RFC 4180; tsv without any, as GLUE writes it. Both need a
     header. Blank lines are skipped, a byte-order mark is dropped.
@@ -46,13 +47,14 @@ def read(path: Path, columns: tuple[str, ...]) -> list[Record]:
         The records, in the file's order.
 
     Raises:
-        UserError: the file can't be read or is malformed, or lacks a column.
+        UserError: the file can't be read or is malformed, or lacks a column; mostly when the
+            records are asked for.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _parquet(path, columns)
     if suffix == ".jsonl":
-        return list(_jsonl(path))
+        return _jsonl(path)
     if suffix in (".csv", ".tsv"):
         return with_header(path, csv_rows(path) if suffix == ".csv" else tsv_rows(path), columns)
     raise UserError(f"{path}: can't read a {suffix or 'nameless'} file; {', '.join(SUFFIXES)} work")
@@ -60,7 +62,7 @@ def read(path: Path, columns: tuple[str, ...]) -> list[Record]:
 
 def with_header(
     path: Path, rows: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]
-) -> list[Record]:
+) -> Iterator[Record]:
     """Records from rows of cells, the first of which names the columns.
 
     Args:
@@ -68,7 +70,7 @@ def with_header(
         rows: line number and cells.
         columns: names that the header must have.
 
-    Returns:
+    Yields:
         The records.
 
     Raises:
@@ -83,13 +85,9 @@ def with_header(
             raise UserError(
                 f"{path}, line {line}: {number} column {name!r} in the header ({listed(header)})"
             )
-    return [
-        Record(
-            place(path, line),
-            dict(zip(header, check_width(path, line, cells, header), strict=True)),
-        )
-        for line, cells in rows
-    ]
+    for line, cells in rows:
+        values = zip(header, check_width(path, line, cells, header), strict=True)
+        yield Record(place(path, line), dict(values))
 
 
 def check_width(path: Path, line: int, cells: list[str], header: list[str]) -> list[str]:
@@ -142,18 +140,16 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: the file can't be read, is not UTF-8 text or not csv.
     """
-    rows: list[tuple[int, list[str]]] = []
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
     start = 1
     with _long_fields():
         try:
             for cells in reader:
                 if cells:
-                    rows.append((start, cells))
+                    yield start, cells
                 start = reader.line_num + 1
         except csv.Error as error:
             raise UserError(f"{place(path, start)}: not csv: {error}") from error
-    yield from rows
 
 
 @contextlib.contextmanager
@@ -180,35 +176,45 @@ def _jsonl(path: Path) -> Iterator[Record]:
         yield Record(place(path, number), value)
 
 
-def _parquet(path: Path, columns: tuple[str, ...]) -> list[Record]:
-    import pyarrow
+def _parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     import pyarrow.parquet
 
+    row = 0
+    # A handle rather than a path: pyarrow would take a folder for a data set.
+    with _parquet_errors(path), path.open("rb") as handle:
+        file = pyarrow.parquet.ParquetFile(handle, page_checksum_verification=True)
+        names = file.schema_arrow.names
+        for name in columns:
+            if names.count(name) != 1:
+                number = "no" if name not in names else "more than one"
+                raise UserError(f"{path}: {number} column {name!r} ({listed(names)})")
+        for batch in file.iter_batches(_BATCH, columns=list(columns)):
+            values = {name: _column(path, row, batch.column(name)) for name in columns}
+            for at in range(batch.num_rows):
+                row += 1
+                yield Record(f"{path}, row {row}", {name: values[name][at] for name in columns})
+
+
+@contextlib.contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Damaged files make pyarrow raise more than its own: names that are no text, for example."""
     try:
-        # A handle rather than a path: pyarrow would take a folder for a data set.
-        with path.open("rb") as handle:
-            table = pyarrow.parquet.ParquetFile(handle).read()
-    except (OSError, pyarrow.ArrowException) as error:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"{path}: can't be read as parquet: {error}") from error
-    names = table.column_names
-    for name in columns:
-        if names.count(name) != 1:
-            number = "no" if name not in names else "more than one"
-            raise UserError(f"{path}: {number} column {name!r} ({listed(names)})")
-    values = {name: _column(path, table.column(name)) for name in columns}
-    return [
-        Record(f"{path}, row {i + 1}", {name: values[name][i] for name in columns})
-        for i in range(table.num_rows)
-    ]
 
 
-def _column(path: Path, column) -> list[object]:
+def _column(path: Path, before: int, column) -> list[object]:
     values: list[object] = []
-    for row, scalar in enumerate(column, 1):
+    for row, scalar in enumerate(column, before + 1):
         try:
             values.append(scalar.as_py())
         except UnicodeDecodeError as error:
             raise UserError(f"{path}, row {row}: not UTF-8 text: {error.reason}") from error
+        except (ValueError, OverflowError) as error:  # dates that Python has not
+            raise UserError(f"{path}, row {row}: not readable: {error}") from error
     return values
 
 

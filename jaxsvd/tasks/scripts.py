@@ -81,6 +81,21 @@ def prepare(
     )
 
 
+def zero_shot_template(task: str) -> str | None:
+    """The scripts' query without demonstrations, with the row's fields in braces.
+
+    Args:
+        task: a task's name.
+
+    Returns:
+        The template; ``None`` where the query is the same as with demonstrations.
+    """
+    script = SCRIPTS.get(task)
+    if script is None or script.zero_shot is None:
+        return None
+    return script.zero_shot.replace("{body}", script.body)
+
+
 def shuffled(rows: tuple[Row, ...], seed: int) -> tuple[Row, ...]:
     """The order of ``datasets.Dataset.shuffle(seed=seed)``.
 

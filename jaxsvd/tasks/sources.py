@@ -7,7 +7,7 @@ the hub's field names, the class by name or by the hub's number.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jaxsvd.errors import UserError
@@ -90,7 +90,7 @@ class _Native:
     """
 
     names: dict[str, str]
-    read: Callable[[Path], list[Record]]
+    read: Callable[[Path], Iterable[Record]]
 
 
 def _find(spec: TaskSpec, data: Path, split: str) -> Path | None:
@@ -108,7 +108,7 @@ def _find(spec: TaskSpec, data: Path, split: str) -> Path | None:
     raise UserError(f"no {split} file in {data}; it may be named {', '.join(names)}")
 
 
-def _records(spec: TaskSpec, split: str, path: Path) -> list[Record]:
+def _records(spec: TaskSpec, split: str, path: Path) -> Iterable[Record]:
     native = _NATIVE.get(spec.name)
     if native is not None and path.name == native.names.get(split):
         return native.read(path)
@@ -152,7 +152,7 @@ def _agnews(path: Path) -> list[Record]:
     if first[1:] == ["title", "description"]:
         rows = rows[1:]
     elif first[0] not in _AGNEWS_CLASSES:
-        return files.with_header(path, iter(rows), ("text", "label"))
+        return list(files.with_header(path, iter(rows), ("text", "label")))
     return [_agnews_record(path, line, cells) for line, cells in rows]
 
 

@@ -15,7 +15,7 @@ Kind = Literal["labels", "choices"]
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """One raw example.
 

@@ -1,0 +1,140 @@
+"""What is supported, and what a model would need, told without loading it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from jaxsvd import hub, memory, sharding
+from jaxsvd.errors import UserError
+from jaxsvd.factored import without_factors
+from jaxsvd.memory import DTYPES, Expected, gigabytes
+from jaxsvd.models import FAMILIES, read_known
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.scoring.limits import Limits
+from jaxsvd.sharding import Axes
+from jaxsvd.tensors import read_json
+
+
+def families() -> Iterator[str]:
+    """The model families, a line each."""
+    for family in FAMILIES.values():
+        yield f"{family.name:<8} {family.description}; for example {family.example}"
+
+
+def config_of(source: str | Path | None, revision: str | None = None) -> DecoderConfig:
+    """What a model's config.json says; of a hub id nothing else is downloaded.
+
+    Raises:
+        UserError: no such model, or one of a family that is not supported.
+    """
+    local = source is None or Path(source).expanduser().exists()
+    path = (
+        hub.model_directory(source, revision) / "config.json"
+        if local
+        else hub.config_file(str(source), revision)
+    )
+    raw, _ = without_factors(read_json(path), path)
+    return read_known(raw, str(path))[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model needs on each device, and beside it on the host, in bytes.
+
+    Attributes:
+        config: of the model.
+        axes: of the mesh.
+        limits: of its devices together.
+        devices: what each needs, by dtype.
+    """
+
+    config: DecoderConfig
+    axes: Axes
+    limits: Limits
+    devices: dict[str, Expected]
+
+    @property
+    def batch_tokens(self) -> int:
+        """Of a batch, over all devices."""
+        return memory.batch_tokens(self.config, self.axes, self.limits)
+
+
+def plan(
+    config: DecoderConfig, axes: Axes, *, device_bytes: int | None = None, module: str = "mlp"
+) -> Plan:
+    """What a search needs.
+
+    Args:
+        config: of the model.
+        axes: of the mesh.
+        device_bytes: memory of an accelerator; this machine's devices if left out.
+        module: that is truncated.
+
+    Raises:
+        UserError: a mesh that the model's widths do not divide over.
+    """
+    sharding.check(config, axes, axes.devices)
+    limits = (
+        Limits.of_mesh(axes) if device_bytes is None else Limits.of_accelerator(device_bytes, axes)
+    )
+    needs = {dtype: memory.expected(config, dtype, axes, limits, module) for dtype in DTYPES}
+    return Plan(config, axes, limits, needs)
+
+
+_ROWS = (
+    ("weights", "weights", "exact"),
+    ("factors", "truncated layer", "the module at the eight rates, both factors and what is dense"),
+    ("stream", "stream", "kept between layers, at most"),
+    ("batch", "batches in flight", "inside a layer"),
+    ("prefix", "shared prefix", "as long as the context: keys, values and making them"),
+    ("peak", "peak on each device", "of a search; loading needs less"),
+    ("loading", "host beside it", "while loading: the largest tensor; on CPU it is the device"),
+)
+
+
+def memory_table(found: Plan) -> Table:
+    """The plan for people."""
+    axes = found.axes
+    where = "one device" if axes.devices == 1 else f"each of {axes.devices} devices, mesh {axes}"
+    table = Table(
+        title=f"{memory.parameters(found.config):,} parameters on {where}; "
+        f"batches of {found.batch_tokens:,} tokens",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("")
+    for dtype in found.devices:
+        table.add_column(dtype, justify="right")
+    table.add_column("what it is")
+    for field, name, text in _ROWS:
+        cells = (gigabytes(getattr(need, field)) for need in found.devices.values())
+        table.add_row(name, *cells, text)
+    return table
+
+
+def described(config: DecoderConfig) -> str:
+    """A model in a line."""
+    return (
+        f"{config.family}: {config.layers} layers of width {config.width}, MLP {config.mlp_width}, "
+        f"{config.heads} heads of {config.head_width} ({config.key_value_heads} for keys and "
+        f"values), vocabulary {config.vocabulary}, context {config.context}; "
+        f"{memory.parameters(config):,} parameters"
+    )
+
+
+def device_bytes(text: str) -> int:
+    """``80`` or ``80GB``: bytes.
+
+    Raises:
+        UserError: no positive number.
+    """
+    try:
+        size = float(text.upper().removesuffix("GB"))
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 1e6:
+        raise UserError(f"--device-memory {text!r} should be a number of GB, such as 80")
+    return int(size * 1e9)
