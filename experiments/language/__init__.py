@@ -1,0 +1,1 @@
+"""What the experiments on language models share: options, units of work, pooling, pictures."""

@@ -1,0 +1,274 @@
+"""Units of work: a run of the library each, in a run directory of its own below the experiment's.
+
+An experiment that was interrupted goes on within a unit, ``jaxsvd report`` makes a page of each,
+and an experiment's numbers are those that its units' runs returned.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jaxsvd
+from experiments.language import pooled
+from experiments.language.setting import Asked, Setting
+from experiments.scaffold import Study
+from jaxsvd import runs
+from jaxsvd.commands.search import SearchResult
+from jaxsvd.commands.sweep import cell_record, points_at
+from jaxsvd.compilation import use_persistent_cache
+from jaxsvd.conditioning import LayerChoice, choose_layer
+from jaxsvd.evaluation import (
+    Stopwatch,
+    model_record,
+    request_record,
+    right_at_each_rate,
+    score_split,
+)
+from jaxsvd.examination import Examination
+from jaxsvd.model import Model
+from jaxsvd.report.outcomes import read_outcomes
+from jaxsvd.report.points import Point, corrected, paired, points_of
+from jaxsvd.scoring.engine import Engine
+from jaxsvd.truncation import Truncations
+
+Record = dict[str, Any]
+
+
+def load(study: Study) -> Model:
+    """The model that was asked for."""
+    use_persistent_cache()
+    asked = study.options
+    return jaxsvd.load(
+        asked.model, revision=asked.revision, dtype=asked.dtype, progress=study.progress
+    )
+
+
+def sweep(
+    study: Study,
+    model: Model,
+    setting: Setting,
+    asked: Asked,
+    seed: int,
+    *,
+    shots: int | None = None,
+    layers: Sequence[int] | None = None,
+) -> Record:
+    """A sweep of one draw.
+
+    Args:
+        study: of the experiment.
+        model: to be truncated.
+        setting: what the experiment was asked.
+        asked: the task.
+        seed: of the draw.
+        shots: demonstrations; the setting's by default.
+        layers: the setting's by default.
+
+    Returns:
+        ``cells`` as in the sweep's result.json, each with its task and method; ``drawn``, the
+        task as it was drawn; ``run``, the directory; ``notices``.
+    """
+    shots = setting.shots if shots is None else shots
+    run = unit_name(asked, shots, seed)
+
+    def measure() -> Record:
+        found = jaxsvd.sweep(
+            model,
+            asked.task,
+            layers=setting.layers if layers is None else layers,
+            modules=setting.modules,
+            rates=setting.rates,
+            shots=None if shots is None else (shots,),
+            seeds=(seed,),
+            **own_run(study, run),
+            **setting.of(asked),
+        )
+        return cells_record(asked, run, found.record)
+
+    return study.once({"task": asked.name, "shots": shots, "seed": seed}, measure)
+
+
+def search(
+    study: Study,
+    model: Model,
+    setting: Setting,
+    asked: Asked,
+    seed: int,
+    module: str,
+    layer: LayerChoice | int,
+) -> Record:
+    """Algorithm 1 on one draw.
+
+    Returns:
+        The fields of a search in result.json, with ``task``, ``module``, ``seed``, ``layer``,
+        ``top``, ``chance``; ``cells``, the validation set's, each beside the untouched model; and
+        what :func:`sweep` tells of a run.
+    """
+    at = layer.layer if isinstance(layer, LayerChoice) else layer
+    run = f"{unit_name(asked, setting.shots, seed)}-{module}-layer-{at}"
+
+    def measure() -> Record:
+        found = jaxsvd.search(
+            model,
+            asked.task,
+            module=module,
+            layer=layer,
+            rates=setting.rates,
+            shots=setting.shots,
+            seed=seed,
+            **own_run(study, run),
+            **setting.of(asked),
+        )
+        return {
+            "top": list(found.choice.top),
+            "best_rate": found.best_rate,
+            "chance": found.record["task"]["chance"],
+            "validation": found.record["validation"],
+            "test": found.record["test"],
+            **cells_record(asked, run, found.record | {"cells": _validation(study, found)}),
+        }
+
+    unit = {"task": asked.name, "module": module, "layer": at, "seed": seed}
+    return study.once(unit, measure)
+
+
+def _validation(study: Study, found: SearchResult) -> list[Record]:
+    """A search's validation points, with what its predictions tell of each change."""
+    assert found.out is not None
+    outcomes = read_outcomes(found.out / runs.PREDICTIONS, study.progress)
+    points, _ = paired(points_of(found.record), outcomes)
+    return [cell_record(point) for point in points if point.split == "validation"]
+
+
+def own_run(study: Study, name: str) -> Record:
+    """Arguments for a command of the library that runs in a directory of its own."""
+    return {
+        "out": study.path / name,
+        "resume": True,  # whatever is there is this very experiment's
+        "save_prompts": study.options.save_prompts,
+        "progress": study.progress,
+    }
+
+
+def unit_name(asked: Asked, shots: int | None, seed: int) -> str:
+    """Of the run directory of a draw."""
+    return f"{asked.name}-{'' if shots is None else f'{shots}-shots-'}seed-{seed}"
+
+
+def cells_record(asked: Asked, run: str, result: Mapping[str, Any], method: str = "svd") -> Record:
+    """What an experiment keeps of a run with cells."""
+    return {
+        "cells": [{"task": asked.name, "method": method, **cell} for cell in result["cells"]],
+        "drawn": result["task"],
+        "run": run,
+        "notices": result["notices"],
+    }
+
+
+def score_cuts(
+    study: Study,
+    model: Model,
+    examination: Examination,
+    split: str,
+    cuts: Sequence[Truncations],
+    run: str,
+    **options: Any,
+) -> Record:
+    """Score a split under truncations, as a sweep does, in a run directory of its own.
+
+    Args:
+        study: of the experiment.
+        model: whose weights are cut.
+        examination: the questions of the split.
+        split: ``"validation"`` or ``"test"``.
+        cuts: each with rate 0 among its rates.
+        run: name of the directory.
+        options: what else decides the results, for run.json.
+
+    Returns:
+        result.json of the run, with a sweep's ``cells``.
+    """
+
+    def score(opened: runs.Run) -> tuple[list[Point], list[Record]]:
+        scored = score_split(
+            Engine.of(model), examination, split, cuts, run=opened, progress=study.progress
+        )
+        points: list[Point] = []
+        for what, found in zip(cuts, scored, strict=True):
+            points += points_at(examination, split, what, right_at_each_rate(found, what))
+        return points, [record for found in scored for record in found]
+
+    return run_of_cells(study, model, examination, score, run, split=split, **options)
+
+
+def run_of_cells(
+    study: Study,
+    model: Model,
+    examination: Examination,
+    score: Callable[[runs.Run], tuple[list[Point], list[Record]]],
+    run: str,
+    **options: Any,
+) -> Record:
+    """A run directory of points; ``score`` measures them and tells its prediction records too."""
+    watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
+    request = request_record(study.command[2], model, examination, **options)
+    at = study.path / run
+    with runs.Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
+        if study.options.save_prompts:
+            examination.save_prompts(opened)
+        with watch.on("score"):
+            points, predictions = score(opened)
+        result = {
+            "command": list(study.command),
+            "model": model_record(model),
+            "task": examination.task_record(),
+            **options,
+            "cells": [
+                cell_record(point) | ({"split": point.split} if point.split == "test" else {})
+                for point in corrected(points)
+            ],
+            "notices": list(examination.notices),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": {"load": model.load_seconds} | watch.record(),
+        } | runs.surroundings()
+        opened.write_lines(runs.PREDICTIONS, predictions)
+        opened.finish(result)
+        return result
+
+
+def chosen_layer(study: Study, model: Model, module: str) -> LayerChoice:
+    """Steps 2 and 3 of Algorithm 1, once for all of an experiment's searches."""
+
+    def measure() -> Record:
+        choice = choose_layer(model, module, progress=study.progress)
+        return {"layer": choice.layer, "top": list(choice.top), "numbers": list(choice.numbers)}
+
+    found = study.once({"choice": module}, measure)
+    return LayerChoice(found["layer"], tuple(found["top"]), tuple(found["numbers"]))
+
+
+def tasks_record(units: Sequence[Mapping[str, Any]]) -> Record:
+    """The ``tasks`` of result.json: each as it was drawn, shots and seeds as lists if several."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for unit in units:
+        found.setdefault(unit["task"], []).append(unit["drawn"])
+    tasks = {}
+    for name, drawn in found.items():
+        tasks[name] = dict(drawn[0])
+        for key in ("shots", "seed"):
+            values = list(dict.fromkeys(draw[key] for draw in drawn))
+            tasks[name][key] = values[0] if len(values) == 1 else values
+    return tasks
+
+
+def gathered(model: Model, done: Sequence[Mapping[str, Any]]) -> Record:
+    """The parts of result.json that all experiments with cells have."""
+    cells = pooled.judged([cell for unit in done for cell in unit["cells"]])
+    return {
+        "model": model_record(model),
+        "tasks": tasks_record(done),
+        "cells": cells,
+        "points": pooled.points(cells),
+        "runs": [unit["run"] for unit in done],
+        "notices": list(dict.fromkeys(line for unit in done for line in unit["notices"])),
+    }

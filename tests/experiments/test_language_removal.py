@@ -1,0 +1,149 @@
+"""Ways to remove parameters: exact counts, and models without a layer against plain passes."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from experiments.language.removal import (
+    by_magnitude,
+    count,
+    layer_size,
+    magnitudes,
+    parameters_at,
+    without_layer,
+)
+from jaxsvd import svd
+from jaxsvd.model import Model
+from jaxsvd.models.lowrank import LowRank
+from jaxsvd.scoring.branches import Branches
+from jaxsvd.scoring.encoding import Encoded
+from jaxsvd.scoring.engine import Engine
+from jaxsvd.scoring.lines import Group, line_of
+from jaxsvd.tasks.base import Question
+from jaxsvd.truncation import truncations
+
+
+@settings(deadline=None)
+@given(st.floats(0, 0.999), st.integers(1, 60), st.integers(1, 60))
+def test_parameters_of_a_truncation(rate: float, m: int, n: int) -> None:
+    kept = parameters_at(rate, (m, n))
+    assert 0 < kept <= m * n
+    rank = svd.rank_at(rate, (m, n))
+    assert kept in (m * n, rank * (m + n))
+    assert kept == m * n or rate > 0
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]),
+    ),
+    st.data(),
+)
+def test_magnitude_pruning_keeps_exactly_the_count(matrix: np.ndarray, data: st.DataObject) -> None:
+    """Ties included; what is kept is as it was, and none that went is larger."""
+    kept = data.draw(st.integers(0, matrix.size))
+    (pruned,) = map(np.asarray, by_magnitude(jnp.asarray(matrix), [kept]))
+    alive = pruned != 0
+    assert alive.sum() == kept
+    assert (pruned[alive] == matrix[alive]).all()
+    if 0 < kept < matrix.size:
+        assert np.abs(matrix[alive]).min() >= np.abs(matrix[~alive]).max()
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.parametrize("module", ["mlp", "attn", "all", "k_proj"])
+def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, module: str) -> None:
+    """Numbers stored by the factors (or the product) against non-zero entries."""
+    engine, rates = Engine.of(tiny(family)), (0.0, 0.5, 0.75, 0.95)
+    cut, pruned = (f(engine, 1, module, rates) for f in (truncations, magnitudes))
+    assert cut.branches.exchanged == pruned.branches.exchanged
+    for rate, low, sparse in zip(rates, cut.branches.make(), pruned.branches.make(), strict=True):
+        if rate == 0:
+            assert low == sparse == {}
+            assert count(engine, 1, module, rate).removed == 0
+            continue
+        stored = 0
+        for matrix in low.values():
+            assert isinstance(matrix, LowRank)
+            stored += min(matrix.weight.size, int(matrix.rank) * sum(matrix.weight.shape))
+        entries = sum(int((np.asarray(m) != 0).sum()) for m in sparse.values())
+        found = count(engine, 1, module, rate)
+        assert found.kept == stored == entries
+        assert found.kept + found.removed == sum(engine.matrix(1, name).size for name in low)
+
+
+def test_size_of_a_layer(tiny: Callable[..., Model]) -> None:
+    # 4 d^2 + 2 d f of matrices, f + d of biases, 2 d of the norm; d = 32, f = 48.
+    assert layer_size(Engine.of(tiny("gptj")), 0) == 4 * 32**2 + 2 * 32 * 48 + 48 + 32 + 2 * 32
+
+
+def questions(length: int, prompts: list[list[int]]) -> Encoded:
+    """Prompts of a shared prefix, read at their last token over four labels."""
+    asked = tuple(
+        Question("validation", i, (), f"q{i}", ("a", "b", "c", "d"), 0) for i in range(len(prompts))
+    )
+    lines = tuple(
+        line_of(i, prompt[length:], [[]] * 4, "label tokens") for i, prompt in enumerate(prompts)
+    )
+    group = Group(np.array(prompts[0][:length], np.int32), lines)
+    return Encoded(asked, (group,), "label tokens", (3, 5, 7, 11), 0, 0)
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) -> None:
+    """The engine's scores are those of a plain pass that skips the block."""
+    model = tiny(family)
+    rng = np.random.default_rng(3)
+    prefix = rng.integers(0, 97, 6).tolist()
+    prompts = [prefix + rng.integers(0, 97, 5).tolist() for _ in range(4)]
+    encoded = questions(6, prompts)
+    graph, state = nnx.split(model.decoder)
+    shortened = nnx.merge(graph, state)
+    shortened.blocks = nnx.List([block for i, block in enumerate(shortened.blocks) if i != layer])
+    plain = np.asarray(shortened(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
+    untouched = np.asarray(model.decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
+    found = np.zeros_like(plain)
+    for scored in without_layer(Engine.of(model), layer).score(encoded):
+        found[scored.question] = scored.scores
+    assert np.abs(plain - untouched).max() > 0.1  # the layer does something
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
+    """Pruned matrices written into the model, and a plain pass."""
+    model, layer = tiny("llama"), 1
+    rng = np.random.default_rng(4)
+    prompts = [rng.integers(0, 97, 9).tolist() for _ in range(3)]
+    encoded = questions(0, prompts)
+    engine = Engine.of(model)
+    what = magnitudes(engine, layer, "attn", (0.0, 0.9))
+    scores = {(s.variant, s.question): s.scores for s in engine.score(encoded, [what.branches])}
+    graph, state = nnx.split(model.decoder)
+    changed = nnx.merge(graph, state)
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        linear = getattr(changed.blocks[layer].attn, name)
+        matrix = engine.matrix(layer, name)
+        (pruned,) = by_magnitude(matrix, [parameters_at(0.9, matrix.shape)])
+        linear.weight = nnx.Param(pruned)
+    for variant, decoder in ((0, model.decoder), (1, changed)):
+        plain = np.asarray(decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
+        for q in range(3):
+            atol = 1e-5 * np.abs(plain).max()
+            np.testing.assert_allclose(scores[variant, q], plain[q], rtol=0, atol=atol)
+
+
+def test_branches_are_those_of_their_layer(tiny: Callable[..., Model]) -> None:
+    what = magnitudes(Engine.of(tiny("gptj")), 2, "mlp", (0.5,))
+    assert isinstance(what.branches, Branches)
+    assert what.branches.layer == what.layer == 2
+    assert what.ranks == (None,)
