@@ -35,7 +35,7 @@ from jaxsvd.evaluation import right_at_each_rate, score_split
 from jaxsvd.examination import Examination, examine
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.report.points import Point
+from jaxsvd.reporting.points import Point
 from jaxsvd.scoring.branches import UNTOUCHED
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.statistics import Accuracy, paired_difference

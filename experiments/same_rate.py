@@ -22,7 +22,7 @@ from experiments.scaffold import Experiment, Record, Study, main, table
 from jaxsvd.examination import examine
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.report.points import holm
+from jaxsvd.reporting.points import holm
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.truncation import truncations
 

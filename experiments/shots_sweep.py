@@ -127,13 +127,14 @@ def _by_shots(points: Sequence[Record]) -> Iterable[str]:
 
 
 def _draw(result: Mapping[str, Any]) -> "Figure":
-    """A row each layer, a column each number of shots; the first task's."""
-    return drawing.panels(_only(result, next(iter(result["tasks"]))), "shots", "layer")
-
-
-def _only(result: Mapping[str, Any], task: str) -> Record:
-    mine = {key: [e for e in result[key] if e["task"] == task] for key in ("points", "cells")}
-    return {**result, **mine}
+    """A row each task and layer, a column each number of shots."""
+    if len(result["tasks"]) == 1:
+        return drawing.panels(result, "shots", "layer")
+    placed = {
+        key: [e | {"place": f"{e['task']} {e['layer']}"} for e in result[key]]
+        for key in ("points", "cells")
+    }
+    return drawing.panels({**result, **placed}, "shots", "place")
 
 
 EXPERIMENT = Experiment(

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import SweepResult
-from jaxsvd.report.answers import sweep_answer
-from jaxsvd.report.points import Point
+from jaxsvd.reporting.answers import sweep_answer
+from jaxsvd.reporting.points import Point
 from jaxsvd.statistics import Accuracy
 from jaxsvd.verdict import verdict
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsvd.errors import UserError
-from jaxsvd.report.reading import read_run
-from jaxsvd.report.shape import Shape, flaw
+from jaxsvd.reporting.reading import read_run
+from jaxsvd.reporting.shape import Shape, flaw
 from jaxsvd.runs import REQUEST, RESULT, Record
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments import style
-from jaxsvd.report.shape import flaw
+from jaxsvd.reporting.shape import flaw
 from jaxsvd.runs import Record
 from paper_figures import marks, published, shapes
 from paper_figures.curves import COLOURS, OFFSETS, SHAPES

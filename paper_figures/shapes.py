@@ -1,9 +1,9 @@
-"""What the results that are drawn must have; see :mod:`jaxsvd.report.shape`."""
+"""What the results that are drawn must have; see :mod:`jaxsvd.reporting.shape`."""
 
 from typing import Any
 
-from jaxsvd.report import shape
-from jaxsvd.report.shape import (
+from jaxsvd.reporting import shape
+from jaxsvd.reporting.shape import (
     CELL,
     COUNT,
     COUNTS,

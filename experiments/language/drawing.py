@@ -30,7 +30,7 @@ def short(task: str) -> str:
 
 def rotated(axes: "Axes", labels: Sequence[str]) -> None:
     """Turn the labels of the x axis where they would overlap."""
-    if len(labels) > 7:
+    if len(labels) > 10:
         axes.tick_params(axis="x", labelrotation=90, labelsize=6)
 
 
@@ -82,11 +82,13 @@ def panels(result: Mapping[str, Any], column: str, row: str = "task") -> "Figure
     """
     points, cells = result["points"], result["cells"]
     rows, columns = (list(dict.fromkeys(p[key] for p in points)) for key in (row, column))
+    columns.sort()
     rates = sorted({point["rate"] for point in points})
     modules = list(dict.fromkeys(point["module"] for point in points))
     width = style.COLUMN if len(columns) == 1 else style.PAGE
-    figure = style.figure(width, 0.8 + 1.6 * len(rows))
-    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
+    figure = style.figure(width, 0.8 + (1.6 if len(rows) < 6 else 1.1) * len(rows))
+    sharey: Any = True if row == "layer" else "row"  # tasks have ranges of their own
+    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=sharey)
     for i, j in np.ndindex(grid.shape):
         axes: Any = grid[i, j]
         at = {row: rows[i], column: columns[j]}
@@ -94,13 +96,16 @@ def panels(result: Mapping[str, Any], column: str, row: str = "task") -> "Figure
             mine = _where(points, **at, module=module)
             if mine:
                 curve(axes, mine, _where(cells, **at, module=module), m, module, rates)
-        task = at.get("task") or points[0]["task"]
-        axes.axhline(result["tasks"][task]["chance"], **CHANCE)
+        for task in {p["task"] for p in _where(points, **at)}:
+            axes.axhline(result["tasks"][task]["chance"], **CHANCE)
+        if not _where(points, **at):
+            axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="#777777")
         rate_axis(axes, rates)
         if i == 0:
             axes.set_title(_titled(column, columns[j]))
         if j == 0:
-            axes.set_ylabel(f"{short(str(rows[i]))}\naccuracy")
+            name = _titled(row, rows[i]) if row == "layer" else short(rows[i])
+            axes.set_ylabel(f"{name}\naccuracy")
     figure.supxlabel("clipping rate of the rank", fontsize=8)
     _legend(figure, grid[0, 0])
     return figure

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxsvd.report.points import holm
+from jaxsvd.reporting.points import holm
 from jaxsvd.statistics import wilson
 
 Record = dict[str, Any]
@@ -115,6 +115,8 @@ def best_told(points: Sequence[Record]) -> str | None:
     point = best(points)
     if point is None:
         return None
+    if point["difference"] <= 0:
+        return "No change raises the mean accuracy over the draws."
     n, spread = len(point["seeds"]), point["difference_spread"]
     # Holm's verdict is each draw's own; that a mean stands out also needs the draws to agree.
     over = "" if spread is None else f" +- {spread:.4f} (standard deviation over {n} draws)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import style
 from experiments.language.drawing import CHANCE, bars, legend, rotated, short
 from experiments.language.pooled import binomial_interval, spread_of
-from jaxsvd.report.points import holm
+from jaxsvd.reporting.points import holm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -26,8 +26,8 @@ from jaxsvd.evaluation import (
 )
 from jaxsvd.examination import Examination
 from jaxsvd.model import Model
-from jaxsvd.report.outcomes import read_outcomes
-from jaxsvd.report.points import Point, corrected, paired, points_of
+from jaxsvd.reporting.outcomes import read_outcomes
+from jaxsvd.reporting.points import Point, corrected, paired, points_of
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.truncation import Truncations
 

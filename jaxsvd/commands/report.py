@@ -5,9 +5,9 @@ from pathlib import Path
 from jaxsvd import runs
 from jaxsvd.errors import UserError
 from jaxsvd.progress import SILENT, Progress
-from jaxsvd.report.content import content
-from jaxsvd.report.page import GENERATOR, render
-from jaxsvd.report.reading import read_run
+from jaxsvd.reporting.content import content
+from jaxsvd.reporting.page import GENERATOR, render
+from jaxsvd.reporting.reading import read_run
 
 PAGE = "report.html"
 

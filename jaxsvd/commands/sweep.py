@@ -23,7 +23,7 @@ from jaxsvd.examination import Examination, ValidationOptions, examine
 from jaxsvd.model import Model
 from jaxsvd.modules import layer_index, matrices
 from jaxsvd.progress import SILENT, Progress
-from jaxsvd.report.points import Point, corrected
+from jaxsvd.reporting.points import Point, corrected
 from jaxsvd.runs import Record
 from jaxsvd.scoring.engine import Engine
 from jaxsvd.scoring.limits import Limits

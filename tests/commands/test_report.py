@@ -1,6 +1,7 @@
 """`report`: a page of any run, or one clear line; nothing half-written."""
 
 import json
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_same_run_gives_the_same_page(run: Path) -> None:
     """An earlier report is replaced by an equal one."""
     first = report(run).read_bytes()
     assert report(run).read_bytes() == first
-    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+    assert {path.name for path in run.iterdir() if path.name.startswith(".")} <= {".lock"}
 
 
 def test_without_predictions_and_prompts(run: Path) -> None:
@@ -251,3 +252,8 @@ def test_where_it_is_written(run: Path, tmp_path: Path) -> None:
         assert (run / name).read_bytes() == kept
     with pytest.raises(UserError, match="is a file; a run is a directory"):
         report(page)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """A submodule, once imported, would take the place of the function."""
+    assert not {found.name for found in pkgutil.iter_modules(jaxsvd.__path__)} & {*jaxsvd.__all__}

@@ -134,7 +134,7 @@ def test_small_memory_changes_nothing(
 ) -> None:
     """A stream of a few kilobytes: many passes, one batch each, the same scores."""
     limits = engine_module.Limits(batch_tokens=64, stream_bytes=1, workers=1)
-    monkeypatch.setattr(engine_module.Limits, "of_device", staticmethod(lambda: limits))
+    monkeypatch.setattr(engine_module.Limits, "of_device", staticmethod(lambda mesh: limits))
     jaxsvd.sweep(model, out=tmp_path / "s", seeds=[0, 3], **GRID, **SMALL)
     ours, theirs = lines(tmp_path / "s"), lines(swept.out)
     largest = max(abs(score) for record in theirs for score in record["scores"])

@@ -9,14 +9,16 @@ from language_small import EXPERIMENTS, WORDS, films, measured, predictions, rea
 
 import jaxsvd
 from experiments import same_rate, shots_sweep
+from experiments.language import drawing
 from experiments.scaffold import main
 from jaxsvd.commands.report import report as report_of
 from jaxsvd.progress import SILENT
-from jaxsvd.report.outcomes import read_outcomes
-from jaxsvd.report.points import paired, points_of
+from jaxsvd.reporting.outcomes import read_outcomes
+from jaxsvd.reporting.points import paired, points_of
 from jaxsvd.statistics import mcnemar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_tells_and_draws(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the command line: tables, sentences, pictures; a page of every unit's run."""
@@ -161,6 +163,7 @@ def test_dropped_and_pruned(tmp_path: Path) -> None:
     assert dropped["difference"] == pytest.approx(dropped["accuracy"] - untouched["accuracy"])
 
 
+@pytest.mark.slow
 def test_rates_change_tasks(tmp_path: Path) -> None:
     """Draws lend to the draw of the same number of every task, their own included."""
     words = ["--tasks", "bundled,sst2", "--data", str(films(tmp_path)), "--shots", "2"]
@@ -203,6 +206,8 @@ def test_wording_without_demonstrations(tmp_path: Path) -> None:
         [json.loads(line) for line in (out / run / "prompts.jsonl").read_text().splitlines()]
         for run in ("sst2-0-shots-seed-0", "sst2-2-shots-seed-0")
     )
+    drawn = drawing.panels(result, "shots", "layer")
+    assert [axes.get_title() for axes in drawn.axes] == ["0 shots", "2 shots"]
     for one, other in zip(none, two, strict=True):
         assert (one["index"], one["gold"]) == (other["index"], other["gold"])
         assert other["prompt"].endswith(f"text: the film {one['index']} sentiment:")

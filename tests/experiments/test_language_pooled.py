@@ -73,6 +73,12 @@ def test_holm_over_all_draws() -> None:
     assert "in 2 of 2 draws" in told
 
 
+def test_nothing_is_best_where_nothing_gains() -> None:
+    """An equal is no gain."""
+    points = pooled.points(pooled.judged([cell(0, 0.0, 30), change(30, 0, 0.5, 30, 1.0)]))
+    assert pooled.best_told(points) == "No change raises the mean accuracy over the draws."
+
+
 def test_one_draw_has_no_spread() -> None:
     (point,) = pooled.points(pooled.judged([cell(7, 0.0, 13)]))
     assert point["spread"] is None

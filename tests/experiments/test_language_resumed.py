@@ -18,6 +18,7 @@ def timeless(value: Any) -> Any:
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["algorithm1", "drop_layer"])
 def test_resumed(name: str, tmp_path: Path) -> None:
     """Stopped within units, again and again: the same results, and finished units are kept."""

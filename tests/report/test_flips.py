@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from jaxsvd.commands.report import report
 from jaxsvd.progress import SILENT
-from jaxsvd.report import flips
-from jaxsvd.report.flips import flips_record, shares
-from jaxsvd.report.outcomes import read_outcomes
+from jaxsvd.reporting import flips
+from jaxsvd.reporting.flips import flips_record, shares
+from jaxsvd.reporting.outcomes import read_outcomes
 
 from . import made
 

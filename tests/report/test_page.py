@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jaxsvd.report
-from jaxsvd.report.page import embedded, render
+import jaxsvd.reporting
+from jaxsvd.reporting.page import embedded, render
 
-TEMPLATE = Path(jaxsvd.report.__file__).parent / "template"
+TEMPLATE = Path(jaxsvd.reporting.__file__).parent / "template"
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "<!--<script>",

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd.progress import SILENT
-from jaxsvd.report.answers import sweep_answer
-from jaxsvd.report.outcomes import Outcomes, read_outcomes
-from jaxsvd.report.points import Point, holm, paired, points_of
+from jaxsvd.reporting.answers import sweep_answer
+from jaxsvd.reporting.outcomes import Outcomes, read_outcomes
+from jaxsvd.reporting.points import Point, holm, paired, points_of
 from jaxsvd.statistics import paired_difference, wilson
 
 from . import made

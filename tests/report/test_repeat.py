@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jaxsvd.cli import main
-from jaxsvd.report.reading import FinishedRun, read_run
-from jaxsvd.report.repeat import repeat
+from jaxsvd.reporting.reading import FinishedRun, read_run
+from jaxsvd.reporting.repeat import repeat
 
 from . import made
 

@@ -6,8 +6,8 @@ from statistics import fmean
 
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.conditioning import LayerChoice
-from jaxsvd.report import shape
-from jaxsvd.report.points import Point, chance_of
+from jaxsvd.reporting import shape
+from jaxsvd.reporting.points import Point, chance_of
 from jaxsvd.runs import Record
 from jaxsvd.statistics import Accuracy, PairedDifference
 from jaxsvd.verdict import verdict as search_answer

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from jaxsvd.report.reading import FinishedRun
+from jaxsvd.reporting.reading import FinishedRun
 from jaxsvd.tasks.specs import SPECS
 
 _BUILT_IN = (*SPECS, "bundled")

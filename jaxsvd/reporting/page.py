@@ -21,7 +21,7 @@ def render(data: Record) -> str:
     this script and this style and no connection at all.
 
     Args:
-        data: see :func:`jaxsvd.report.content.content`.
+        data: see :func:`jaxsvd.reporting.content.content`.
     """
     script = '(() => {\n"use strict";\n' + "".join(map(_file, SCRIPTS)) + "})();\n"
     style = "\n" + "".join(map(_file, STYLES))
@@ -48,7 +48,7 @@ def render(data: Record) -> str:
 
 
 def _file(name: str) -> str:
-    return (importlib.resources.files("jaxsvd.report") / "template" / name).read_text("utf-8")
+    return (importlib.resources.files("jaxsvd.reporting") / "template" / name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:

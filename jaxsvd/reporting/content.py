@@ -5,13 +5,13 @@ from typing import Any
 
 from jaxsvd.errors import UserError
 from jaxsvd.progress import Progress
-from jaxsvd.report import plain, shape
-from jaxsvd.report.answers import answer, subject
-from jaxsvd.report.flips import flips_record
-from jaxsvd.report.outcomes import read_outcomes
-from jaxsvd.report.points import Point, chance_of, paired, points_of
-from jaxsvd.report.reading import FinishedRun
-from jaxsvd.report.repeat import repeat
+from jaxsvd.reporting import plain, shape
+from jaxsvd.reporting.answers import answer, subject
+from jaxsvd.reporting.flips import flips_record
+from jaxsvd.reporting.outcomes import read_outcomes
+from jaxsvd.reporting.points import Point, chance_of, paired, points_of
+from jaxsvd.reporting.reading import FinishedRun
+from jaxsvd.reporting.repeat import repeat
 from jaxsvd.runs import PREDICTIONS, RESULT, Record
 
 _HEADING = ("command", "model", "task", "svd", "notices", "answer")

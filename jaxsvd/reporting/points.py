@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxsvd.report import shape
-from jaxsvd.report.outcomes import Draw, Outcomes, Variant
+from jaxsvd.reporting import shape
+from jaxsvd.reporting.outcomes import Draw, Outcomes, Variant
 from jaxsvd.runs import Record
 from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxsvd.errors import UserError
 from jaxsvd.progress import Progress
-from jaxsvd.report.outcomes import Comparison, Draw, Outcomes, Variant
-from jaxsvd.report.reading import read_lines
+from jaxsvd.reporting.outcomes import Comparison, Draw, Outcomes, Variant
+from jaxsvd.reporting.reading import read_lines
 from jaxsvd.runs import Record
 
 MAX_FLIPS = 3_000

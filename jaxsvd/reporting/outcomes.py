@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from jaxsvd.errors import UserError
 from jaxsvd.progress import Progress
-from jaxsvd.report.reading import read_lines
+from jaxsvd.reporting.reading import read_lines
 from jaxsvd.statistics import Accuracy
 
 _UNSCORED = -1
