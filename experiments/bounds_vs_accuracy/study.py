@@ -1,0 +1,243 @@
+"""Language models: options, units of work, and result.json."""
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.bounds_vs_accuracy import predictors, trajectories
+from experiments.bounds_vs_accuracy.asked import COPYING, Design, make_draw
+from experiments.bounds_vs_accuracy.conclusions import conclude, with_bound_changes
+from experiments.bounds_vs_accuracy.truncated import Bench, Untouched
+from experiments.language import setting as settings
+from experiments.language.setting import Asked, Setting
+from experiments.language.units import load
+from experiments.linear_functions.trained import load as kept_weights
+from experiments.records import Record
+from experiments.scaffold import Study, whole
+from jaxsvd import options
+from jaxsvd.errors import UserError
+from jaxsvd.evaluation import model_record
+from jaxsvd.model import Model
+from jaxsvd.scoring.engine import Engine
+
+KINDS = ("language", "linear", "linear-functions")
+MODULES = ("mlp", "attn", "q_proj", "k_proj", "v_proj")
+SEEDS, QUICK_SEEDS = 5, 2
+VALIDATION, TEST = 200, 600
+"""Questions of the bundled task; of others as many as `jaxsvd search` takes."""
+
+QUICK_RATES = (0.0, 0.5, 0.9, 0.99)
+BOUNDS = ("theorem 2", "lemma 6")
+SETTINGS = ("as printed", "relative ridge", "fixed noise")
+
+
+def parents() -> tuple[argparse.ArgumentParser, ...]:
+    """Parsers of the shared options."""
+    return (
+        options.model_options(),
+        options.task_options(several=True),
+        options.grid_options(
+            "layers",
+            "modules",
+            "rates",
+            "seeds",
+            layers="all; quick: the first and the last",
+            modules=" ".join(MODULES),
+            seeds="0 1 2 3 4; quick: 0 1",
+        ),
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The experiment's own options."""
+    parser.add_argument(
+        "--model",
+        dest="kind",
+        choices=KINDS,
+        default="language",
+        help="language (MODEL as below); linear: linear transformers trained here; "
+        "linear-functions: MODEL is a run of experiments.linear_functions",
+    )
+    parser.add_argument("--shots", type=options.size, metavar="N", help="demonstrations in all")
+    parser.add_argument("--test-size", type=options.size, metavar="N")
+    parser.add_argument("--supersamples", type=whole(2), metavar="Z", help="a seed (8; quick: 4)")
+    parser.add_argument(
+        "--masks", type=whole(1), metavar="M", help="of each supersample (4; quick: 2)"
+    )
+    parser.add_argument(
+        "--prompts", type=whole(2), metavar="P", help="a seed, whose norms are taken (10; quick: 4)"
+    )
+    parser.add_argument(
+        "--subsample", type=whole(1), metavar="B", help="b of the bounds' noise (half the shots)"
+    )
+
+
+ONLY_LANGUAGE = (
+    *("tasks", "data", "layers", "modules", "rates", "shots", "validation_size", "test_size"),
+    *("subsample", "revision"),
+)
+
+
+def seeds_of(asked: argparse.Namespace, usual: int, quick: int) -> list[int]:
+    """The seeds that were asked for, each once, or so many from ``--seed`` on."""
+    given = options.joined(asked.seeds)
+    if given is not None:
+        return list(dict.fromkeys(given))
+    return list(range(asked.seed, asked.seed + (quick if asked.quick else usual)))
+
+
+def check(asked: argparse.Namespace) -> None:
+    """Refuse what cannot be done, before anything is written."""
+    if asked.kind == "language":
+        resolve(asked)
+        return
+    for name in ONLY_LANGUAGE:
+        if getattr(asked, name) is not None:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} is for language models; --model {asked.kind} has its own")
+    if asked.kind == "linear":
+        if asked.model is not None:
+            raise UserError("--model linear trains its own; leave MODEL out")
+    elif asked.model is None:
+        raise UserError("--model linear-functions needs RUN, a run of experiments.linear_functions")
+    else:
+        kept_weights(asked.model)
+
+
+def resolve(asked: argparse.Namespace) -> Setting:
+    """The setting of a language model."""
+    if asked.protocol != "clean":
+        raise UserError("demonstrations are asked again with --protocol clean only")
+    own = argparse.Namespace(**vars(asked))
+    own.seeds = [seeds_of(own, SEEDS, QUICK_SEEDS)]
+    if own.quick and own.rates is None:
+        own.rates = [QUICK_RATES]
+    found = settings.setting(
+        own,
+        settings.config_of(own),
+        layers=lambda layers: (0, layers - 1) if own.quick else range(layers),
+        modules=MODULES[:2] if own.quick else MODULES,
+        quick_size=100,
+    )
+    if not any(rate > 0 for rate in found.rates):
+        raise UserError("--rates should hold at least one above 0: nothing would be truncated")
+    if len(found.layers) * len(found.modules) < 2:
+        raise UserError("nothing to compare: --layers and --modules should make two pairs or more")
+    return found
+
+
+def design_of(asked: argparse.Namespace) -> Design:
+    """Supersamples that were asked for."""
+    usual = (4, 2) if asked.quick else (8, 4)
+    return Design(asked.supersamples or usual[0], asked.masks or usual[1])
+
+
+def study(study: Study) -> Record:
+    """Every task: cells by seed and layer, then what they say."""
+    asked = study.options
+    found, model = resolve(asked), load(study)
+    made: Record = {"untouched": [], "cells": [], "studies": {}, "tasks": {}}
+    for task in found.tasks:
+        sized = found
+        if task.task == "bundled" and not asked.quick:
+            draw = dict(found.draw)
+            draw["validation_size"] = draw["validation_size"] or VALIDATION
+            draw["test_size"] = draw["test_size"] or TEST
+            sized = dataclasses.replace(found, draw=draw)
+        untouched, cells, drawn = _task(study, model, sized, task)
+        made["untouched"] += untouched
+        made["cells"] += cells
+        made["tasks"][task.name] = drawn
+        made["studies"][task.name] = conclude(
+            cells,
+            study.progress,
+            one_model=True,
+            bounds=[f"{name}, {kind}" for name in BOUNDS for kind in SETTINGS],
+            seed=study.seed,
+        )
+    design = design_of(asked)
+    return {
+        "kind": "language",
+        "model": model_record(model),
+        "setting": {
+            "b": asked.subsample or "half the shots",
+            "ridge": f"{predictors.RIDGE:g} of tr C over all D^2 directions",
+            "supersamples": design.supersamples,
+            "masks": design.masks,
+        },
+        "caveats": [COPYING, *CAVEATS],
+        **made,
+    }
+
+
+CAVEATS = (
+    "Theorem 2 and Lemma 6 are of the linearised trajectory (attention's Jacobian in the last "
+    "token, keys and values held, no MLP), each prompt a replicate; softmax stacks are not "
+    "covered by the theorems, so these are predictors, not bounds.",
+    "Supersamples come from other examples than the test set's; f-CMI and e-CMI are estimated "
+    "from few masks (they can err to either side). What is plainly measured on the supersamples "
+    "stands beside the bounds: they have to beat that.",
+    "All seeds share one model: the independent units are its (module, layer) pairs.",
+)
+
+
+def _task(
+    study: Study, model: Model, setting: Setting, task: Asked
+) -> tuple[list[Record], list[Record], Record]:
+    """Untouched cells, truncated cells, and the task as it was drawn."""
+    bench = functools.cache(functools.partial(_bench, study, model, setting, task))
+    untouched, cells = [], []
+    drawn: Mapping[str, Any] = {}
+    with study.progress.bar(
+        task.name, len(task.seeds) * (2 * len(setting.layers) + 1), "units"
+    ) as advance:
+        for seed in task.seeds:
+
+            def base(seed: int = seed) -> Record:
+                one = bench(seed)
+                return {**one.untouched().record(), "drawn": one.draw.task}
+
+            unit = {"task": task.name, "seed": seed}
+            measured = study.once(unit | {"untouched": True}, base)
+            advance(1)
+            drawn = drawn or measured["drawn"] | {"seed": list(task.seeds)}
+            before = Untouched.of(measured)
+            untouched.append(unit | before.cell)
+            own = []
+            for layer in setting.layers:
+
+                def measured_cells(
+                    seed: int = seed, layer: int = layer, before: Untouched = before
+                ) -> Record:
+                    grid = layer, setting.modules, setting.rates
+                    return {"cells": bench(seed).measured(*grid, before)}
+
+                def predicted_cells(
+                    seed: int = seed, layer: int = layer, before: Untouched = before
+                ) -> Record:
+                    grid = layer, setting.modules, setting.rates
+                    return {"cells": bench(seed).predicted(*grid, before)}
+
+                told = study.once(unit | {"layer": layer, "part": "measured"}, measured_cells)
+                advance(1)
+                said = study.once(unit | {"layer": layer, "part": "predicted"}, predicted_cells)
+                advance(1)
+                pairs = zip(told["cells"], said["cells"], strict=True)
+                own += [unit | cell | predicted for cell, predicted in pairs]
+            cells += with_bound_changes(own, before.cell)
+    return untouched, cells, dict(drawn)
+
+
+def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int) -> Bench:
+    asked = study.options
+    draw = make_draw(model, setting, task, seed, design_of(asked), study.progress)
+    for notice in draw.notices:
+        study.progress.notice(notice)
+    count = asked.prompts or (4 if asked.quick else 10)
+    prompts = trajectories.chosen_prompts(model, draw, count)
+    b = asked.subsample or max(1, draw.shots // 2)
+    if b >= draw.shots:
+        raise UserError(f"--subsample {b} should be below the {draw.shots} shots")
+    return Bench(model, Engine.of(model), draw, prompts, b)
