@@ -8,23 +8,26 @@ WORKERS ?= 2
 READY := $(VENV)/.ready
 INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
 
-.PHONY: demo test test-all quick figures lint parity format lock clean
+.PHONY: demo test long test-all quick figures lint parity format lock clean
 
 demo: $(READY) ## Algorithm 1 on the bundled model
 	$(VENV)/bin/jaxsvd search
 
-test: $(READY) ## all tests but those that need torch
+test: $(READY) ## all tests but the long ones and those that need torch
 	$(VENV)/bin/pytest -n $(WORKERS)
 
-test-all: $(READY) ## these and the long ones: 50,000 damaged files, 20 killed sweeps
-	JAXSVD_RELIABILITY=full $(VENV)/bin/pytest -n $(WORKERS)
+long: $(READY) ## those that take many seconds each
+	$(VENV)/bin/pytest -n $(WORKERS) -m 'long and not parity'
+
+test-all: $(READY) ## all of these, with 50,000 damaged files and 20 killed sweeps
+	JAXSVD_RELIABILITY=full $(VENV)/bin/pytest -n $(WORKERS) -m 'not parity'
 
 figures: $(READY) ## the README's figures, from the bundled model
 	$(VENV)/bin/python -m experiments.depth_sweep --out runs/readme-depth --resume
 	$(VENV)/bin/python -m paper_figures fig1 --runs runs/readme-depth --tasks bundled --out docs
 
 quick: $(READY) ## the tests that take seconds
-	$(VENV)/bin/pytest -n $(WORKERS) -m 'not parity and not slow'
+	$(VENV)/bin/pytest -n $(WORKERS) -m 'not parity and not slow and not long'
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

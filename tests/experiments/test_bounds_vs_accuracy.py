@@ -68,7 +68,7 @@ def test_supersample_scores_are_those_of_plain_evaluation(model: Model, draw: Dr
     assert sample.losses.shape == (3, 2, 8, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_truncations_come_from_one_pass(model: Model, draw: Draw) -> None:
     """Answers of several modules together are those of each alone."""
     engine = Engine.of(model)
@@ -264,7 +264,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main(EXPERIMENT, [*SMALL, "--out", str(out)]) == 0

@@ -51,7 +51,7 @@ def test_rates_are_those_of_every_rank() -> None:
     assert len(linear.rates(True)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_linear_cell(weights: Weights) -> None:
     """Risks of the truncated stack itself, on the same prompts as the untouched one's."""
     bench = linear.Bench(0, 40, 3, 2)
@@ -175,7 +175,7 @@ def test_measuring_risks() -> None:
     assert set(np.unique(rounded.losses * 8)) <= set(range(9))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_linear_study(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(EXPERIMENT, ["--quick", "--model", "linear", "--out", str(out)]) == 0

@@ -99,7 +99,7 @@ def _total(logs: np.ndarray) -> float:
     return float(np.log(np.exp(2 * logs).sum()) / 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_variant_is_a_walk_from_its_layer(tiny: Callable[..., Model]) -> None:
     """Going on from the untouched model's layer gives what a truncated model gives throughout."""
     import dataclasses

@@ -18,7 +18,7 @@ from jaxsvd.reporting.points import paired, points_of
 from jaxsvd.statistics import mcnemar
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_tells_and_draws(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the command line: tables, sentences, pictures; a page of every unit's run."""
@@ -163,7 +163,7 @@ def test_dropped_and_pruned(tmp_path: Path) -> None:
     assert dropped["difference"] == pytest.approx(dropped["accuracy"] - untouched["accuracy"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rates_change_tasks(tmp_path: Path) -> None:
     """Draws lend to the draw of the same number of every task, their own included."""
     words = ["--tasks", "bundled,sst2", "--data", str(films(tmp_path)), "--shots", "2"]

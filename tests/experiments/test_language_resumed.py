@@ -18,7 +18,7 @@ def timeless(value: Any) -> Any:
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["algorithm1", "drop_layer"])
 def test_resumed(name: str, tmp_path: Path) -> None:
     """Stopped within units, again and again: the same results, and finished units are kept."""
@@ -77,7 +77,7 @@ def of_shared(shared: Path, *tasks: str) -> list[str]:
     return [str(model), "--tasks", *tasks, "--data", str(data), "--test-size", "20", "--quick"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_tasks(shared: Path, tmp_path: Path) -> None:
     """Two tasks of different kinds, one folder each."""
     experiment: Experiment = algorithm1.EXPERIMENT

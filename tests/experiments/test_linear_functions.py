@@ -226,7 +226,7 @@ def test_what_is_no_checkpoint(tmp_path: Path, whole: tuple[Path, State]) -> Non
             running.train(size, seed, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files, tables, their formats, and a resumed run that measures nothing again."""
     out = tmp_path / "run"

@@ -55,7 +55,7 @@ def test_steadiness_is_the_spread_of_the_risk_by_layer() -> None:
     assert (row["steadier"], row["stacks"]) == (1, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_is_kept_and_repeatable(tmp_path: Path) -> None:
     from experiments.records import Records
     from experiments.scaffold import Study, parser

@@ -93,7 +93,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "cases", lambda: only)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("small")
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files, tables, and a resumed run that measures nothing again."""

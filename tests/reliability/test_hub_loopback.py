@@ -155,7 +155,7 @@ def test_a_token_and_a_dropped_connection(
     assert 0 < starts[0] <= 13_000_000 < starts[1] <= starts[0] + 12_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_connection_that_stays_dead(hub: Hub, tmp_path: Path) -> None:
     """One line; what had arrived whole is not asked for again."""
     hub.drops[WEIGHTS] = [1000, *[0] * 20]

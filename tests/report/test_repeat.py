@@ -39,7 +39,7 @@ def timeless(path: Path) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in ("started", "seconds")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -56,14 +56,14 @@ def test_repeats(words: str, tmp_path: Path) -> None:
     assert again(words.split(), tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_repeats_with_a_model_and_data_of_ones_own(shared: Path, tmp_path: Path) -> None:
     model, data = shared / "models" / "stories260K", shared / "data" / "copa"
     words = ["evaluate", str(model), "--task", "copa", "--data", str(data), "--shots", "2"]
     assert again([*words, "--test-size", "6"], tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_repeats_a_task_of_ones_own(tmp_path: Path) -> None:
     for name, n in (("train", 12), ("test", 8)):
         rows = "".join(f"salmon {name} {i},{i % 2}\n" for i in range(n))

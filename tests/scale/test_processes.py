@@ -115,7 +115,7 @@ def test_what_one_cannot_do_all_refuse(alone: Path, tmp_path: Path) -> None:
     assert (alone / "result.json").read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_dies_ends_the_other(tmp_path: Path, victim: int) -> None:
     """In under a minute, saying so; what was scored is kept, and --resume finishes the run."""

@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_result() -> None:
     assert one.interval != other.interval
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_cluster_interval_covers() -> None:
     """Blind predictors with cluster effects of their own: 95 % intervals hold 0 about that often.
 

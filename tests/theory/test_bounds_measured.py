@@ -36,7 +36,7 @@ REFERENCE = {
 g = 0, at g = E G, the matrix prior, terminal noise."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("d", "n", "layers"), REFERENCE)
 def test_reference_measurements(d: int, n: int, layers: int) -> None:
     """GD weights, |w| = 1, label noise .3, b = N/2, loss clipped to [0, 1], R = 1/2.

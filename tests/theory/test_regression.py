@@ -190,7 +190,7 @@ def test_descent_has_its_form() -> None:
     assert weights.query[:, :2, :2].all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_finds_the_optimum() -> None:
     """Ahn et al.'s preconditioner, from random weights, all entries free."""
     task, n = Task(3, covariance=(2.0, 1.0, 0.5), noise=0.3), 8
