@@ -74,7 +74,7 @@ def test_an_existing_run_is_never_overwritten(whole):
     with pytest.raises(UserError, match="--resume"):
         train(TINY, whole[0], hf_config=CONFIG, every=2)
     other = dataclasses.replace(TINY, peak=1.0)
-    with pytest.raises(UserError, match="run of another command: plan peak was 0.002, is 1.0"):
+    with pytest.raises(UserError, match=r"run of another command: plan peak was 0\.002, is 1\.0"):
         train(other, whole[0], hf_config=CONFIG, every=2, resume=True)
 
 
