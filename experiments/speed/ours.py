@@ -89,6 +89,9 @@ def main() -> None:
     options = parser.parse_args()
     # Where torch is installed transformers imports it, which a search has no use for: 200 MB.
     sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+    from transformers import AutoTokenizer  # noqa: F401  finds none, and remembers that
+
+    del sys.modules["torch"]  # others look there too
     if options.cache:
         jax.config.update("jax_compilation_cache_dir", options.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
