@@ -118,7 +118,7 @@ def load_decoder(
                         continue
                     # One device is the default and needs no telling.
                     where = () if mesh is None else (sharding_of(path, mesh),)
-                    array, finite[name] = _to_device(tensor, dtype, *where)
+                    array, finite[name] = to_devices(tensor, dtype, *where)
                     if not wrong and not problems:  # else the tensors are only looked through
                         arrays[path] = array
             if bad := sorted(name for name, ok in finite.items() if not ok):
@@ -144,13 +144,10 @@ def fill(config: DecoderConfig, arrays: Mapping[str, jax.Array], dtype: DTypeLik
     return decoder
 
 
-_to_device = to_devices
-
-
 def _equal(one: Tensor, other: Tensor | None, dtype: DTypeLike) -> bool:
     if other is None or one.shape != other.shape or {one.dtype, other.dtype} - {*FLOATS}:
         return False
-    return bool(jnp.array_equal(_to_device(one, dtype)[0], _to_device(other, dtype)[0]))
+    return bool(jnp.array_equal(to_devices(one, dtype)[0], to_devices(other, dtype)[0]))
 
 
 def _header_problems(

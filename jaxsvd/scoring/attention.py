@@ -148,7 +148,7 @@ def _read(
     prefix: Prefix,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Stream, query, keys, values, attention and what is visible; see :class:`LayerAttention`."""
-    block = kernels._block(config, weights)
+    block = kernels.block_of(config, weights)
     own = block.states(x_BTD, (rows.cos, rows.sin))
 
     def at_read(a: Array) -> Array:
@@ -168,7 +168,7 @@ def _read(
     seen_BT = jnp.concatenate(
         [
             jnp.broadcast_to(prefix.mask_P, (len(x_BD), len(prefix.mask_P))),
-            at_read(kernels._visible(rows)),
+            at_read(kernels.visible(rows)),
         ],
         axis=1,
     )
@@ -220,7 +220,7 @@ def norm_differential(
     tangents_BDC: Float[Array, "B D C"],
 ) -> Float[Array, "B D C"]:
     """The Jacobian of the norm before a layer's attention, at ``x``, times the columns given."""
-    norm = kernels._block(config, weights).norm_attn
+    norm = kernels.block_of(config, weights).norm_attn
 
     def one(x_D: Array, tangents_DC: Array) -> Array:
         push = jax.linearize(norm, x_D)[1]

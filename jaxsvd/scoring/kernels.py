@@ -59,7 +59,8 @@ def _head_graph(config: DecoderConfig) -> nnx.GraphDef:
     return nnx.split(abstract)[0]
 
 
-def _block(config: DecoderConfig, weights: Weights) -> Block:
+def block_of(config: DecoderConfig, weights: Weights) -> Block:
+    """The block that a layer's arrays make."""
     halves = (weights["attn"], weights["mlp"])
     low_rank = frozenset(name for half in halves for name in half if "rank" in half[name])
     return nnx.merge(_block_graph(config, low_rank), weights)
@@ -90,7 +91,7 @@ def embed(
     return rows_over(mesh, (x_BTD, Rows(cos, sin, segments, branches, reads)))
 
 
-def _visible(rows: Rows) -> Bool[Array, "B T T"]:
+def visible(rows: Rows) -> Bool[Array, "B T T"]:
     """Tokens see their own line up to themselves: of its branches only the prompt and their own."""
     same = rows.segments[:, :, None] == rows.segments[:, None, :]
     own = rows.branches[:, :, None] == rows.branches[:, None, :]
@@ -108,9 +109,9 @@ def layer(
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
     """A layer over the lines and the prefix: the stream after its attention, and after its MLP."""
-    block, turn = _block(config, weights), (rows.cos, rows.sin)
+    block, turn = block_of(config, weights), (rows.cos, rows.sin)
     own = block.states(x_BTD, turn)
-    attended = block.attend(x_BTD, turn, own, _visible(rows), prefix)
+    attended = block.attend(x_BTD, turn, own, visible(rows), prefix)
     return rows_over(mesh, (attended, block.feed(x_BTD, attended)))
 
 
@@ -132,11 +133,11 @@ def last_layer(
     mesh: Mesh | None = None,
 ) -> Reads:
     """The last layer: keys and values everywhere, the rest only where something is read."""
-    block, turn = _block(config, weights), (rows.cos, rows.sin)
+    block, turn = block_of(config, weights), (rows.cos, rows.sin)
     own = block.states(x_BTD, turn)
     at_reads = functools.partial(jnp.take_along_axis, indices=rows.reads[:, :, None], axis=1)
     x_BRD, cos, sin = map(at_reads, (x_BTD, rows.cos, rows.sin))
-    attended = block.attend(x_BRD, (cos, sin), own, at_reads(_visible(rows)), prefix)
+    attended = block.attend(x_BRD, (cos, sin), own, at_reads(visible(rows)), prefix)
     return rows_over(mesh, Reads(x_BRD, attended, block.feed(x_BRD, attended)))
 
 
@@ -149,7 +150,7 @@ def feed(
     mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
     """The stream after a layer's MLP, from before and after its attention."""
-    return rows_over(mesh, _block(config, weights).feed(x_BTD, attended_BTD))
+    return rows_over(mesh, block_of(config, weights).feed(x_BTD, attended_BTD))
 
 
 class PrefixLayer(NamedTuple):
@@ -165,7 +166,7 @@ def prefix_layer(
     config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"], mesh: Mesh | None = None
 ) -> PrefixLayer:
     """A layer over the prefix alone."""
-    block = _block(config, weights)
+    block = block_of(config, weights)
     turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
     causal = jnp.tril(jnp.ones((x_PD.shape[0],) * 2, bool))[None]
     own = block.states(x_PD[None], turn)
@@ -181,7 +182,7 @@ def prefix_states(
 ) -> KeyValues:
     """The prefix's keys and values of a layer, ``[P, K, H]``, when nothing follows."""
     turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
-    own = _block(config, weights).states(x_PD[None], turn)
+    own = block_of(config, weights).states(x_PD[None], turn)
     return by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
 
 

@@ -203,3 +203,11 @@ def test_plain_and_restore() -> None:
     told = restore({"a": ["inf", "-inf", "finite"], "b": {"c": "nan"}})
     assert told["a"] == [math.inf, -math.inf, "finite"]
     assert math.isnan(told["b"]["c"])
+
+
+@pytest.mark.parametrize("name", ["unit", "seconds"])
+def test_a_measurement_cannot_take_the_record_s_own_names(tmp_path: Path, name: str) -> None:
+    records = Records(tmp_path / "records.jsonl")
+    with pytest.raises(ValueError, match=name):
+        records.once({"n": 1}, lambda: {name: 3.0})
+    assert len(records) == 0

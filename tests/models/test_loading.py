@@ -117,7 +117,7 @@ def test_one_tensor_at_a_time(
     (write_sharded if sharded else write_checkpoint)(tmp_path, config, tensors)
     alive: list[weakref.ref[np.ndarray]] = []
     most = 0
-    to_device = checkpoints._to_device
+    to_device = checkpoints.to_devices
 
     def watched(tensor: checkpoints.Tensor, dtype: Any) -> Any:
         def read() -> np.ndarray:
@@ -129,7 +129,7 @@ def test_one_tensor_at_a_time(
 
         return to_device(checkpoints.Tensor(tensor.shape, tensor.dtype, read), dtype)
 
-    monkeypatch.setattr(checkpoints, "_to_device", watched)
+    monkeypatch.setattr(checkpoints, "to_devices", watched)
     tracemalloc.start()
     try:
         jaxsvd.load(tmp_path, dtype=wanted)
