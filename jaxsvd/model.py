@@ -15,17 +15,19 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
-from jaxsvd import checkpoints, memory, sharding
-from jaxsvd.errors import UserError
-from jaxsvd.factored import without_factors
-from jaxsvd.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.factored import without_factors
+from jaxsvd.checkpoints.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.load import load_decoder, save_decoder
+from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.devices import sharding
+from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.engine import memory
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
-from jaxsvd.panics import from_rust, unheard
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.sharding import ONE, Axes
-from jaxsvd.tensors import read_json
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.runtime.rust_errors import from_rust, unheard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +48,7 @@ class Model:
         directory: where the files are.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
-        mesh: the devices that share the weights; None for one (:mod:`jaxsvd.sharding`).
+        mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
     """
 
     config: DecoderConfig
@@ -117,7 +119,7 @@ class Model:
         Raises:
             UserError: the directory exists already.
         """
-        checkpoints.save_decoder(
+        save_decoder(
             self.decoder,
             FAMILIES[self.config.family],
             self.hf_config,
@@ -169,7 +171,7 @@ def load(
     devices = sharding.make_mesh(axes)
     if mesh == "auto" and devices is not None:
         progress.notice(f"mesh {axes} over {axes.devices} devices")
-    decoder = checkpoints.load_decoder(
+    decoder = load_decoder(
         directory,
         config,
         family,

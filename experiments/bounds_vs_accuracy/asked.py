@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from experiments.common.records import Record
 from experiments.language.setting import Asked, Setting
-from experiments.records import Record
 from jaxsvd import tasks
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import predict
-from jaxsvd.examination import examine
+from jaxsvd.edits.truncation import Truncations
+from jaxsvd.encoded_task import examine
+from jaxsvd.engine.encoding import Encoded, encode
+from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
-from jaxsvd.progress import Progress
-from jaxsvd.scoring.encoding import Encoded, encode
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import Progress
+from jaxsvd.score import predict
 from jaxsvd.tasks.base import Question
 from jaxsvd.tasks.bundled import MAX_SHOTS
-from jaxsvd.truncation import Truncations
 from theory.cmi import Supersample, draw_masks
 
 COPYING = (

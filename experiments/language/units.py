@@ -9,27 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jaxsvd
+from experiments.common.scaffold import Study
 from experiments.language import pooled
 from experiments.language.setting import Asked, Setting
-from experiments.scaffold import Study
-from jaxsvd import runs
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import cell_record, points_at
-from jaxsvd.compilation import use_persistent_cache
-from jaxsvd.conditioning import LayerChoice, choose_layer
-from jaxsvd.evaluation import (
+from jaxsvd.devices.compilation import use_persistent_cache
+from jaxsvd.edits.condition import LayerChoice, choose_layer
+from jaxsvd.edits.truncation import Truncations
+from jaxsvd.encoded_task import Examination
+from jaxsvd.engine.engine import Engine
+from jaxsvd.model import Model
+from jaxsvd.results.points import Point, corrected, paired, points_of
+from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import Examination
-from jaxsvd.model import Model
-from jaxsvd.reporting.outcomes import read_outcomes
-from jaxsvd.reporting.points import Point, corrected, paired, points_of
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.truncation import Truncations
 
 Record = dict[str, Any]
 
@@ -135,7 +135,7 @@ def search(
 def _validation(study: Study, found: SearchResult) -> list[Record]:
     """A search's validation points, with what its predictions tell of each change."""
     assert found.out is not None
-    outcomes = read_outcomes(found.out / runs.PREDICTIONS, study.progress)
+    outcomes = read_outcomes(found.out / PREDICTIONS, study.progress)
     points, _ = paired(points_of(found.record), outcomes)
     return [cell_record(point) for point in points if point.split == "validation"]
 
@@ -189,7 +189,7 @@ def score_cuts(
         result.json of the run, with a sweep's ``cells``.
     """
 
-    def score(opened: runs.Run) -> tuple[list[Point], list[Record]]:
+    def score(opened: Run) -> tuple[list[Point], list[Record]]:
         scored = score_split(
             Engine.of(model), examination, split, cuts, run=opened, progress=study.progress
         )
@@ -205,7 +205,7 @@ def run_of_cells(
     study: Study,
     model: Model,
     examination: Examination,
-    score: Callable[[runs.Run], tuple[list[Point], list[Record]]],
+    score: Callable[[Run], tuple[list[Point], list[Record]]],
     run: str,
     **options: Any,
 ) -> Record:
@@ -213,7 +213,7 @@ def run_of_cells(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     request = request_record(study.command[2], model, examination, **options)
     at = study.path / run
-    with runs.Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
+    with Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
         if study.options.save_prompts:
             examination.save_prompts(opened)
         with watch.on("score"):
@@ -230,8 +230,8 @@ def run_of_cells(
             "notices": list(examination.notices),
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
-        } | runs.surroundings()
-        opened.write_lines(runs.PREDICTIONS, predictions)
+        } | surroundings()
+        opened.write_lines(PREDICTIONS, predictions)
         opened.finish(result)
         return result
 

@@ -18,13 +18,13 @@ import numpy as np
 
 import jaxsvd
 from experiments.speed.operations import search_operations, sweep_operations
-from jaxsvd.evaluation import predict
-from jaxsvd.examination import examine
-from jaxsvd.modules import layer_index
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.encoded_task import examine
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.engine import Engine
+from jaxsvd.models.matrices import layer_index
+from jaxsvd.score import predict
 from jaxsvd.svd import RATES
-from jaxsvd.truncation import truncations
 
 
 def peak_memory() -> int:

@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from jaxsvd import distributed, runs
-from jaxsvd.evaluation import (
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.truncation import UNTRUNCATED
+from jaxsvd.encoded_task import DrawOptions, examine
+from jaxsvd.engine.engine import Engine
+from jaxsvd.model import Model
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import DrawOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy
-from jaxsvd.truncation import UNTRUNCATED
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def evaluate(
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
         }
-        record |= runs.surroundings() | mesh_record(model.mesh)
+        record |= surroundings() | mesh_record(model.mesh)
         if run:
-            run.write_lines(runs.PREDICTIONS, records)
+            run.write_lines(PREDICTIONS, records)
             run.finish(record)
         return Evaluation(accuracy, record, run.path if run else None)

@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from jaxsvd import distributed, runs, svd
-from jaxsvd.background import background
-from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import (
+from jaxsvd import svd
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.condition import TOP_LAYERS, LayerChoice, choose_layer
+from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.encoded_task import DrawOptions, examine
+from jaxsvd.engine.engine import Engine
+from jaxsvd.model import Model
+from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.runtime.background import background
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import DrawOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.modules import layer_index, matrices
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.truncation import seed_key, truncations
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def search(
     Args:
         model: see :func:`jaxsvd.load`.
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
-        module: what is truncated, see :mod:`jaxsvd.modules`.
+        module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
-            or a choice made before (:func:`jaxsvd.conditioning.choose_layer`), for many searches
+            or a choice made before (:func:`jaxsvd.edits.condition.choose_layer`), for many searches
             of one model.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
@@ -117,7 +119,7 @@ def search(
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
         draw: ``data``, ``shots``, ``seed``, ``validation_size``, ``test_size``, ``protocol``,
-            ``skip_long``: see :func:`jaxsvd.examination.examine`.
+            ``skip_long``: see :func:`jaxsvd.encoded_task.examine`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.
@@ -202,11 +204,11 @@ def search(
         result.record.update(
             _findings(result),
             seconds={"load": model.load_seconds} | watch.record(),
-            **runs.surroundings(),
+            **surroundings(),
             **mesh_record(model.mesh),
         )
         if run:
-            run.write_lines(runs.PREDICTIONS, [*records, *test_records])
+            run.write_lines(PREDICTIONS, [*records, *test_records])
             run.finish(result.record)
     return result
 

@@ -9,27 +9,28 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from jaxtyping import Bool
 
-from jaxsvd import distributed, runs, svd
+from jaxsvd import svd
 from jaxsvd.commands.search import check_rates
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import (
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.truncation import Truncations, seed_key, truncations
+from jaxsvd.encoded_task import Examination, ValidationOptions, examine
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.limits import Limits
+from jaxsvd.model import Model
+from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.results.points import Point, corrected
+from jaxsvd.results.statistics import Accuracy, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, Record, surroundings
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import Examination, ValidationOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.modules import layer_index, matrices
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.reporting.points import Point, corrected
-from jaxsvd.runs import Record
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.limits import Limits
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy, paired_difference
-from jaxsvd.truncation import Truncations, seed_key, truncations
 
 MODULES = ("mlp", "attn")
 """The groups of matrices that the paper sweeps (Fig. 1)."""
@@ -81,7 +82,7 @@ def sweep(
         model: see :func:`jaxsvd.load`.
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
         layers: indices, negative ones counted from the end; all by default.
-        modules: what is truncated, see :mod:`jaxsvd.modules`.
+        modules: what is truncated, see :mod:`jaxsvd.models.matrices`.
         rates: in [0, 1).
         shots: demonstrations in all, one or more numbers; the task's own by default.
         seeds: of the draw of demonstrations and examples, one or more.
@@ -91,7 +92,7 @@ def sweep(
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
         draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``: see
-            :func:`jaxsvd.examination.examine`.
+            :func:`jaxsvd.encoded_task.examine`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.
@@ -114,7 +115,7 @@ def sweep(
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
             prompts = [record for e in examinations for record in e.prompt_records()]
-            run.write_lines(runs.PROMPTS, prompts)
+            run.write_lines(PROMPTS, prompts)
 
         engine = Engine.of(model)
         points: list[Point] = []
@@ -137,9 +138,9 @@ def sweep(
         points = corrected(points)
         record = _record(model, examinations, points, options, watch)
         record |= {"started": started.isoformat(timespec="seconds")}
-        record |= runs.surroundings() | mesh_record(model.mesh)
+        record |= surroundings() | mesh_record(model.mesh)
         if run:
-            run.write_lines(runs.PREDICTIONS, records)
+            run.write_lines(PREDICTIONS, records)
             run.finish(record)
         return SweepResult(tuple(points), record, run.path if run else None)
 

@@ -16,17 +16,17 @@ from experiments.bounds_vs_accuracy.asked import Design, Draw
 from experiments.bounds_vs_accuracy.conclusions import distinct
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
+from experiments.common.records import restore
+from experiments.common.scaffold import main, parser, run
 from experiments.language.setting import Asked
-from experiments.records import restore
-from experiments.scaffold import main, parser, run
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import predict
+from jaxsvd.edits.truncation import UNTRUNCATED, truncations
+from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
-from jaxsvd.progress import SILENT
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.statistics import paired_difference
+from jaxsvd.results.statistics import paired_difference
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT
+from jaxsvd.score import predict
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import UNTRUNCATED, truncations
 from theory.cmi import pick
 
 

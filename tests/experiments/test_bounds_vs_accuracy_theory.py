@@ -10,15 +10,15 @@ import pytest
 
 from experiments.bounds_vs_accuracy import predictors, trajectories
 from experiments.bounds_vs_accuracy.trajectories import Layer
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine.attention_trace import attention_layers, read_rows
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
-from jaxsvd.scoring.attention import attention_layers, read_rows
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.prompts import Prompts
-from jaxsvd.truncation import truncations
 from theory import bounds
 from theory.implicit import Factors
 
-sys.path.append(str(Path(__file__).parents[1] / "scoring"))
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from attention_reference import Read, forward, log_norms, norm, turn, weights_of
 
 PREFIX, OWN, N = 14, 4, 3
@@ -106,7 +106,7 @@ def test_a_variant_is_a_walk_from_its_layer(tiny: Callable[..., Model]) -> None:
 
     from flax import nnx
 
-    from jaxsvd.modules import matrices, part
+    from jaxsvd.models.matrices import matrices, part
     from jaxsvd.svd import truncate
 
     model, prompts = tiny("llama"), [prompts_of(1), prompts_of(2)]

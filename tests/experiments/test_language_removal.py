@@ -19,14 +19,14 @@ from experiments.language.removal import (
     without_layer,
 )
 from jaxsvd import svd
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.sequences import Group, line_of
+from jaxsvd.engine.variants import Branches
 from jaxsvd.model import Model
 from jaxsvd.models.lowrank import LowRank
-from jaxsvd.scoring.branches import Branches
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, line_of
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import truncations
 
 
 @settings(deadline=None)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import jaxsvd
-from jaxsvd.errors import UserError
-from jaxsvd.examination import Examination, examine
+from jaxsvd.encoded_task import Examination, examine
+from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Prepared, Question, Rule
 
 LONG = "lion tiger wolf " * 6250  # 100,000 characters

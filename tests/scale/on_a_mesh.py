@@ -16,17 +16,18 @@ import numpy as np
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import conditioning, memory, sharding
 from jaxsvd.commands.prune import prune
-from jaxsvd.errors import UserError
+from jaxsvd.devices import sharding
+from jaxsvd.edits import condition
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine import kernels, memory
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.packing import Shape
+from jaxsvd.engine.sequences import Group, Scoring, line_of
 from jaxsvd.model import Model
-from jaxsvd.scoring import kernels
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, Scoring, line_of
-from jaxsvd.scoring.packing import Shape
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import truncations
 
 FOLDER = Path(sys.argv[1])
 ONE = "data=1,model=1"
@@ -130,7 +131,7 @@ def condition_numbers() -> dict[str, float]:
     values = np.array(list(plain.values()))
     # More matrices than devices, of all shapes: a second round begins.
     matrices = [Engine.of(many).matrix(*key) for key in plain][:10]
-    on_devices = conditioning.condition_numbers_on(
+    on_devices = condition.condition_numbers_on(
         matrices, len(matrices), lambda n: None, on_devices=True
     )
     return {

@@ -10,18 +10,17 @@ import pytest
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import memory
-from jaxsvd.cli import main
+from jaxsvd.cli.main import main
 from jaxsvd.commands.models import config_of, plan
-from jaxsvd.errors import UserError
+from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine import kernels, memory
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.scoring import kernels
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.limits import Limits
-from jaxsvd.sharding import ONE, Axes
-from jaxsvd.truncation import truncations
+from jaxsvd.runtime.errors import UserError
 
 # The published config.json of EleutherAI/gpt-j-6b and meta-llama/Llama-2-7b-hf, what matters here.
 GPT_J_6B = {

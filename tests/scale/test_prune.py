@@ -15,17 +15,18 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 import jaxsvd
-from jaxsvd import saving, svd
-from jaxsvd.cli import main
+from jaxsvd import svd
+from jaxsvd.checkpoints import save as saving
+from jaxsvd.cli.main import main
 from jaxsvd.commands.prune import Pruned, prune
-from jaxsvd.errors import UserError
+from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.sequences import Group, line_of
 from jaxsvd.model import Model
-from jaxsvd.modules import matrices, part
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, line_of
+from jaxsvd.models.matrices import matrices, part
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import seed_key, truncations
 
 PROMPTS = np.random.default_rng(0).integers(0, 97, (4, 17)).astype(np.int32)
 LABELS = (3, 17, 41)
@@ -224,7 +225,7 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     """The system refuses files over a megabyte: one line, and nothing half-written."""
     limited = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
-        "from jaxsvd.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from jaxsvd.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     asked = ["prune", "--layer", "0", "--rate", "0.5", "--out", str(tmp_path / "out" / "model")]
     done = subprocess.run(
