@@ -20,13 +20,13 @@ from jaxsvd.tasks.base import Prepared, Protocol, Question
 
 
 @dataclass(frozen=True)
-class Examination:
+class EncodedTask:
     """A prepared task, encoded for a model.
 
     Attributes:
         prepared: the task.
         encoded: its validation questions, then its test questions.
-        asked: what was asked of :func:`examine`, for whoever wants to ask it again; paths are
+        asked: what was asked of :func:`encode_task`, for whoever wants to ask it again; paths are
             whole.
     """
 
@@ -43,7 +43,7 @@ class Examination:
         skip_long: bool = False,
         asked: Record | None = None,
         progress: Progress = SILENT,
-    ) -> "Examination":
+    ) -> "EncodedTask":
         """Encode all questions of a task."""
         questions = (*prepared.validation, *prepared.test)
         try:
@@ -154,7 +154,7 @@ def _check_vocabulary(model: Model, encoded: Encoded) -> None:
 
 
 class ValidationOptions(TypedDict, total=False):
-    """What may be asked of the draws of a sweep; see :func:`examine`."""
+    """What may be asked of the draws of a sweep; see :func:`encode_task`."""
 
     data: str | Path | None
     validation_size: int | None
@@ -163,14 +163,14 @@ class ValidationOptions(TypedDict, total=False):
 
 
 class DrawOptions(ValidationOptions, total=False):
-    """What may be asked of a task's draw; see :func:`examine` and :func:`jaxsvd.tasks.prepare`."""
+    """Options of a draw; see :func:`encode_task` and :func:`jaxsvd.tasks.prepare`."""
 
     shots: int | None
     seed: int | None
     test_size: int | None
 
 
-def examine(
+def encode_task(
     model: Model,
     task: str | Path,
     splits: Sequence[str],
@@ -183,7 +183,7 @@ def examine(
     validation_size: int | None = None,
     test_size: int | None = None,
     protocol: Protocol = "clean",
-) -> Examination:
+) -> EncodedTask:
     """Draw a task's questions and encode those of the given splits; tell the user's notices.
 
     Args:
@@ -219,15 +219,15 @@ def examine(
         "test_size": test_size,
         "skip_long": skip_long,
     }
-    examination = Examination.of(
+    encoded_task = EncodedTask.of(
         model, prepared.only(splits), skip_long=skip_long, asked=asked, progress=progress
     )
     for split in splits:
-        if not examination.positions(split):
+        if not encoded_task.positions(split):
             raise UserError(f"the {split} set is empty; it needs at least one example")
-    for notice in examination.notices:
+    for notice in encoded_task.notices:
         progress.notice(notice)
-    return examination
+    return encoded_task
 
 
 def chance(questions: Sequence[Question]) -> float:

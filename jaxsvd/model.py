@@ -22,6 +22,7 @@ from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.engine import memory
+from jaxsvd.engine.engine import Engine
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
@@ -69,6 +70,11 @@ class Model:
             UserError: none there, or damaged.
         """
         return load_tokenizer(self.directory)
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Scores many prompts under many variants of the weights, which it shares."""
+        return Engine.of(self.decoder, self.mesh)
 
     @functools.cached_property
     def parameters(self) -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from jaxsvd.checkpoints import fingerprint
 from jaxsvd.devices.compilation import compile_seconds
 from jaxsvd.edits.truncation import Truncations
-from jaxsvd.encoded_task import Examination
+from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.sequences import Group
@@ -57,7 +57,7 @@ Key = tuple[str | None, int | None, float, int]
 
 def score_split(
     engine: Engine,
-    examination: Examination,
+    encoded_task: EncodedTask,
     split: str,
     cuts: Sequence[Truncations],
     *,
@@ -68,7 +68,7 @@ def score_split(
 
     Args:
         engine: holds the weights.
-        examination: the questions.
+        encoded_task: the questions.
         split: ``"validation"`` or ``"test"``.
         cuts: the truncations to score.
         run: gets a record of each example as it is finished; None keeps no file.
@@ -78,8 +78,8 @@ def score_split(
         For each of the truncations the prediction records, by rate and then in the order of the
         questions.
     """
-    encoded, prepared = examination.encoded, examination.prepared
-    positions = examination.positions(split)
+    encoded, prepared = encoded_task.encoded, encoded_task.prepared
+    positions = encoded_task.positions(split)
     asked = {cell for what in cuts for cell in _cells(what)}
     indices = {encoded.questions[i].index for i in positions}
     records = {
@@ -201,10 +201,10 @@ def model_record(model: Model) -> Record:
 
 
 def request_record(
-    command: str, model: Model, examination: Examination, **options: Any
+    command: str, model: Model, encoded_task: EncodedTask, **options: Any
 ) -> Mapping[str, Any]:
     """What decides the results of a run: a resumed one must be asked the same."""
-    task = examination.task_record()
+    task = encoded_task.task_record()
     return {
         "command": command,
         "model": model_record(model)
@@ -213,7 +213,7 @@ def request_record(
             "contents": fingerprint.of_model(Path(model.directory)),
         },
         "task": task,
-        "questions": examination.fingerprint(),
-        "asked": examination.asked,
+        "questions": encoded_task.fingerprint(),
+        "asked": encoded_task.asked,
         **options,
     }

@@ -16,7 +16,7 @@ from experiments.common.records import Record
 from experiments.language.setting import Asked, Setting
 from jaxsvd import tasks
 from jaxsvd.edits.truncation import Truncations
-from jaxsvd.encoded_task import examine
+from jaxsvd.encoded_task import encode_task
 from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
@@ -93,7 +93,7 @@ def make_draw(
             the supersamples, or prompts of theirs that do not fit the model's context.
     """
     splits = ("validation", "test")
-    examination = examine(
+    encoded_task = encode_task(
         model,
         asked.task,
         splits,
@@ -102,10 +102,10 @@ def make_draw(
         progress=progress,
         **setting.of(asked),
     )
-    prepared = examination.prepared
+    prepared = encoded_task.prepared
     if prepared.rule != "label":
         raise UserError(f"{asked.name}: its demonstrations cannot be asked again; use a label task")
-    usual = examination.encoded.questions
+    usual = encoded_task.encoded.questions
     test = [question for question in usual if question.split == "test"]
     pool = candidates(asked.task, asked.data, prepared.shots, seed, design)
     sample, masks = supersample_questions(pool, prepared.shots, design, seed)
@@ -144,8 +144,8 @@ def make_draw(
         positions,
         np.array(prompts),
         masks,
-        examination.task_record(),
-        examination.notices,
+        encoded_task.task_record(),
+        encoded_task.notices,
     )
 
 

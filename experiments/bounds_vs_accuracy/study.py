@@ -17,7 +17,6 @@ from experiments.language.setting import Asked, Setting
 from experiments.language.units import load
 from experiments.linear_functions.trained import load as kept_weights
 from jaxsvd.cli import options
-from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.score import model_record
@@ -240,4 +239,4 @@ def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int)
     b = asked.subsample or max(1, draw.shots // 2)
     if b >= draw.shots:
         raise UserError(f"--subsample {b} should be below the {draw.shots} shots")
-    return Bench(model, Engine.of(model), draw, prompts, b)
+    return Bench(model, model.engine, draw, prompts, b)

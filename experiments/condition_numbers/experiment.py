@@ -20,7 +20,6 @@ from jaxsvd import svd
 from jaxsvd.cli import options
 from jaxsvd.commands.sweep import MODULES
 from jaxsvd.edits.condition import TOP_LAYERS
-from jaxsvd.engine.engine import Engine
 from jaxsvd.models.matrices import matrices
 from jaxsvd.score import model_record
 
@@ -36,7 +35,7 @@ def check(options: argparse.Namespace) -> None:
 def study(study: Study) -> Record:
     """A unit each matrix: those of a large model take minutes."""
     model = units.load(study)
-    engine, names = Engine.of(model), matrices(model.config, "all")
+    engine, names = model.engine, matrices(model.config, "all")
     layers = range(model.config.layers)
     numbers: list[Record] = []
     with study.progress.bar("condition numbers", len(layers) * len(names), "matrices") as advance:

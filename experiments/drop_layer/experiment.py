@@ -29,7 +29,7 @@ from experiments.language.setting import (
     setting,
 )
 from jaxsvd.edits.truncation import UNTRUNCATED, Truncations
-from jaxsvd.encoded_task import Examination, examine
+from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.variants import UNTOUCHED
 from jaxsvd.model import Model
@@ -65,7 +65,7 @@ def study(study: Study) -> Record:
     """Three runs of each task and draw: truncated, pruned by magnitude, without layers."""
     model = units.load(study)
     asked_for = _setting(study.options, model.config)
-    engine = Engine.of(model)
+    engine = model.engine
     done = []
     for asked in asked_for.tasks:
         for seed in asked.seeds:
@@ -97,7 +97,7 @@ def _other(
     run = f"{units.unit_name(asked, setting.shots, seed)}-{method.replace(' ', '-')}"
 
     def measure() -> Record:
-        examination = examine(
+        encoded_task = encode_task(
             model,
             asked.task,
             ("validation",),
@@ -107,9 +107,9 @@ def _other(
             **setting.of(asked),
         )
         if method == DROPPED:
-            found = _dropped(study, model, examination, setting.layers, run)
+            found = _dropped(study, model, encoded_task, setting.layers, run)
         else:
-            found = _pruned(study, model, examination, setting, run)
+            found = _pruned(study, model, encoded_task, setting, run)
         return units.cells_record(asked, run, found, method)
 
     unit = {"task": asked.name, "shots": setting.shots, "seed": seed, "method": method}
@@ -117,9 +117,9 @@ def _other(
 
 
 def _pruned(
-    study: Study, model: Model, examination: Examination, setting: Setting, run: str
+    study: Study, model: Model, encoded_task: EncodedTask, setting: Setting, run: str
 ) -> Record:
-    engine = Engine.of(model)
+    engine = model.engine
     rates = tuple(sorted({0.0, *setting.rates}))
     cuts = [
         magnitudes(engine, layer, module, rates)
@@ -128,19 +128,19 @@ def _pruned(
     ]
     asked = {"method": "magnitude", "layers": list(setting.layers)}
     asked |= {"modules": list(setting.modules), "rates": list(rates)}
-    return units.score_cuts(study, model, examination, "validation", cuts, run, **asked)
+    return units.score_cuts(study, model, encoded_task, "validation", cuts, run, **asked)
 
 
 def _dropped(
-    study: Study, model: Model, examination: Examination, layers: Sequence[int], run: str
+    study: Study, model: Model, encoded_task: EncodedTask, layers: Sequence[int], run: str
 ) -> Record:
-    engine, (module, rate) = Engine.of(model), WHOLE
+    engine, (module, rate) = model.engine, WHOLE
 
     def score(opened: Run) -> tuple[list[Point], list[Record]]:
         def records(engine: Engine, what: Truncations) -> list[Record]:
             progress = study.progress
             return score_split(
-                engine, examination, "validation", [what], run=opened, progress=progress
+                engine, encoded_task, "validation", [what], run=opened, progress=progress
             )[0]
 
         kept = records(engine, UNTRUNCATED)
@@ -151,13 +151,13 @@ def _dropped(
             found = records(without_layer(engine, layer), what)
             [right] = right_at_each_rate(found, what)
             at = ("validation", module, layer, rate, 0)
-            draw = (examination.prepared.shots, examination.prepared.seed)
+            draw = (encoded_task.prepared.shots, encoded_task.prepared.seed)
             points.append(Point(*at, *draw, Accuracy.of(right), paired_difference(base, right)))
             kept += found
         return points, kept
 
     asked = {"method": DROPPED, "layers": list(layers)}
-    return units.run_of_cells(study, model, examination, score, run, **asked)
+    return units.run_of_cells(study, model, encoded_task, score, run, **asked)
 
 
 def report(result: Record) -> Iterable[Table | str]:

@@ -19,8 +19,7 @@ from experiments.language import drawing, telling, units
 from experiments.language.pooled import spread_of
 from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
 from jaxsvd.edits.truncation import truncations
-from jaxsvd.encoded_task import examine
-from jaxsvd.engine.engine import Engine
+from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.results.points import holm
@@ -105,7 +104,7 @@ def _scored(
     run = f"{units.unit_name(asked, setting.shots, draw.seed)}-{split}"
 
     def measure() -> Record:
-        examination = examine(
+        encoded_task = encode_task(
             model,
             asked.task,
             (split,),
@@ -114,13 +113,13 @@ def _scored(
             progress=study.progress,
             **setting.of(asked),
         )
-        engine = Engine.of(model)
+        engine = model.engine
         cuts = [
             truncations(engine, layer, module, of_place)
             for (module, layer), of_place in rates.items()
         ]
         found = units.score_cuts(
-            study, model, examination, split, cuts, run, rates=[*map(list, rates.values())]
+            study, model, encoded_task, split, cuts, run, rates=[*map(list, rates.values())]
         )
         return units.cells_record(asked, run, found)
 

@@ -27,8 +27,7 @@ from experiments.language.setting import (
 from jaxsvd import tasks
 from jaxsvd.cli import options
 from jaxsvd.edits.truncation import truncations
-from jaxsvd.encoded_task import Examination
-from jaxsvd.engine.engine import Engine
+from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.tasks.scripts import zero_shot_template
@@ -88,17 +87,17 @@ def _unit(
         draw = setting.of(asked)
         skip_long = draw.pop("skip_long")
         prepared = tasks.prepare(asked.task, shots=0, seed=seed, zero_shot="scripts", **draw)
-        examination = Examination.of(
+        encoded_task = EncodedTask.of(
             model, prepared.only(("validation",)), skip_long=skip_long, progress=study.progress
         )
-        engine = Engine.of(model)
+        engine = model.engine
         cuts = [
             truncations(engine, layer, module, setting.rates)
             for layer in setting.layers
             for module in setting.modules
         ]
         found = units.score_cuts(
-            study, model, examination, "validation", cuts, run, zero_shot="scripts"
+            study, model, encoded_task, "validation", cuts, run, zero_shot="scripts"
         )
         return units.cells_record(asked, run, found)
 

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsvd.engine.encoding import encode
-from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.score import predict
@@ -22,7 +21,7 @@ CURVE_SHOTS = (0, 1, 2, 4, 8, 16, MAX_SHOTS)
 def answers(model: Model, questions: Sequence[Question]) -> Int[np.ndarray, " questions"]:
     """The candidate that the model prefers, for each question."""
     encoded = encode(model.tokenizer, questions, "label", context=model.config.context)
-    scored = {s.question: predict(s.scores) for s in Engine.of(model).score(encoded)}
+    scored = {s.question: predict(s.scores) for s in model.engine.score(encoded)}
     return np.array([scored[i] for i in range(len(questions))])
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from jaxsvd import svd
 from jaxsvd.devices import distributed, sharding
-from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
 from jaxsvd.runtime.progress import SILENT, Advance, Progress
@@ -63,7 +62,7 @@ def condition_numbers(
     Raises:
         UserError: an unknown module.
     """
-    engine, names = Engine.of(model), matrices(model.config, module)
+    engine, names = model.engine, matrices(model.config, module)
     keys = [(layer, name) for layer in range(model.config.layers) for name in names]
     with progress.bar("condition numbers", len(keys), "matrices") as advance:
         if model.mesh is not None:

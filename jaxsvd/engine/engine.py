@@ -22,8 +22,8 @@ from jaxsvd.engine.packing import Batch, Shape, choose_shape, pack
 from jaxsvd.engine.passes import Done, Pass, nothing_done
 from jaxsvd.engine.variants import UNTOUCHED, Branches, Scored
 from jaxsvd.engine.workers import workers
-from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import Decoder
 from jaxsvd.models.matrices import part
 
 BATCHES_A_CHUNK = 64
@@ -49,15 +49,14 @@ class Engine:
     mesh: Mesh | None = None
 
     @classmethod
-    def of(cls, model: Model) -> "Engine":
-        """The engine of a model; shares its arrays."""
-        decoder = model.decoder
+    def of(cls, decoder: Decoder, mesh: Mesh | None = None) -> "Engine":
+        """The engine of a decoder; shares its arrays."""
         return cls(
-            model.config,
+            decoder.config,
             tuple(nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks),
             decoder.embedding[...],
             nnx.to_pure_dict(nnx.state(decoder.head)),
-            model.mesh,
+            mesh,
         )
 
     @property

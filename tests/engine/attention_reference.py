@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import part
 
@@ -26,7 +25,7 @@ def weights_of(model: Model, layer: int, exchanged: dict[str, np.ndarray] | None
     """A layer's arrays in float64, some matrices exchanged."""
     import jax
 
-    block = jax.tree.map(lambda a: np.asarray(a, np.float64), Engine.of(model).blocks[layer])
+    block = jax.tree.map(lambda a: np.asarray(a, np.float64), model.engine.blocks[layer])
     for name, matrix in (exchanged or {}).items():
         block[part(name)][name] = block[part(name)][name] | {"weight": np.asarray(matrix, float)}
     return block

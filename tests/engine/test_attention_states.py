@@ -18,7 +18,6 @@ from jaxsvd.engine.attention_trace import (
     head_matrices,
     norm_differential,
 )
-from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.prompts import Prompts, demonstration_of_tokens
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
@@ -79,7 +78,7 @@ def check(model: Model, layers: list[LayerAttention], prompts: Prompts, row: int
 def test_against_a_plain_pass(family: str, heads: int, tiny: Callable[..., Model]) -> None:
     changes = {"num_key_value_heads": heads} if family == "llama" else {}
     model, prompts = tiny(family, **changes), made_prompts()
-    layers = list(attention_layers(Engine.of(model), prompts))
+    layers = list(attention_layers(model.engine, prompts))
     assert [layer.layer for layer in layers] == [0, 1, 2]
     for row in range(3):
         check(model, layers, prompts, row, forward(model, context(prompts, row)))
@@ -94,7 +93,7 @@ def test_a_variant_goes_on_from_the_untouched_model(
     family: str, module: str, tiny: Callable[..., Model]
 ) -> None:
     model, prompts = tiny(family), made_prompts()
-    engine = Engine.of(model)
+    engine = model.engine
     before = list(attention_layers(engine, prompts))[1].before
     for rate in (0.3, 0.9):  # multiplied dense, and as factors
         variant = truncations(engine, 1, module, [rate]).branches.make()[0]
@@ -116,7 +115,7 @@ def test_a_variant_goes_on_from_the_untouched_model(
 
 def test_a_layer_above_the_first_needs_its_streams(tiny: Callable[..., Model]) -> None:
     with pytest.raises(ValueError, match="layer 2 needs the streams before it"):
-        next(attention_layers(Engine.of(tiny("gptj")), made_prompts(), first=2))
+        next(attention_layers(tiny("gptj").engine, made_prompts(), first=2))
 
 
 def test_scaled_rotations_go_to_the_keys(tiny: Callable[..., Model]) -> None:
@@ -129,7 +128,7 @@ def test_scaled_rotations_go_to_the_keys(tiny: Callable[..., Model]) -> None:
     for block in decoder.blocks:
         block.attn.config = config
     model = dataclasses.replace(model, config=config, decoder=decoder)
-    layer = next(attention_layers(Engine.of(model), prompts))
+    layer = next(attention_layers(model.engine, prompts))
     read = forward(model, context(prompts, 0))[0]
     real = np.concatenate([np.arange(PREFIX), 32 + np.arange(7)])
     np.testing.assert_allclose(np.asarray(layer.attention[0])[:, real], read.attention, atol=2e-5)
@@ -152,7 +151,7 @@ def test_a_truncated_matrix_multiplied_out(rank: int) -> None:
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_differential_of_the_norm(family: str, tiny: Callable[..., Model]) -> None:
     model = tiny(family)
-    engine, rng = Engine.of(model), np.random.default_rng(0)
+    engine, rng = model.engine, np.random.default_rng(0)
     x, tangents = rng.normal(size=(2, 32)), rng.normal(size=(2, 32, 5))
     found = norm_differential(
         model.config,
@@ -214,9 +213,9 @@ def test_tokens_of_demonstrations_with_special_tokens(fast: bool) -> None:
 def test_prompts_of_a_task() -> None:
     """The rows of Prompts are the questions' prompts, their demonstrations numbered in order."""
     model = jaxsvd.load()
-    from jaxsvd.encoded_task import examine
+    from jaxsvd.encoded_task import encode_task
 
-    encoded = examine(model, "bundled", ("test",), seed=1, test_size=40).encoded
+    encoded = encode_task(model, "bundled", ("test",), seed=1, test_size=40).encoded
     for group in encoded.groups[:2]:
         prompts = Prompts.of(model.tokenizer, encoded, group, [0, 1], least=(128, 48))
         assert prompts.prefix.shape == (128,)

@@ -17,7 +17,6 @@ import jaxsvd
 from experiments.bounds_vs_accuracy import trajectories
 from jaxsvd.edits.truncation import truncations
 from jaxsvd.engine.attention_trace import attention_layers
-from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
@@ -125,7 +124,7 @@ def test_against_hooks(name: str, tmp_path: Path) -> None:
     config, family = MADE[name], name.split(",")[0]
     tensors = weights(config, 1)
     model = jaxsvd.load(write_checkpoint(tmp_path / "model", config, tensors))
-    engine, given = Engine.of(model), prompts()
+    engine, given = model.engine, prompts()
     contexts = [np.concatenate([given.prefix[:PREFIX], own[:OWN]]) for own in given.tokens]
 
     reference = torch_model(config, tensors)

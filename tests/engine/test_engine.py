@@ -10,7 +10,6 @@ from flax import nnx
 from jaxsvd.devices.compilation import compile_count
 from jaxsvd.edits.truncation import truncations
 from jaxsvd.engine.encoding import Encoded
-from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.limits import Limits
 from jaxsvd.engine.packing import Shape
 from jaxsvd.engine.sequences import Group, Scoring, line_of
@@ -85,7 +84,7 @@ def engine_scores(
     model: Model, encoded: Encoded, layer: int, module: str, shape: Shape | None = None
 ) -> np.ndarray:
     """Scores of all rates from one pass of the engine, ``[rates, questions, candidates]``."""
-    engine = Engine.of(model)
+    engine = model.engine
     cut = truncations(engine, layer, module, RATES)
     return collect(engine.score(encoded, [cut.branches], shape=shape), encoded)[0]
 
@@ -160,7 +159,7 @@ def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
 
 def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -> None:
     """A resumed pass skips whole batches, and gives the others the same scores bit for bit."""
-    engine = Engine.of(tiny("gptj"))
+    engine = tiny("gptj").engine
     encoded, shape = random_encoded("label tokens", n=40, groups=2), Shape(1, 64, 8)
     whole = {s.question: s.scores for s in engine.score(encoded, shape=shape)}
     # All of the first group, most of the second.
@@ -179,7 +178,7 @@ def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -
 def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> None:
     """A sweep's points, several of a layer and in any order: each as if it were alone."""
     model = tiny(family)
-    engine, encoded = Engine.of(model), random_encoded("label tokens", n=5, groups=2)
+    engine, encoded = model.engine, random_encoded("label tokens", n=5, groups=2)
     asked = [(2, "attn"), (0, "mlp"), (1, "all"), (0, "attn"), (2, "mlp")]
     cuts = [truncations(engine, layer, module, RATES) for layer, module in asked]
     together = collect(engine.score(encoded, [cut.branches for cut in cuts]), encoded)
@@ -192,7 +191,7 @@ def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> Non
 def test_passes_of_one_batch(tiny: Callable[..., Model]) -> None:
     """Memory for one batch only, one worker: more passes, the same scores."""
     model = tiny("gptj")
-    engine, encoded = Engine.of(model), random_encoded("label tokens", n=30)
+    engine, encoded = model.engine, random_encoded("label tokens", n=30)
     cuts = [truncations(engine, layer, "mlp", RATES).branches for layer in (0, 2)]
     shape, small = Shape(1, 32, 4), Limits(batch_tokens=32, stream_bytes=1, workers=1)
     ours = collect(engine.score(encoded, cuts, shape=shape, limits=small), encoded)
@@ -226,7 +225,7 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     shape = Shape(2, 64, 8)
 
     def sweep(model: Model, rates: tuple[float, ...], encoded: Encoded, module: str) -> None:
-        engine = Engine.of(model)
+        engine = model.engine
         points = [
             truncations(engine, layer, module, rates).branches for layer in (0, 1, engine.last)
         ]

@@ -13,7 +13,7 @@ from flax import nnx
 import jaxsvd
 from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.checkpoints.load import tensor_names
-from jaxsvd.encoded_task import Examination
+from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.models import FAMILIES
 from jaxsvd.tasks.base import Prepared, Question
@@ -169,7 +169,7 @@ def encodes(directory: Path, model: Model) -> Callable[[], None]:
         from tokenizers import Tokenizer
 
         own = Model(model.config, model.decoder, model.hf_config, "x", None, directory, "float32")
-        examined = Examination.of(own, prepared)
+        examined = EncodedTask.of(own, prepared)
         bare = Tokenizer.from_file(str(directory / "tokenizer.json"))
         bare.no_truncation()
         bare.no_padding()

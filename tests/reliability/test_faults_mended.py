@@ -15,7 +15,7 @@ import jaxsvd
 from jaxsvd.checkpoints import fingerprint
 from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.checkpoints.load import fill, parameter_shapes
-from jaxsvd.encoded_task import examine
+from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import load_tokenizer
 from jaxsvd.models import read_config
 from jaxsvd.models.decoder import Decoder
@@ -103,7 +103,7 @@ def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     model = jaxsvd.load()
     other = dataclasses.replace(model, directory=renumbered(tmp_path / "a", str(word), 5000))
     with pytest.raises(UserError, match=r"the number 5000, and the model has 863 .*not belong"):
-        examine(other, "bundled", ("test",), test_size=4)
+        encode_task(other, "bundled", ("test",), test_size=4)
     with pytest.raises(UserError, match="a token has the number 4000000000"):
         load_tokenizer(renumbered(tmp_path / "b", str(word), 4_000_000_000))
 

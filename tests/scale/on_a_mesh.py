@@ -22,7 +22,6 @@ from jaxsvd.edits import condition
 from jaxsvd.edits.truncation import truncations
 from jaxsvd.engine import kernels, memory
 from jaxsvd.engine.encoding import Encoded
-from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.packing import Shape
 from jaxsvd.engine.sequences import Group, Scoring, line_of
 from jaxsvd.model import Model
@@ -65,7 +64,7 @@ def encoded(scoring: Scoring) -> Encoded:
 
 def scores(model: Model, scoring: Scoring, layer: int, module: str) -> np.ndarray:
     """``[rates, questions, candidates]``."""
-    engine = Engine.of(model)
+    engine = model.engine
     cut = truncations(engine, layer, module, RATES)
     found = np.full((len(RATES), 14, 3), np.nan)
     for s in engine.score(encoded(scoring), [cut.branches], shape=Shape(3, 32, 16)):
@@ -130,7 +129,7 @@ def condition_numbers() -> dict[str, float]:
     spread = jaxsvd.condition_numbers(many)
     values = np.array(list(plain.values()))
     # More matrices than devices, of all shapes: a second round begins.
-    matrices = [Engine.of(many).matrix(*key) for key in plain][:10]
+    matrices = [many.engine.matrix(*key) for key in plain][:10]
     on_devices = condition.condition_numbers_on(
         matrices, len(matrices), lambda n: None, on_devices=True
     )

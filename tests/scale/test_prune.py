@@ -21,7 +21,6 @@ from jaxsvd.cli.main import main
 from jaxsvd.commands.prune import Pruned, prune
 from jaxsvd.edits.truncation import seed_key, truncations
 from jaxsvd.engine.encoding import Encoded
-from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.sequences import Group, line_of
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices, part
@@ -46,7 +45,7 @@ def engine_logits(model: Model, layer: int, module: str, rate: float, **how: obj
     question = Question("test", 0, (), "", ("a", "b", "c"), 0)
     groups = (Group(np.zeros(0, np.int32), lines),)
     encoded = Encoded((question,) * len(lines), groups, "label tokens", LABELS, 0, 0)
-    engine = Engine.of(model)
+    engine = model.engine
     cut = truncations(engine, layer, module, (rate,), **how)  # pyright: ignore[reportArgumentType]
     scored = {s.question: s.scores for s in engine.score(encoded, [cut.branches])}
     return np.array([scored[i] for i in range(len(lines))])
@@ -144,7 +143,7 @@ def test_randomized_is_what_a_search_tests(tiny: Callable[..., Model]) -> None:
     """Each of the paper's rates has its own random numbers, by the seed."""
     model = tiny("gptj")
     cut = truncations(
-        Engine.of(model), 1, "fc_in", svd.RATES[:3], method="randomized", key=seed_key(7)
+        model.engine, 1, "fc_in", svd.RATES[:3], method="randomized", key=seed_key(7)
     ).branches.make()
     for rate, variant in zip(svd.RATES[:3], cut, strict=True):
         pruned = prune(model, layer=1, module="fc_in", rate=rate, method="randomized", seed=7)
