@@ -5,6 +5,12 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
+# A file's tests share models and compiled programs, so they stay in one process. Matrices are tiny:
+# a second thread in BLAS waits more than it works.
+PYTEST = OPENBLAS_NUM_THREADS=1 $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
+# Most of the time of a tiny model goes into compiling it, a third of it into optimizing the
+# program. The long tests and those against torch run what users run.
+QUICK_COMPILE = XLA_FLAGS='$(XLA_FLAGS) --xla_backend_optimization_level=0'
 READY := $(VENV)/.ready
 INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
 
@@ -14,20 +20,20 @@ demo: $(READY) ## Algorithm 1 on the bundled model
 	$(VENV)/bin/jaxsvd search
 
 test: $(READY) ## all tests but the long ones and those that need torch
-	$(VENV)/bin/pytest -n $(WORKERS)
+	$(QUICK_COMPILE) $(PYTEST)
 
 long: $(READY) ## those that take many seconds each
-	$(VENV)/bin/pytest -n $(WORKERS) -m 'long and not parity'
+	$(PYTEST) -m 'long and not parity'
 
 test-all: $(READY) ## all of these, with 50,000 damaged files and 20 killed sweeps
-	JAXSVD_RELIABILITY=full $(VENV)/bin/pytest -n $(WORKERS) -m 'not parity'
+	JAXSVD_RELIABILITY=full $(PYTEST) -m 'not parity'
 
 figures: $(READY) ## the README's figures, from the bundled model
 	$(VENV)/bin/python -m experiments.depth_sweep --out runs/readme-depth --resume
 	$(VENV)/bin/python -m paper_figures fig1 --runs runs/readme-depth --tasks bundled --out docs
 
 quick: $(READY) ## the tests that take seconds
-	$(VENV)/bin/pytest -n $(WORKERS) -m 'not parity and not slow and not long'
+	$(QUICK_COMPILE) $(PYTEST) -m 'not parity and not slow and not long'
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

@@ -26,7 +26,7 @@ from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Advance, Progress
 from jaxsvd.svd import rank_at
 
-SMALL: dict[str, Any] = {"validation_size": 60, "test_size": 40, "layer": -2, "shots": 4}
+SMALL: dict[str, Any] = {"validation_size": 20, "test_size": 12, "layer": -2, "shots": 2}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def test_result_is_what_the_predictions_say(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     records = lines(run / "predictions.jsonl")
     assert result["command"] == "search"
-    assert result["task"]["validation_size"] == 60
-    assert result["task"]["test_size"] == 40
+    assert result["task"]["validation_size"] == 20
+    assert result["task"]["test_size"] == 12
     assert {"total", "load", "encode", "factor", "compile", "score"} <= result["seconds"].keys()
 
     def correct(split: str, rate: float) -> tuple[int, int]:
@@ -73,8 +73,8 @@ def test_result_is_what_the_predictions_say(run: Path) -> None:
     best = max(result["validation"], key=lambda entry: (entry["correct"], -entry["rate"]))
     assert result["best_rate"] == best["rate"]
     test = result["test"]
-    assert (test["base"]["correct"], 40) == correct("test", 0.0)
-    assert (test["pruned"]["correct"], 40) == correct("test", best["rate"])
+    assert (test["base"]["correct"], 12) == correct("test", 0.0)
+    assert (test["pruned"]["correct"], 12) == correct("test", best["rate"])
     assert test["difference"] == pytest.approx(
         test["pruned"]["accuracy"] - test["base"]["accuracy"]
     )
@@ -116,9 +116,9 @@ def test_predictions_are_those_of_the_truncated_model(model: Model, run: Path) -
 
 
 def test_demonstrations_are_in_every_prompt(run: Path) -> None:
-    """Four shots and the query, as text."""
+    """Two shots and the query, as text."""
     for prompt in lines(run / "prompts.jsonl"):
-        assert prompt["prompt"].count("label :") == 5
+        assert prompt["prompt"].count("label :") == 3
         assert prompt["prompt"].endswith("label :")
 
 
@@ -152,7 +152,7 @@ class Interrupting(Progress):
 
 
 @pytest.mark.parametrize(
-    ("stage", "after"), [("factoring", 1), ("validation", 30), ("test", 1), ("test", 39)]
+    ("stage", "after"), [("factoring", 1), ("validation", 10), ("test", 1), ("test", 11)]
 )
 def test_an_interrupted_search_goes_on(
     model: Model, run: Path, tmp_path: Path, stage: str, after: int
@@ -207,7 +207,7 @@ sys.exit(main(sys.argv[1:]))
 """The command with Ctrl-C in force: a shell's background jobs inherit that it is ignored."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.Signals) -> None:
     """Killed or interrupted in the middle of scoring, then --resume: the same files."""
@@ -292,5 +292,5 @@ def test_nothing_is_written_without_out(
 def test_an_evaluation_is_the_searchs_baseline(model: Model, run: Path) -> None:
     """Same draw, nothing truncated: the same count."""
     base = json.loads((run / "result.json").read_text())["test"]["base"]
-    sizes = {"validation_size": 60, "test_size": 40, "shots": 4}
+    sizes = {name: SMALL[name] for name in ("validation_size", "test_size", "shots")}
     assert jaxsvd.evaluate(model, **sizes).accuracy.correct == base["correct"]

@@ -15,8 +15,8 @@ from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Progress
 
 RATES = (0.0, 0.5, 0.95)
-SMALL: dict[str, Any] = {"validation_size": 40, "rates": RATES}
-GRID: dict[str, Any] = {"layers": [-1, 1], "modules": ["mlp", "attn"], "shots": [2, 4]}
+SMALL: dict[str, Any] = {"validation_size": 12, "rates": RATES}
+GRID: dict[str, Any] = {"layers": [-1, 1], "modules": ["mlp", "attn"], "shots": [1, 2]}
 KEYS = ("module", "layer", "rate", "shots", "seed")
 
 
@@ -44,7 +44,7 @@ def test_cells_are_all_combinations_and_what_the_predictions_say(swept: SweepRes
     cells = result["cells"]
     assert [[cell[key] for key in KEYS] for cell in cells] == [
         [module, layer, rate, shots, seed]
-        for shots in (2, 4)
+        for shots in (1, 2)
         for seed in (0, 3)
         for layer in (1, 3)
         for module in ("mlp", "attn")
@@ -53,9 +53,9 @@ def test_cells_are_all_combinations_and_what_the_predictions_say(swept: SweepRes
     records = lines(swept.out)
     for cell in cells:
         mine = [r for r in records if all(r[key] == cell[key] for key in KEYS)]
-        assert len(mine) == cell["total"] == 40
+        assert len(mine) == cell["total"] == 12
         assert sum(r["prediction"] == r["gold"] for r in mine) == cell["correct"]
-        assert cell["accuracy"] == cell["correct"] / 40
+        assert cell["accuracy"] == cell["correct"] / 12
         base = {
             r["index"]: r["prediction"] == r["gold"]
             for r in records
@@ -66,8 +66,8 @@ def test_cells_are_all_combinations_and_what_the_predictions_say(swept: SweepRes
             assert cell["gained"] == sum(after[i] and not base[i] for i in base)
             assert cell["lost"] == sum(base[i] and not after[i] for i in base)
             assert cell["p_value"] == pytest.approx(mcnemar(cell["gained"], cell["lost"]))
-    assert len(lines(swept.out, "prompts.jsonl")) == 4 * 40
-    assert result["task"]["shots"] == [2, 4]
+    assert len(lines(swept.out, "prompts.jsonl")) == 4 * 12
+    assert result["task"]["shots"] == [1, 2]
 
 
 @pytest.mark.parametrize(("layer", "module"), [(1, "attn"), (3, "mlp")])
@@ -76,15 +76,15 @@ def test_a_cell_is_its_own_search(
 ) -> None:
     """The same draw searched alone: predictions equal, scores to 1e-5 of the largest."""
     jaxsvd.search(
-        model, layer=layer, module=module, shots=4, seed=3, test_size=5, out=tmp_path / "s", **SMALL
+        model, layer=layer, module=module, shots=2, seed=3, test_size=5, out=tmp_path / "s", **SMALL
     )
     alone = [r for r in lines(tmp_path / "s") if r["split"] == "validation"]
     ours = {
         (r["rate"], r["index"]): r
         for r in lines(swept.out)
-        if (r["layer"], r["module"], r["shots"], r["seed"]) == (layer, module, 4, 3)
+        if (r["layer"], r["module"], r["shots"], r["seed"]) == (layer, module, 2, 3)
     }
-    assert len(alone) == len(ours) == 3 * 40
+    assert len(alone) == len(ours) == 3 * 12
     largest = max(abs(score) for r in alone for score in r["scores"])
     for record in alone:
         same = ours[record["rate"], record["index"]]
@@ -116,7 +116,7 @@ class Interrupting(Progress):
 def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:
     """Interrupted twice, then to the end: the same files, and nothing of a cell is lost."""
     out, options = tmp_path / "run", {"seeds": [0, 3], **GRID, **SMALL}
-    for after in (100, 700):
+    for after in (30, 210):
         with pytest.raises(KeyboardInterrupt):
             jaxsvd.sweep(model, out=out, resume=True, progress=Interrupting(after), **options)
     with pytest.raises(UserError, match=r"layers was \[1, 3\], is \[0\]"):

@@ -73,6 +73,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_the_same_command_twice(uninterrupted: Path, tmp_path: Path) -> None:
     """Byte for byte, whatever order Python gives to sets."""
     out = tmp_path / "again"
@@ -98,6 +99,7 @@ def kill_somewhere(process: subprocess.Popen[str], path: Path, random: Random) -
     return process.returncode != 0
 
 
+@pytest.mark.long
 def test_killed_sweeps_go_on(uninterrupted: Path, tmp_path: Path) -> None:
     """Killed again and again; each time the directory is resumed, and the last time finished."""
     random = Random(f"{SEED}/kills")

@@ -19,6 +19,8 @@ from jaxsvd.engine.workers import workers
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
 
+DEVICES = "--xla_force_host_platform_device_count=8"
+
 CASES = (
     "gptj data=4,model=2 label tokens",
     "llama data=2,model=4 sequence log-likelihood",
@@ -37,7 +39,7 @@ def found(tiny: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory) 
         capture_output=True,
         text=True,
         timeout=900,
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

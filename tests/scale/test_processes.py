@@ -18,6 +18,7 @@ from jaxsvd.devices import distributed
 from jaxsvd.devices.distributed import Follower
 from jaxsvd.runtime.errors import UserError
 
+DEVICES = "--xla_force_host_platform_device_count=2"
 SIZES = ("--validation-size", "24", "--test-size", "24", "--rates", "0", "0.5", "0.9")
 
 
@@ -40,7 +41,7 @@ def start(folder: Path, *arguments: str) -> list[subprocess.Popen[bytes]]:
                     command,
                     stdout=out,
                     stderr=err,
-                    env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+                    env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"},
                 )
             )
     return started
@@ -80,6 +81,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.long
 def test_a_search_by_two_processes(alone: Path, tmp_path: Path) -> None:
     """One result, the single process's; one of them writes and prints."""
     run = tmp_path / "run"
