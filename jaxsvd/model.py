@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +27,6 @@ from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
-from jaxsvd.runtime.rust_errors import from_rust, unheard
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -63,8 +58,10 @@ class Model:
     mesh: Mesh | None = None
 
     @functools.cached_property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The checkpoint's own tokenizer (transformers' AutoTokenizer; no remote code).
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer: a :class:`jaxsvd.tokenizer.tokenizer.Tokenizer`.
+
+        One of transformers where the directory has neither tokenizer.json nor tokenizer.model.
 
         Raises:
             UserError: none there, or damaged.
@@ -192,30 +189,12 @@ def load(
     return Model(config, decoder, raw, name, revision, directory, dtype, seconds, devices)
 
 
-def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model directory.
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a model directory (:mod:`jaxsvd.tokenizer.load`).
 
     Raises:
         UserError: none there, or damaged.
     """
-    # Without torch transformers would say so on every import.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from transformers import AutoTokenizer
+    from jaxsvd.tokenizer.load import load as read
 
-    try:
-        with unheard():
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(directory), trust_remote_code=False, local_files_only=True
-            )
-            largest = max(tokenizer.get_vocab().values(), default=0)
-            tokenizer("text: one of 2 tests\nlabel: na\u00efve")
-    except BaseException as error:  # transformers and tokenizers raise what they like here
-        if not isinstance(error, Exception) and not from_rust(error):
-            raise
-        raise UserError(
-            f"{directory}: no usable tokenizer ({type(error).__name__}: {error})"
-        ) from None
-    if largest > 2**31 - 1:
-        raise UserError(f"{directory}: no usable tokenizer (a token has the number {largest})")
-    return tokenizer
+    return read(directory)
