@@ -22,7 +22,7 @@ from jaxsvd.devices import sharding
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
-from jaxsvd.models import FAMILIES, read_known
+from jaxsvd.models import FAMILIES, notices, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.runtime.errors import UserError
@@ -169,6 +169,8 @@ def load(
     path = directory / "config.json"
     raw, ranks = without_factors(read_json(path), path)
     config, family, unknown = read_known(raw, str(path))
+    for notice in notices(raw):
+        progress.notice(notice)
     axes = memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
     memory.check(config, dtype, axes, str(source or "the bundled model"))
     devices = sharding.make_mesh(axes)

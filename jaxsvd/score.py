@@ -108,6 +108,7 @@ def score_split(
             for point, variant, position, scores in scored:
                 key = key_of(point, variant, position)
                 if key not in records:
+                    scores = encoded.tied(position, scores)
                     records[key] = _record(prepared, encoded.questions[position], key, scores)
                     waiting.append(records[key])
                     advance(1)

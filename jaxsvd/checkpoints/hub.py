@@ -3,15 +3,17 @@
 import re
 from pathlib import Path
 
+from jaxsvd.checkpoints.factored import without_factors
 from jaxsvd.checkpoints.tensors import LAYOUTS, read_json, require_torch
-from jaxsvd.models import FAMILIES
+from jaxsvd.models import read_config
+from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 """The model that is used when none is named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
-_SMALL = ("*.json", "tokenizer*", "*.model", "vocab*", "merges.txt")
+_SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt")
 
 
 def model_directory(source: str | Path | None, revision: str | None = None) -> Path:
@@ -26,7 +28,7 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
     """
     if source is None:
         return BUNDLED
-    path = Path(source).expanduser()
+    path = _path(source)
     if path.is_dir():
         if revision is not None:
             raise UserError(f"{source} is a directory; --revision is for hub ids")
@@ -38,6 +40,26 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     return _download(source, revision)
+
+
+def _path(source: str | Path) -> Path:
+    """A source as a path that the file system can look at."""
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # also no home directory, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{str(source)[:200]}: can't be read ({reason})") from None
+    return path
+
+
+def is_local(source: str | Path | None) -> bool:
+    """Whether a source is the bundled model or something on this machine.
+
+    Raises:
+        UserError: a name that the file system cannot look at.
+    """
+    return source is None or _path(source).exists()
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
@@ -58,13 +80,18 @@ def _download(hub_id: str, revision: str | None) -> Path:
         except Exception as error:  # the hub's client raises its own, httpx's and the system's
             raise UserError(f"{where}: {_reason(error)}") from None
 
+    # A model that is not supported is refused before gigabytes of it are fetched.
+    family = _judged(fetch("config.json") / "config.json")
     directory = fetch(*_SMALL, "model*.safetensors")
     if any((directory / layout).is_file() for layout in LAYOUTS if ".bin" not in layout):
         return directory
-    model_type = read_json(directory / "config.json").get("model_type")
-    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     require_torch(where, family)
     return fetch(*_SMALL, "pytorch_model*.bin")
+
+
+def _judged(path: Path) -> Family:
+    raw, _ = without_factors(read_json(path), path)
+    return read_config(raw, str(path))[1]
 
 
 def config_file(hub_id: str, revision: str | None = None) -> Path:
