@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.tensors import read_json, refuse_pointer
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.rust_errors import from_rust, unheard
@@ -46,7 +47,7 @@ _REBUILT: dict[str, tuple[set[tuple[str, ...]], set[tuple[str, ...]]]] = {
 
 
 def load(directory: Path) -> Any:
-    """The tokenizer of a model directory: a :class:`Tokenizer`, or one of transformers.
+    """The tokenizer of a model directory or GGUF file: a :class:`Tokenizer`, or transformers'.
 
     Raises:
         UserError: none there, or damaged.
@@ -82,6 +83,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _read(directory: Path) -> Any:
+    if is_gguf(directory):
+        from jaxsvd.tokenizer import gguf
+
+        return gguf.load(directory)
     config = _settings(directory)
     if (directory / "tokenizer.json").is_file() and not config.get("fix_mistral_regex"):
         return _from_json(directory / "tokenizer.json", config, directory)
