@@ -52,8 +52,8 @@ _FIRST = "blocks.0."
 def _abstract(config: DecoderConfig, dtype: DTypeLike, *, layers: int) -> Decoder:
     """A decoder of shapes alone.
 
-    Only one block of a kind is traced: tracing takes time that grows with the square of their number, hours
-    for the thousand layers that a damaged config.json may ask for.
+    Only one block of a kind is traced: tracing takes time that grows with the square of their
+    number, hours for the thousand layers that a damaged config.json may ask for.
     """
     none = dataclasses.replace(config, layers=0)
     decoder = nnx.eval_shape(lambda: Decoder(none, dtype=dtype, rngs=nnx.Rngs(0)))

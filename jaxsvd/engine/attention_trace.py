@@ -26,8 +26,6 @@ from jaxsvd.models.config import DecoderConfig, LayerKind
 from jaxsvd.models.lowrank import LowRank
 from jaxsvd.models.lowrank import widths as _widths
 
-_static = functools.partial(jax.jit, static_argnames=("config", "kind"))
-
 
 class Streams(NamedTuple):
     """The residual stream before a layer: of the prefix, and of what follows it in each row."""
@@ -141,7 +139,7 @@ def read_rows(
     return LayerAttention(layer, before, prefix, weights, *read)
 
 
-@_static
+@functools.partial(jax.jit, static_argnames=("config", "kind"))
 def _read(
     config: DecoderConfig,
     kind: LayerKind,
@@ -213,7 +211,7 @@ def dense(matrix: LowRank) -> Float[Array, "rows columns"]:
     return jnp.where(factored, product, matrix.weight.astype(jnp.float32))
 
 
-@_static
+@functools.partial(jax.jit, static_argnames=("config",))
 def norm_differential(
     config: DecoderConfig,
     weights: Weights,

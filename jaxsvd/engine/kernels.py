@@ -1,8 +1,9 @@
 """The jitted pieces of the engine: each is compiled once and serves every layer and rate.
 
 Weights are arguments, as nested dictionaries of arrays (flattened in C, unlike modules); the
-config and the kind of layer are static, and so is the mesh (:mod:`jaxsvd.devices.sharding`) where there are several
-devices: then rows of a batch are dealt over its ``data`` axis, and what is read comes back whole.
+config and the kind of layer are static, and so is the mesh (:mod:`jaxsvd.devices.sharding`) where
+there are several devices: then rows of a batch are dealt over its ``data`` axis, and what is read
+comes back whole. A program is compiled for a kind of layer, not for a layer.
 A layer also gives the stream between its attention and its MLP, where truncation cuts it.
 """
 
@@ -26,7 +27,8 @@ from jaxsvd.models.matrices import part
 Weights = dict[str, Any]
 """The arrays of one block, of the embedding, or of the head, as nested dictionaries."""
 
-_static = functools.partial(jax.jit, static_argnames=("config", "kind", "mesh"))
+_static = functools.partial(jax.jit, static_argnames=("config", "mesh"))
+_static_of_kind = functools.partial(jax.jit, static_argnames=("config", "kind", "mesh"))
 
 
 class Rows(NamedTuple):
@@ -99,7 +101,7 @@ def embed(
     return rows_over(mesh, (x_BTD, Rows(places, reads)))
 
 
-@_static
+@_static_of_kind
 def layer(
     config: DecoderConfig,
     kind: LayerKind,
@@ -124,7 +126,7 @@ class Reads(NamedTuple):
     after: Float[Array, "B R D"]
 
 
-@_static
+@_static_of_kind
 def last_layer(
     config: DecoderConfig,
     kind: LayerKind,
@@ -149,7 +151,7 @@ def feed(
     attended_BTD: Float[Array, "B T D"],
     mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
-    """The stream after a layer's MLP, from before and after its attention; the same for all kinds."""
+    """The stream after the MLP, from before and after attention; alike for all kinds of layers."""
     block = block_of(config, config.kind(0), weights)
     return rows_over(mesh, block.feed(x_BTD, attended_BTD))
 
@@ -162,7 +164,7 @@ class PrefixLayer(NamedTuple):
     states: KeyValues
 
 
-@_static
+@_static_of_kind
 def prefix_layer(
     config: DecoderConfig,
     kind: LayerKind,
@@ -180,7 +182,7 @@ def prefix_layer(
     return PrefixLayer(*everywhere(mesh, (attended[0], after[0])), states)
 
 
-@_static
+@_static_of_kind
 def prefix_states(
     config: DecoderConfig,
     kind: LayerKind,

@@ -108,12 +108,9 @@ class ConfigReader:
 
     def optional(self, name: str, default: float | None = None) -> float | None:
         """A positive number; null, as far as it is written, means none."""
-        if (name in self.raw and self.raw[name] is None) or (
-            name not in self.raw and default is None
-        ):
-            self._read.add(name)
-            return None
-        return self.number(name, 1.0 if default is None else default)
+        self._read.add(name)
+        value = self.raw.get(name, default)
+        return None if value is None else self.number(name, 1.0 if default is None else default)
 
     def check(self, holds: bool, problem: str) -> None:
         """Note ``problem`` unless ``holds``."""

@@ -113,7 +113,7 @@ class Layout:
         return not self.fused(name) and not self.entries[self.members[name][0]].share.transposed
 
     def split(self, paths: Set[str], shapes: Mapping[str, Shape]) -> "Layout":
-        """This layout with some parameters in tensors of their own, named by their paths.
+        """The layout with some parameters in tensors of their own, named by their paths.
 
         Args:
             paths: all parameters of the tensors that are split.

@@ -1,6 +1,6 @@
-"""Gemma 3, text (Gemma Team, 2025): four norms a layer, qk-norm, five windowed layers to a full one.
+"""Gemma 3, text (Gemma Team, 2025): four norms a layer, qk-norm, windows.
 
-Windowed layers have a rotary base of their own.
+Five windowed layers, with a rotary base of their own, stand between two that see everything.
 """
 
 import dataclasses
