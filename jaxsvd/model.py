@@ -15,9 +15,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
 from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.gguf import header
+from jaxsvd.checkpoints.gguf.header import is_gguf
+from jaxsvd.checkpoints.gguf.weights import is_quantized
+from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
+from jaxsvd.checkpoints.hub import BUNDLED, model_directory, read_raw_config
 from jaxsvd.checkpoints.load import load_decoder, save_decoder
-from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.engine import memory
@@ -41,10 +44,11 @@ class Model:
         hf_config: config.json as it was read, without what only jaxsvd writes there.
         source: directory or hub id as given; ``"bundled"`` for the bundled model.
         revision: on the hub, as given.
-        directory: where the files are.
+        directory: where the files are; of a GGUF model the file.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
         mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
+        quantization: of the file that the weights were dequantised from (``"Q4_K_M"``), if any.
     """
 
     config: DecoderConfig
@@ -56,6 +60,7 @@ class Model:
     dtype: str
     load_seconds: float = 0.0
     mesh: Mesh | None = None
+    quantization: str | None = None
 
     @functools.cached_property
     def tokenizer(self) -> Any:
@@ -150,7 +155,8 @@ def load(
     """Load a model.
 
     Args:
-        source: a directory in Hugging Face layout or a hub id; the bundled model if left out.
+        source: a directory in Hugging Face layout, a GGUF file or a directory that holds one, or
+            a hub id; the bundled model if left out.
         revision: branch, tag or commit on the hub.
         dtype: ``"float32"`` or ``"bfloat16"``, whatever the files hold.
         mesh: ``"data=4,model=2"`` (rows of a batch over 4 groups of devices, weights over the 2 of
@@ -166,8 +172,8 @@ def load(
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
     directory = model_directory(source, revision)
-    path = directory / "config.json"
-    raw, ranks = without_factors(read_json(path), path)
+    raw, path = read_raw_config(directory)
+    raw, ranks = without_factors(raw, path)
     config, family, unknown = read_known(raw, str(path))
     for notice in notices(raw):
         progress.notice(notice)
@@ -186,9 +192,18 @@ def load(
         problems=unknown,
         progress=progress,
     )
+    quantization = None
+    if is_gguf(directory) and is_quantized(found := header.read(directory)):
+        quantization = quantization_of(found)
+        progress.notice(
+            f"the file's weights are quantised ({quantization}); they are dequantised to {dtype}, "
+            "and it is the dequantised weights that are truncated"
+        )
     name = "bundled" if directory == BUNDLED else str(source)
     seconds = time.perf_counter() - start
-    return Model(config, decoder, raw, name, revision, directory, dtype, seconds, devices)
+    return Model(
+        config, decoder, raw, name, revision, directory, dtype, seconds, devices, quantization
+    )
 
 
 def load_tokenizer(directory: Path) -> Any:

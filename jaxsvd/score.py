@@ -198,7 +198,7 @@ def model_record(model: Model) -> Record:
         "layers": model.config.layers,
         "parameters": model.parameters,
         "dtype": model.dtype,
-    }
+    } | ({"quantization": model.quantization} if model.quantization else {})
 
 
 def request_record(

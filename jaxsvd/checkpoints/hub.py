@@ -2,9 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.tensors import LAYOUTS, read_json, require_torch
+from jaxsvd.checkpoints.gguf import config as gguf_config
+from jaxsvd.checkpoints.gguf import header
+from jaxsvd.checkpoints.gguf.header import is_gguf
+from jaxsvd.checkpoints.tensors import LAYOUTS, is_file, read_json, require_torch, unreadable
 from jaxsvd.models import read_config
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
@@ -17,10 +21,11 @@ _SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt")
 
 
 def model_directory(source: str | Path | None, revision: str | None = None) -> Path:
-    """The local directory that holds a model, downloaded first if it is a hub id.
+    """The local directory or GGUF file that holds a model, downloaded first if it is a hub id.
 
     Args:
-        source: a directory in Hugging Face layout, a hub id, or None for the bundled model.
+        source: a directory in Hugging Face layout or with one GGUF file, such a file, a hub id, or
+            None for the bundled model.
         revision: branch, tag or commit on the hub.
 
     Raises:
@@ -29,17 +34,50 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
     if source is None:
         return BUNDLED
     path = _path(source)
-    if path.is_dir():
+    if path.is_dir() or (path.exists() and is_gguf(path)):
         if revision is not None:
-            raise UserError(f"{source} is a directory; --revision is for hub ids")
-        return path
+            what = "directory" if path.is_dir() else "file"
+            raise UserError(f"{source} is a {what}; --revision is for hub ids")
+        return _gguf_in(path) or path
     if path.exists():
-        raise UserError(f"{source} is a file; a model is a directory in Hugging Face layout")
+        raise UserError(
+            f"{source} is a file; a model is a directory in Hugging Face layout, or a .gguf file"
+        )
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise UserError(
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     return _download(source, revision)
+
+
+def _gguf_in(path: Path) -> Path | None:
+    """The one GGUF file of a directory without weights in Hugging Face layout; None if none.
+
+    Raises:
+        UserError: several, or a directory that cannot be read.
+    """
+    if not path.is_dir() or any(is_file(path / layout) for layout in LAYOUTS):
+        return None
+    try:
+        found = sorted(file for file in path.iterdir() if is_gguf(file))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise UserError(f"{path} holds {len(found)} GGUF files; name one of them: {names}")
+    return found[0] if found else None
+
+
+def read_raw_config(directory: Path) -> tuple[dict[str, Any], Path]:
+    """The config.json of a model as it is, or what a GGUF file says in its place; and where.
+
+    Raises:
+        UserError: not there, or damaged.
+    """
+    if is_gguf(directory):
+        return gguf_config.config(header.read(directory)), directory
+    path = directory / "config.json"
+    return read_json(path), path
 
 
 def _path(source: str | Path) -> Path:
@@ -95,7 +133,7 @@ def _judged(path: Path) -> Family:
 
 
 def config_file(hub_id: str, revision: str | None = None) -> Path:
-    """The config.json of a hub id, alone.
+    """The directory with the config.json of a hub id, alone.
 
     Raises:
         UserError: not a hub id, or the hub's reason.
@@ -111,7 +149,7 @@ def config_file(hub_id: str, revision: str | None = None) -> Path:
     except Exception as error:  # the hub's client raises its own, httpx's and the system's
         where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
         raise UserError(f"{where}: {_reason(error)}") from None
-    return Path(found) / "config.json"
+    return Path(found)
 
 
 def _reason(error: Exception) -> str:

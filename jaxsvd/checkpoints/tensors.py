@@ -13,6 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
 
@@ -37,12 +38,14 @@ class Tensor:
         read: gives all of it.
         into: fills an array of the stored dtype with the elements from a given one on, in the
             order of the file; None where only all of it can be read.
+        transposed: whether that order is the one of the transposed tensor.
     """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], np.ndarray]
     into: Callable[[int, np.ndarray], None] | None = None
+    transposed: bool = False
 
 
 _POINTER = b"version https://git-lfs"
@@ -105,11 +108,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]:
-    """All tensors of a checkpoint by name, memory-mapped, with their files held open.
+    """All tensors of a checkpoint by name, but for buffers, with their files held open.
 
     Raises:
         UserError: no weights, a damaged or missing file, an index that disagrees with its files.
     """
+    if is_gguf(directory):
+        from jaxsvd.checkpoints.gguf import weights
+
+        with weights.open_tensors(directory, family) as tensors:
+            yield tensors
+        return
     layout = next((name for name in LAYOUTS if is_file(directory / name)), None)
     if layout is None:
         raise UserError(f"{directory}: {_no_layout(directory)}")
@@ -139,7 +148,7 @@ def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]
                     problems.append(f"{file}: lacks {summarise(absent)}, which the index lists")
         if problems:
             raise UserError("; ".join(problems))
-        yield tensors
+        yield {name: tensor for name, tensor in tensors.items() if not is_buffer(name, tensor)}
 
 
 _SHARD = re.compile(r"(?P<stem>.+)-(\d{5})-of-(?P<count>\d{5})\.(safetensors|bin)")
@@ -163,6 +172,25 @@ def _no_layout(directory: Path) -> str:
     if others := [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]:
         return f"no weights there by a name that is read; {expected}; there is {others[0]}"
     return f"no weights there; {expected}"
+
+
+_BUFFER = re.compile(
+    r"(.+\.)?(rotary_emb|rotary_pos_emb|rotary_embedding|rope)\.[a-z_]+"
+    r"|(.+\.)?(inv_freq|original_inv_freq|cos_cached|sin_cached|cos_sin_cache|freqs_cis)"
+    r"|(.+\.)?(position_ids|causal_mask|attention_mask|attn_mask|masked_bias|alibi)"
+    r"|(.+\.)?(attn|attention|self_attn)\.(mask|embed_positions)"
+)
+_MASK = re.compile(r"(.+\.)?(attn|attention|self_attn)\.bias")
+
+
+def is_buffer(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a rotary table or a mask, which models compute and no longer read.
+
+    Old checkpoints of every family carry some, at one level or another.
+    """
+    if _BUFFER.fullmatch(name):
+        return True
+    return _MASK.fullmatch(name) is not None and len(tensor.shape) == 4  # of a mask, not a bias
 
 
 def _weight_map(path: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from jaxsvd.checkpoints import hub
 from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
 from jaxsvd.devices.sharding import Axes
 from jaxsvd.engine import memory
@@ -31,12 +30,13 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
     Raises:
         UserError: no such model, or one of a family that is not supported.
     """
-    path = (
-        hub.model_directory(source, revision) / "config.json"
+    directory = (
+        hub.model_directory(source, revision)
         if hub.is_local(source)
         else hub.config_file(str(source), revision)
     )
-    raw, _ = without_factors(read_json(path), path)
+    raw, path = hub.read_raw_config(directory)
+    raw, _ = without_factors(raw, path)
     return read_config(raw, str(path))[0]
 
 

@@ -120,7 +120,7 @@ def prune(
             )
             factors[path] = factored.Pair(*(half.astype(matrix.dtype) for half in pair))
             advance(1)
-    dtype = model.decoder.embedding[...].dtype
+    dtype = model.decoder.dtype
     known = {f.name: getattr(model, f.name) for f in dataclasses.fields(Model)}
     known["decoder"] = fill(model.config, arrays, dtype)
     if rate:  # no run of this model is to be taken for one of the untouched

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.families.gemma import GEMMA
+from jaxsvd.models.families.gemma3 import GEMMA3
+from jaxsvd.models.families.gpt2 import GPT2
+from jaxsvd.models.families.gpt_neox import GPT_NEOX
 from jaxsvd.models.families.gptj import GPTJ
 from jaxsvd.models.families.llama import LLAMA
 from jaxsvd.models.hf_config import ConfigReader, Family
 from jaxsvd.runtime.errors import UserError
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (GPTJ, LLAMA)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (GPTJ, LLAMA, GPT2, GPT_NEOX, GEMMA, GEMMA3)
+}
+"""By ``model_type``."""
 
 
 def read_config(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Family]:
