@@ -3,6 +3,7 @@
 The result is read by the family's own reader, which checks it as it checks any config.json.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def config(found: Header) -> Config:
         raise UserError(f"{found.path}: architecture {name!r} is not supported; supported: {known}")
     if found.value("expert_count"):
         raise UserError(f"{found.path}: a mixture of experts is not supported; use a dense model")
+    _check_keys(found)
     try:
         made = build(found)
     except KeyError as error:
@@ -39,6 +41,35 @@ def config(found: Header) -> Config:
         if (number := found.metadata.get(f"tokenizer.ggml.{theirs}_token_id")) is not None:
             made[name] = number
     return made
+
+
+_KNOWN = re.compile(
+    r"block_count|context_length|embedding_length|feed_forward_length|vocab_size|expert_count"
+    r"|attention\.(head_count|head_count_kv|key_length|value_length|layer_norm_epsilon"
+    r"|layer_norm_rms_epsilon|sliding_window|sliding_window_pattern|causal)"
+    r"|rope\.(freq_base|freq_base_swa|dimension_count|dimension_count_swa|scale_linear)"
+    r"|rope\.scaling\.(type|factor|original_context_length|finetuned|attn_factor)"
+    r"|(attn|final)_logit_softcapping|use_parallel_residual|tensor_data_layout"
+)
+
+
+def _check_keys(found: Header) -> None:
+    """Refuse metadata of the architecture that nothing here reads and that is not off."""
+    own = found.architecture + "."
+    unknown = [
+        f"{key} = {value!r:.60}"
+        for key, value in found.metadata.items()
+        if key.startswith(own)
+        and value not in (0, "", [], None)
+        and not _KNOWN.fullmatch(key.removeprefix(own))
+    ]
+    if unknown:
+        raise UserError(f"{found.path}: unknown metadata {', '.join(unknown)}; it may matter")
+    head, value = found.value("attention.key_length"), found.value("attention.value_length")
+    if head != value and None not in (head, value):
+        raise UserError(f"{found.path}: keys of {head} and values of {value} features a head")
+    if not found.value("attention.causal", True):
+        raise UserError(f"{found.path}: its attention is not causal; a decoder's is")
 
 
 def _need(found: Header, key: str) -> Any:
@@ -82,11 +113,7 @@ def _modern(model_type: str, norm: str = "rms_norm_eps", **more: Any) -> Callabl
             made["partial_rotary_factor"] = rotary / whole
         if scaling := _scaling(found):
             made["rope_scaling"] = scaling
-        made |= more
-        for field in ("attention_bias", "use_qkv_bias"):
-            if field in more:
-                made[field] = "blk.0.attn_q.bias" in found.tensors
-        return made
+        return made | more
 
     return build
 
@@ -101,6 +128,13 @@ def _scaling(found: Header) -> Config | None:
         UserError: a rule that is not known, or factors that no known parameters give.
     """
     original = found.value("rope.scaling.original_context_length")
+    if "rope_factors_long.weight" in found.tensors:
+        return {
+            "rope_type": "longrope",
+            "long_factor": _vector(found, "rope_factors_long.weight").tolist(),
+            "short_factor": _vector(found, "rope_factors_short.weight").tolist(),
+            "original_max_position_embeddings": original,
+        }
     if "rope_freqs.weight" in found.tensors:
         return _llama3(found)
     kind = found.value("rope.scaling.type", "none")
@@ -117,11 +151,15 @@ def _scaling(found: Header) -> Config | None:
     raise UserError(f"{found.path}: rotary scaling {kind!r} is not supported; linear and yarn are")
 
 
+def _vector(found: Header, name: str) -> np.ndarray:
+    placed = found.tensors.get(name)
+    if placed is None or placed.kind != 0 or len(placed.shape) != 1:
+        raise UserError(f"{found.path}: {name} should be a vector of float32")
+    return np.fromfile(found.path, np.float32, placed.shape[0], offset=placed.start)
+
+
 def _llama3(found: Header) -> Config:
-    placed = found.tensors["rope_freqs.weight"]
-    if placed.kind != 0:
-        raise UserError(f"{found.path}: rope_freqs.weight is not float32")
-    factors = np.fromfile(found.path, np.float32, placed.shape[0], offset=placed.start)
+    factors = _vector(found, "rope_freqs.weight")
     base, width = found.value("rope.freq_base", 10_000.0), 2 * len(factors)
     length = 2 * np.pi * base ** (np.arange(0, width, 2) / width)
     for factor in (8.0, 32.0, 16.0, 4.0, 2.0):
@@ -150,7 +188,7 @@ def _gemma(model_type: str) -> Callable[[Header], Config]:
             made["hidden_act"] = made.pop("hidden_activation")
             return made
         # llama.cpp, too, tells the largest models by their size: theirs is the width of a head.
-        width, heads, layers = made["hidden_size"], made["num_attention_heads"], 0
+        width, heads = made["hidden_size"], made["num_attention_heads"]
         layers = made["num_hidden_layers"]
         largest = (model_type, layers) in (("gemma2", 46), ("gemma3_text", 62))
         made["query_pre_attn_scalar"] = width // heads if largest else head
@@ -159,7 +197,13 @@ def _gemma(model_type: str) -> Callable[[Header], Config]:
             made["attn_logit_softcapping"] = found.value("attn_logit_softcapping", 50.0)
             made["final_logit_softcapping"] = found.value("final_logit_softcapping", 30.0)
         else:
-            made["rope_local_base_freq"] = 10_000.0
+            made["rope_local_base_freq"] = found.value("rope.freq_base_swa", 10_000.0)
+            pattern = found.value("attention.sliding_window_pattern", 6)
+            if isinstance(pattern, int):
+                made["sliding_window_pattern"] = pattern
+            else:
+                kinds = ("full_attention", "sliding_attention")
+                made["layer_types"] = [kinds[bool(windowed)] for windowed in pattern]
             made["rope_theta"] = found.value("rope.freq_base", 1_000_000.0)
             if (cap := found.value("final_logit_softcapping")) is not None:
                 made["final_logit_softcapping"] = cap
@@ -199,6 +243,9 @@ def _gpt_neox(found: Header) -> Config:
 def _llama(found: Header) -> Config:
     made = _modern("llama")(found)
     made["attention_bias"] = "blk.0.attn_q.bias" in found.tensors
+    if window := found.value("attention.sliding_window"):
+        made |= {"model_type": "mistral", "sliding_window": window}
+        made.pop("attention_bias")
     return made
 
 
@@ -214,8 +261,14 @@ def _windowed(model_type: str, **more: Any) -> Callable[[Header], Config]:
 
 
 def _phi2(found: Header) -> Config:
-    made = _modern("phi", "layer_norm_eps")(found)
-    made.pop("rms_norm_eps", None)
+    return _modern("phi", "layer_norm_eps")(found)
+
+
+def _stablelm(found: Header) -> Config:
+    made = _modern("stablelm", "layer_norm_eps")(found)
+    made["use_qkv_bias"] = "blk.0.attn_q.bias" in found.tensors
+    made["use_parallel_residual"] = found.value("use_parallel_residual", False)
+    made.setdefault("partial_rotary_factor", 1.0)
     return made
 
 
@@ -232,6 +285,6 @@ ARCHITECTURES: Mapping[str, Callable[[Header], Config]] = {
     "gptneox": _gpt_neox,
     "olmo2": _modern("olmo2"),
     "smollm3": _modern("smollm3"),
-    "stablelm": _modern("stablelm", "layer_norm_eps", use_qkv_bias=False),
+    "stablelm": _stablelm,
 }
 """By llama.cpp's name."""
