@@ -129,11 +129,11 @@ class Attention(nnx.Module):
         self.k_proj = linear("k_proj", config.width, states)
         self.v_proj = linear("v_proj", config.width, states)
         self.out_proj = linear("out_proj", queries, config.width)
-        self.q_norm = self.k_norm = None
-        if config.qk_norm is not None:
-            whole = config.qk_norm == "projection"
-            widths = (queries, states) if whole else (config.head_width,) * 2
-            self.q_norm, self.k_norm = (Norm(config, dtype=dtype, width=w) for w in widths)
+        whole, head = config.qk_norm == "projection", config.head_width
+        self.q_norm, self.k_norm = (
+            None if config.qk_norm is None else Norm(config, dtype=dtype, width=width)
+            for width in ((queries, states) if whole else (head, head))
+        )
 
     @property
     def scale(self) -> float:

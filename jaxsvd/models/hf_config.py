@@ -116,13 +116,20 @@ class ConfigReader:
             return default
         return value
 
-    def integer(self, name: str, default: int | None = None, *, largest: int = 2**31 - 1) -> int:
+    def integer(
+        self,
+        name: str,
+        default: int | None = None,
+        *,
+        least: int = 1,
+        largest: int = 2**31 - 1,
+    ) -> int:
         """A positive integer; without ``default`` it is required."""
 
         def valid(v: Any) -> bool:
-            return isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= largest
+            return isinstance(v, int) and not isinstance(v, bool) and least <= v <= largest
 
-        value = self._take(name, default, valid, f"an integer from 1 to {largest}")
+        value = self._take(name, default, valid, f"an integer from {least} to {largest}")
         return 1 if value is None else value
 
     def number(self, name: str, default: float) -> float:
@@ -167,11 +174,30 @@ class ConfigReader:
         value = self.raw.get(name)
         self.check(value is None, f"{name} = {value!r} should be null, the only value supported")
 
+    def optional_integer(self, name: str, default: int | None = None) -> int | None:
+        """A positive integer; null, as far as it is written, means none."""
+        self._read.add(name)
+        value = self.raw.get(name, default)
+        return None if value is None else self.integer(name, 1 if default is None else default)
+
+    def integers(self, name: str, options: Sequence[int]) -> list[int] | None:
+        """A list of some of ``options``; None when left out."""
+
+        def valid(v: Any) -> bool:
+            return isinstance(v, list) and all(type(x) is int and x in options for x in v)
+
+        value = self._take(name, [], valid, f"a list of {' or '.join(map(str, options))}")
+        return value or None
+
     def optional(self, name: str, default: float | None = None) -> float | None:
         """A positive number; null, as far as it is written, means none."""
         self._read.add(name)
         value = self.raw.get(name, default)
         return None if value is None else self.number(name, 1.0 if default is None else default)
+
+    def unused(self, *names: str) -> None:
+        """Attributes of training that this family writes and no forward pass reads."""
+        self._read.update(names)
 
     def check(self, holds: bool, problem: str) -> None:
         """Note ``problem`` unless ``holds``."""

@@ -18,6 +18,7 @@ from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.trained import Trained
 from jaxsvd.engine.attention_trace import read_rows
+from jaxsvd.models.attention import Places
 from theory import bounds, implicit, pruning
 from theory.cmi import pick
 from theory.implicit import Weights
@@ -139,7 +140,7 @@ def test_norms_of_the_linear_function_transformer(
             own = block.states(x, places)
 
             def added(last: jax.Array, block=block, own=own) -> jax.Array:
-                return block.attend(last[None, None], at_last, own, mask[:, -1:])[0, 0] - last
+                return block.attend(last[None, None], at_last, own, places)[0, 0] - last
 
             whole = np.asarray(jax.jacobian(added)(x[0, -1]))
             assert np.sqrt(found.linear[m]) == pytest.approx(np.linalg.norm(whole), rel=1e-4)

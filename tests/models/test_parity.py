@@ -19,7 +19,6 @@ from .random_models import (
     FAMILY_NAMES,
     JSON_OF,
     TOLERANCE,
-    Json,
     Uniform,
     Weights,
     gptj_json,
@@ -30,6 +29,7 @@ from .random_models import (
     write_checkpoint,
     write_index,
 )
+from .tiny_families import TINY, Json
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -122,6 +122,19 @@ def test_llama_grid(tmp_path: Path, heads: int, states: int, tied: bool, biased:
         vocab_size=53,
     )
     check_grid(tmp_path, config, seed=heads + states)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        pytest.param(name, changes, id=f"{name}, {what}")
+        for name, family in TINY.items()
+        for what, changes in {"": {}, **family.grid}.items()
+    ],
+)
+def test_families(tmp_path: Path, family: str, changes: Json) -> None:
+    config = TINY[family].json(**changes)
+    check_grid(tmp_path, {key: value for key, value in config.items() if value is not None})
 
 
 @pytest.mark.parametrize("biased", ["attention_bias", "mlp_bias"])

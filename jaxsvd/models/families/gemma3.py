@@ -45,7 +45,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
         base,
         residual="sandwich",
         qk_norm="head",
-        query_scale=reader.number("query_pre_attn_scalar", 256) ** -0.5,
+        query_scale=reader.number("query_pre_attn_scalar", 256.0) ** -0.5,
         logit_cap=reader.optional("final_logit_softcapping"),
         biased=biased_attention(reader),
         kinds=kinds,

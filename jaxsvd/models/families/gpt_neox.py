@@ -22,6 +22,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
     rotary = read_rotary(
         reader, head_width, context, theta="rotary_emb_base", partial=("rotary_pct", 0.25)
     )
+    reader.unused("hidden_dropout", "classifier_dropout")
     biased = {"fc_in", "fc_out"}
     if reader.flag("attention_bias", True):
         biased |= {*ATTENTION}

@@ -7,23 +7,25 @@ from jaxsvd.models.families.shared import (
     LLAMA_BUFFERS,
     LLAMA_MATRICES,
     PRE_NORMS,
+    biased_attention,
     llama_layout,
     read_base,
     read_rotary,
 )
 from jaxsvd.models.hf_config import ConfigReader, Family
+from jaxsvd.models.matrices import MLP
 
 
 def read(reader: ConfigReader) -> DecoderConfig:
     """Llama's config.json; the defaults are those of transformers' ``LlamaConfig``."""
     base = read_base(reader, "llama")
-    biased: set[str] = set()
-    if reader.flag("attention_bias", False):
-        biased |= {"q_proj", "k_proj", "v_proj", "out_proj"}
-    if reader.flag("mlp_bias", False):
-        biased |= {"fc_in", "fc_up", "fc_out"}
     rotary = read_rotary(reader, base.head_width, base.context)
-    return dataclasses.replace(base, kinds=(LayerKind(rotary),), biased=frozenset(biased))
+    return dataclasses.replace(base, kinds=(LayerKind(rotary),), biased=read_biases(reader))
+
+
+def read_biases(reader: ConfigReader) -> frozenset[str]:
+    """``attention_bias`` and ``mlp_bias``, of all matrices of a half."""
+    return biased_attention(reader) | set(MLP if reader.flag("mlp_bias", False) else ())
 
 
 LLAMA = Family(

@@ -9,7 +9,7 @@ from jaxsvd.models.config import Activation, DecoderConfig, LayerKind, RotaryCon
 from jaxsvd.models.hf_config import MOST_FEATURES, MOST_LAYERS, ConfigReader, rope_numbers
 from jaxsvd.models.layout import Stored
 from jaxsvd.models.matrices import ATTENTION
-from jaxsvd.models.rotary import rotary_config
+from jaxsvd.models.rotary import longrope_frequencies, longrope_scale, rotary_config
 
 ACTIVATION_NAMES: dict[str, Activation] = {
     "gelu": "gelu",
@@ -135,6 +135,33 @@ def rotary_of(
     finite = np.isfinite([*rotary.inverse_frequencies, rotary.scale]).all()
     reader.check(bool(finite), "the rotary parameters give frequencies beyond float32")
     return rotary
+
+
+def read_longrope(
+    reader: ConfigReader, table: dict[str, Any], base: DecoderConfig, partial: tuple[str, float]
+) -> tuple[RotaryConfig, int]:
+    """LongRoPE (Ding et al., 2024) for sequences within the original context, and that context."""
+    original = reader.integer(
+        _ORIGINAL, ConfigReader(table).integer(_ORIGINAL, base.context), largest=base.context
+    )
+    known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "short_factor"}
+    known |= {"long_factor", "factor", "attention_factor", _ORIGINAL}
+    for name in table.keys() - known:
+        reader.problems.append(f"unknown rotary parameter {name} = {table[name]!r}")
+    inner = ConfigReader(table)
+    theta = inner.number("rope_theta", reader.number("rope_theta", 10_000.0))
+    share = inner.number("partial_rotary_factor", reader.number(*partial))
+    factor = inner.number("factor", base.context / original)
+    scale = inner.number("attention_factor", longrope_scale(factor, original))
+    reader.problems += inner.problems
+    width = int(base.head_width * share)
+    short = table.get("short_factor")
+    good = isinstance(short, list) and 2 * len(short) == width <= base.head_width
+    if not good or not all(map(_is_positive, short or ())):
+        reader.problems.append(f"short_factor should be {width // 2} positive numbers")
+        return rotary_config("default", theta, 2, {}, "halves"), original
+    frequencies = longrope_frequencies(theta, width, short or ())
+    return RotaryConfig("halves", tuple(map(float, frequencies)), scale), original
 
 
 def _is_positive(value: object) -> bool:
