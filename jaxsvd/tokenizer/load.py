@@ -1,8 +1,8 @@
 """The tokenizer of a model directory, from its own files and without importing transformers.
 
-tokenizer.json is read as it is: its normaliser, pre-tokenizer, merges and added tokens are what
-the model was trained with. tokenizer_config.json adds special tokens and says whether a text
-begins or ends with one. transformers' classes are asked only where neither tokenizer.json nor
+tokenizer.json is read as it is: its normaliser, pre-tokenizer, merges, added tokens and the special
+tokens around a text are what the model was trained with; tokenizer_config.json may add special
+tokens (its ``add_bos_token`` is for files without tokenizer.json, to transformers too). transformers' classes are asked only where neither tokenizer.json nor
 SentencePiece's tokenizer.model is there; where one of them would replace a rule of tokenizer.json
 by its own, tokenizer.json wins and a notice says so.
 """
@@ -127,8 +127,6 @@ def _from_json(path: Path, config: Mapping[str, Any], directory: Path) -> Tokeni
     _set_prefix_space(backend, config)
     special = _add_special_tokens(backend, config)
     backend.encode_special_tokens = bool(config.get("split_special_tokens", False))
-    if "add_bos_token" in config or "add_eos_token" in config or backend.post_processor is None:
-        _begin_and_end(backend, config, special)
     return Tokenizer(backend, special, notices)
 
 

@@ -263,8 +263,11 @@ def question(*candidates: str) -> Question:
 
 def test_a_token_that_ends_a_text_is_no_part_of_a_label(tmp_path: Path) -> None:
     plain = load_tokenizer(write(tmp_path / "a", byte_level()))
-    config = {"add_eos_token": True, "add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>"}
-    ending = load_tokenizer(write(tmp_path / "b", byte_level(), **config))
+    made = byte_level()
+    made.post_processor = processors.TemplateProcessing(  # pyright: ignore
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    ending = load_tokenizer(write(tmp_path / "b", made))
     assert (appended(plain), appended(ending)) == (0, 1)
     for candidates in ((" o", "x"), (" on", "te")):
         one = encode(plain, [question(*candidates)], "label", context=100)
