@@ -2,9 +2,11 @@
 
 tokenizer.json is read as it is: its normaliser, pre-tokenizer, merges, added tokens and the special
 tokens around a text are what the model was trained with; tokenizer_config.json may add special
-tokens (its ``add_bos_token`` is for files without tokenizer.json, to transformers too). transformers' classes are asked only where neither tokenizer.json nor
-SentencePiece's tokenizer.model is there; where one of them would replace a rule of tokenizer.json
-by its own, tokenizer.json wins and a notice says so.
+tokens (its ``add_bos_token`` is for files without tokenizer.json, to transformers too).
+
+transformers' classes are asked only where neither tokenizer.json nor SentencePiece's
+tokenizer.model is there; where one of them would replace a rule of tokenizer.json by its own,
+tokenizer.json wins and a notice says so.
 """
 
 import json
