@@ -16,10 +16,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
 from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.hub import model_directory, recorded_source
 from jaxsvd.checkpoints.load import load_decoder, save_decoder
 from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
@@ -28,7 +29,7 @@ from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
-from jaxsvd.runtime.rust_errors import from_rust, unheard
+from jaxsvd.runtime.rust_errors import from_rust, silenced_on_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,7 +45,7 @@ class Model:
         config: shape and style.
         decoder: the Flax NNX module with the weights.
         hf_config: config.json as it was read, without what only jaxsvd writes there.
-        source: directory or hub id as given; ``"bundled"`` for the bundled model.
+        source: absolute path of a directory, or hub id; ``"bundled"`` for the bundled model.
         revision: on the hub, as given.
         directory: where the files are.
         dtype: of weights and computation, by name.
@@ -168,6 +169,7 @@ def load(
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
+    require_backend()
     directory = model_directory(source, revision)
     path = directory / "config.json"
     raw, ranks = without_factors(read_json(path), path)
@@ -187,7 +189,7 @@ def load(
         problems=unknown,
         progress=progress,
     )
-    name = "bundled" if directory == BUNDLED else str(source)
+    name = recorded_source(source, directory)
     seconds = time.perf_counter() - start
     return Model(config, decoder, raw, name, revision, directory, dtype, seconds, devices)
 
@@ -204,7 +206,7 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        with unheard():
+        with silenced_on_error():
             tokenizer = AutoTokenizer.from_pretrained(
                 str(directory), trust_remote_code=False, local_files_only=True
             )

@@ -19,6 +19,7 @@ from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.sequences import Group
 from jaxsvd.model import Model
 from jaxsvd.runs.directory import Record, Run
+from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
 from jaxsvd.tasks.base import Prepared, Question
 
@@ -209,7 +210,7 @@ def request_record(
         "command": command,
         "model": model_record(model)
         | {
-            "files": str(Path(model.directory).resolve()),
+            "files": str(resolved(model.directory)),
             "contents": fingerprint.of_model(Path(model.directory)),
         },
         "task": task,

@@ -6,8 +6,9 @@ from pathlib import Path
 from jaxsvd.checkpoints.tensors import LAYOUTS, read_json, require_torch
 from jaxsvd.models import FAMILIES
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
+BUNDLED = resolved(Path(__file__).parents[1] / "bundled")
 """The model that is used when none is named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
@@ -18,15 +19,19 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
     """The local directory that holds a model, downloaded first if it is a hub id.
 
     Args:
-        source: a directory in Hugging Face layout, a hub id, or None for the bundled model.
+        source: a directory in Hugging Face layout, a hub id, or None (or ``"bundled"``) for the
+            bundled model.
         revision: branch, tag or commit on the hub.
+
+    Returns:
+        For a directory its absolute path, symbolic links followed.
 
     Raises:
         UserError: neither a directory nor an id, a revision of a directory, or the hub's reason.
     """
-    if source is None:
+    if source is None or source == "bundled":
         return BUNDLED
-    path = Path(source).expanduser()
+    path = resolved(source)
     if path.is_dir():
         if revision is not None:
             raise UserError(f"{source} is a directory; --revision is for hub ids")
@@ -38,6 +43,19 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     return _download(source, revision)
+
+
+def recorded_source(source: str | Path | None, directory: Path) -> str:
+    """How records name a model: ``"bundled"``, the hub id, or the directory's absolute path.
+
+    Args:
+        source: as given.
+        directory: that :func:`model_directory` returned for it.
+    """
+    if directory == BUNDLED:
+        return "bundled"
+    assert source is not None
+    return str(directory) if directory == resolved(source) else str(source)
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

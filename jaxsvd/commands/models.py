@@ -10,6 +10,7 @@ from jaxsvd.checkpoints import hub
 from jaxsvd.checkpoints.factored import without_factors
 from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import Axes
 from jaxsvd.engine import memory
 from jaxsvd.engine.limits import Limits
@@ -17,6 +18,7 @@ from jaxsvd.engine.memory import DTYPES, Expected, gigabytes
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 
 
 def families() -> Iterator[str]:
@@ -31,7 +33,7 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
     Raises:
         UserError: no such model, or one of a family that is not supported.
     """
-    local = source is None or Path(source).expanduser().exists()
+    local = source in (None, "bundled") or resolved(str(source)).exists()
     path = (
         hub.model_directory(source, revision) / "config.json"
         if local
@@ -77,6 +79,8 @@ def plan(
     Raises:
         UserError: a mesh that the model's widths do not divide over.
     """
+    if device_bytes is None:
+        require_backend()
     sharding.check(config, axes, axes.devices)
     limits = (
         Limits.of_mesh(axes) if device_bytes is None else Limits.of_accelerator(device_bytes, axes)
