@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -52,8 +52,28 @@ def predict(scores: Float[np.ndarray, " candidates"]) -> int:
     return int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
 
 
-Cell = tuple[str | None, int | None, float | None, str | None]
-"""A variant in predictions.jsonl: module, layer and rate of one edit, or several as written."""
+class Cell(NamedTuple):
+    """How predictions.jsonl names a variant of the weights.
+
+    Attributes:
+        module, layer, rate: of its only edit; None, None and 0 for the model as it is.
+        edits: as they are written, where there are several; None elsewhere.
+    """
+
+    module: str | None
+    layer: int | None
+    rate: float | None
+    edits: str | None = None
+
+    @classmethod
+    def of(cls, edits: Edits) -> "Cell":
+        """The name of a variant."""
+        if not edits:
+            return cls(None, None, 0.0)
+        if len(edits) == 1 and edits[0].rate is not None:
+            return cls(edits[0].module, edits[0].layer, edits[0].rate)
+        return cls(None, None, None, format_edits(edits))
+
 
 Key = tuple[Cell, int]
 """What a score belongs to: a variant, and the question's index in its source."""
@@ -66,6 +86,7 @@ def score_split(
     edited: Sequence[Edits],
     *,
     made: Mapping[Edit, Replacement] | None = None,
+    cells: Sequence[Cell] | None = None,
     run: Run | None,
     progress: Progress,
 ) -> list[list[Record]]:
@@ -78,6 +99,7 @@ def score_split(
         edited: the edits of each variant; none are the model as it is.
         made: their matrices, if several calls use them; see
             :func:`jaxsvd.edits.replacement.variants`.
+        cells: what predictions.jsonl calls each variant; after its edits if left out.
         run: gets a record of each example as it is finished; None keeps no file.
         progress: where to show it.
 
@@ -86,7 +108,7 @@ def score_split(
     """
     encoded, prepared = encoded_task.encoded, encoded_task.prepared
     positions = encoded_task.positions(split)
-    cells = [_cell(edits) for edits in edited]
+    cells = [Cell.of(edits) for edits in edited] if cells is None else cells
     indices = {encoded.questions[i].index for i in positions}
     records = {
         key: record
@@ -127,16 +149,8 @@ def score_split(
     return [[records[cell, encoded.questions[i].index] for i in positions] for cell in cells]
 
 
-def _cell(edits: Edits) -> Cell:
-    if not edits:
-        return None, None, 0.0, None
-    if len(edits) == 1 and edits[0].rate is not None:
-        return edits[0].module, edits[0].layer, edits[0].rate, None
-    return None, None, None, format_edits(edits)
-
-
 def _key(record: Record) -> Key:
-    cell = record["module"], record["layer"], record["rate"], record.get("edits")
+    cell = Cell(record["module"], record["layer"], record["rate"], record.get("edits"))
     return cell, record["index"]
 
 
