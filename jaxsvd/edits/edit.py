@@ -148,12 +148,12 @@ def _parse(text: str) -> Edit:
     if len(fields) != 3:
         raise wrong
     layer, module, kept = fields
+    by_rank = kept.startswith("r")
     try:
-        if kept.startswith("r"):
-            return Edit(int(layer), module, rank=int(kept[1:]))
-        return Edit(int(layer), module, float(kept))
+        index, amount = int(layer), int(kept[1:]) if by_rank else float(kept)
     except ValueError:
         raise wrong from None
+    return Edit(index, module, rank=int(amount)) if by_rank else Edit(index, module, amount)
 
 
 def format_edits(edits: Iterable[Edit]) -> str:
