@@ -40,7 +40,11 @@ def edit_key(edit: Edit, rank: int) -> PRNGKeyArray:
 
 
 def edited_matrix(
-    weight: Float[Array, "rows columns"], edit: Edit, key: PRNGKeyArray | None = None
+    weight: Float[Array, "rows columns"],
+    edit: Edit,
+    key: PRNGKeyArray | None = None,
+    *,
+    factors: svd.Factors | None = None,
 ) -> Float[Array, "rows columns"]:
     """What takes the place of a matrix: another one of its shape and dtype.
 
@@ -48,13 +52,15 @@ def edited_matrix(
         weight: the matrix.
         edit: of this matrix.
         key: of its random numbers; :func:`edit_key` if left out.
+        factors: exact ones of the matrix, if they are known; only exact truncation takes them.
     """
     if not edit.touches:
         return weight
     rank = edit.rank_of(weight.shape)
     match edit.method:
         case "exact" | "randomized":
-            factors = truncated_factors(weight, edit, key)
+            if factors is None or edit.method == "randomized":
+                factors = truncated_factors(weight, edit, key)
             return svd.reconstruct(factors, rank).astype(weight.dtype)
         case "magnitude":
             return largest_entries(weight, parameters_kept(rank, weight.shape))

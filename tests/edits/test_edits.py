@@ -82,8 +82,6 @@ def test_impossible_edits(tiny: Callable[..., Model]) -> None:
         Edit(0, "mlp")
     with pytest.raises(UserError, match="a clipping rate or a rank, and not both"):
         Edit(0, "mlp", 0.5, rank=3)
-    with pytest.raises(UserError, match="method 'exakt' should be one of exact, randomized"):
-        Edit(0, "mlp", 0.5, method="exakt")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_seed_counts_only_where_numbers_are_drawn() -> None:
