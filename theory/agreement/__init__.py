@@ -18,8 +18,8 @@ from theory.agreement.correlation import (
     compare,
     correlate,
 )
+from theory.agreement.coverage import Coverage, SignAgreement, coverage, sign_agreement
 from theory.agreement.ranks import kendall, spearman
-from theory.agreement.verdicts import Coverage, SignAgreement, coverage, sign_agreement
 
 __all__ = [
     "BASELINES",
