@@ -62,6 +62,21 @@ def real(**arguments: Any) -> list[Any]:
     ]
 
 
+def as_mask(argument: str, value: Any) -> Array | np.ndarray:
+    """A mask as booleans, from booleans or the numbers 0 and 1.
+
+    Raises:
+        ValueError: other numbers.
+    """
+    mask = value if isinstance(value, jax.Array) else np.asarray(value)
+    if mask.dtype == bool:
+        return mask
+    if not isinstance(mask, Tracer):
+        binary = bool(np.isin(np.asarray(mask), (0, 1)).all())
+        require(binary, argument, "booleans, or 0 and 1", "other values")
+    return mask.astype(bool)
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
