@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
-    from jaxsvd.conditioning import condition_numbers as condition_numbers
-    from jaxsvd.errors import UserError as UserError
+    from jaxsvd.edits.condition import condition_numbers as condition_numbers
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
+    from jaxsvd.runtime.errors import UserError as UserError
 
 _HOMES = {
     "Model": "jaxsvd.model",
-    "UserError": "jaxsvd.errors",
-    "condition_numbers": "jaxsvd.conditioning",
+    "UserError": "jaxsvd.runtime.errors",
+    "condition_numbers": "jaxsvd.edits.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
     "prune": "jaxsvd.commands.prune",

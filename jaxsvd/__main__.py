@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsvd.cli import main
+from jaxsvd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,17 +15,20 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
-from jaxsvd import checkpoints, memory, sharding
-from jaxsvd.errors import UserError
-from jaxsvd.factored import without_factors
-from jaxsvd.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.factored import without_factors
+from jaxsvd.checkpoints.hub import BUNDLED, model_directory
+from jaxsvd.checkpoints.load import load_decoder, save_decoder
+from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.devices import sharding
+from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.engine import memory
+from jaxsvd.engine.engine import Engine
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
-from jaxsvd.panics import from_rust, unheard
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.sharding import ONE, Axes
-from jaxsvd.tensors import read_json
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.runtime.rust_errors import from_rust, unheard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +49,7 @@ class Model:
         directory: where the files are.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
-        mesh: the devices that share the weights; None for one (:mod:`jaxsvd.sharding`).
+        mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
     """
 
     config: DecoderConfig
@@ -67,6 +70,11 @@ class Model:
             UserError: none there, or damaged.
         """
         return load_tokenizer(self.directory)
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Scores many prompts under many variants of the weights, which it shares."""
+        return Engine.of(self.decoder, self.mesh)
 
     @functools.cached_property
     def parameters(self) -> int:
@@ -117,7 +125,7 @@ class Model:
         Raises:
             UserError: the directory exists already.
         """
-        checkpoints.save_decoder(
+        save_decoder(
             self.decoder,
             FAMILIES[self.config.family],
             self.hf_config,
@@ -169,7 +177,7 @@ def load(
     devices = sharding.make_mesh(axes)
     if mesh == "auto" and devices is not None:
         progress.notice(f"mesh {axes} over {axes.devices} devices")
-    decoder = checkpoints.load_decoder(
+    decoder = load_decoder(
         directory,
         config,
         family,

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
 from scipy import linalg
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 Method = Literal["exact", "randomized"]
 

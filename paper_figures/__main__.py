@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxsvd import interruption, options
-from jaxsvd.errors import UserError
-from jaxsvd.pictures import available
-from jaxsvd.progress import TerminalProgress
+from jaxsvd.cli import options
+from jaxsvd.cli.pictures import available
+from jaxsvd.runtime import interruption
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import TerminalProgress
 from paper_figures import output, reading
 from paper_figures.works import COMMANDS, FIGURES, Made, Works, command
 

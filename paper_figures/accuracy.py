@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.language import pooled
-from jaxsvd.runs import Record
+from jaxsvd.runs.directory import Record
 from paper_figures import shapes
 from paper_figures.reading import Key, Source
 

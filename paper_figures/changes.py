@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments import style
+from experiments.common import style
 from paper_figures import marks, published
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Key, labels

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from experiments import style
-from jaxsvd.modules import part
-from jaxsvd.runs import Record
+from experiments.common import style
+from jaxsvd.models.matrices import part
+from jaxsvd.runs.directory import Record
 from paper_figures import marks, published, shapes
 from paper_figures.marks import Drawn
 from paper_figures.reading import Key, Source, labels

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments import style
+from experiments.common import style
 from paper_figures import marks, published
 from paper_figures.accuracy import Cell, Point
 from paper_figures.depth import Depth, depth, expected, told

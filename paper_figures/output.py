@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 
 def folder(path: Path) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxsvd.errors import UserError
-from jaxsvd.reporting.reading import read_run
-from jaxsvd.reporting.shape import Shape, flaw
-from jaxsvd.runs import REQUEST, RESULT, Record
+from jaxsvd.results.read import read_run
+from jaxsvd.results.schema import Shape, flaw
+from jaxsvd.runs.directory import REQUEST, RESULT, Record
+from jaxsvd.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

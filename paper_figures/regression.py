@@ -6,9 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import style
-from jaxsvd.reporting.shape import flaw
-from jaxsvd.runs import Record
+from experiments.common import style
+from jaxsvd.results.schema import flaw
+from jaxsvd.runs.directory import Record
 from paper_figures import marks, published, shapes
 from paper_figures.curves import COLOURS, OFFSETS, SHAPES
 from paper_figures.depth import depth, told

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.language.pooled import binomial_interval, spread_of
-from jaxsvd.runs import Record
-from jaxsvd.statistics import Accuracy
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.runs.directory import Record
 from paper_figures import shapes
 from paper_figures.reading import Key, Source
 

@@ -1,9 +1,9 @@
-"""What the results that are drawn must have; see :mod:`jaxsvd.reporting.shape`."""
+"""What the results that are drawn must have; see :mod:`jaxsvd.results.schema`."""
 
 from typing import Any
 
-from jaxsvd.reporting import shape
-from jaxsvd.reporting.shape import (
+from jaxsvd.results import schema
+from jaxsvd.results.schema import (
     CELL,
     COUNT,
     COUNTS,
@@ -41,9 +41,9 @@ BASELINES = Check("an object", lambda value: isinstance(value, dict))
 MAYBE = Check("a list", lambda value: isinstance(value, list))
 
 REVISION = Check("text or null", lambda value: value is None or isinstance(value, str))
-MODEL = shape.MODEL | {"revision": REVISION}
-SWEEP: Shape = shape.SWEEP | {"model": MODEL}
-CONDITION: Shape = shape.CONDITION | {"model": MODEL}
+MODEL = schema.MODEL | {"revision": REVISION}
+SWEEP: Shape = schema.SWEEP | {"model": MODEL}
+CONDITION: Shape = schema.CONDITION | {"model": MODEL}
 
 POINT = {
     "task": TEXT,
@@ -71,7 +71,7 @@ TESTED = {
     "interval": INTERVAL,
     "p_value": SHARE,
 }
-SEARCH: Shape = shape.SEARCH | {"model": MODEL, "test": TESTED}
+SEARCH: Shape = schema.SEARCH | {"model": MODEL, "test": TESTED}
 ALGORITHM: Shape = {
     "model": MODEL,
     "tasks": TASKS,

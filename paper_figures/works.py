@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from experiments import style
-from jaxsvd.errors import UserError
+from experiments.common import style
+from jaxsvd.runtime.errors import UserError
 from paper_figures import accuracy, formats, published, rows, searches, tables
 from paper_figures.reading import Source
 
@@ -133,7 +133,7 @@ class Works:
         return Made(name, files, drawn.panels, drawn.missing, drawn.notes)
 
     def draw(self, name: str) -> "Drawn":
-        """A figure, undrawn yet on paper; in :func:`experiments.style.look`."""
+        """A figure, undrawn yet on paper; in :func:`experiments.common.style.look`."""
         from paper_figures import changes, conditions, curves, regression
 
         if name in ("fig1", "fig2"):

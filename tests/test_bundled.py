@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.bundled_measure import accuracy, answers
+from experiments.train_bundled_model.measure import accuracy, answers
 from jaxsvd import UserError, load
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.model import Model, load_tokenizer
 from jaxsvd.tasks import bundled
 from jaxsvd.tasks.base import Prepared, Question

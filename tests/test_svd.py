@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsvd import svd
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 SHAPES = [(1, 1), (1, 7), (24, 24), (40, 17), (17, 40), (64, 256)]
 # Few sizes: each shape compiles.

@@ -9,7 +9,7 @@ transformers trained here, ``--model linear-functions RUN`` of the transformer o
 import sys
 
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
-from experiments.scaffold import main
+from experiments.common.scaffold import main
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

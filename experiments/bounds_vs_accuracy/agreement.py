@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.records import Record
+from experiments.common.records import Record
 from theory.agreement import (
     Comparison,
     Correlation,

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from experiments.common.records import Record
 from experiments.language.setting import Asked, Setting
-from experiments.records import Record
 from jaxsvd import tasks
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import predict
-from jaxsvd.examination import examine
+from jaxsvd.edits.truncation import Truncations
+from jaxsvd.encoded_task import encode_task
+from jaxsvd.engine.encoding import Encoded, encode
+from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
-from jaxsvd.progress import Progress
-from jaxsvd.scoring.encoding import Encoded, encode
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import Progress
+from jaxsvd.score import predict
 from jaxsvd.tasks.base import Question
 from jaxsvd.tasks.bundled import MAX_SHOTS
-from jaxsvd.truncation import Truncations
 from theory.cmi import Supersample, draw_masks
 
 COPYING = (
@@ -93,7 +93,7 @@ def make_draw(
             the supersamples, or prompts of theirs that do not fit the model's context.
     """
     splits = ("validation", "test")
-    examination = examine(
+    encoded_task = encode_task(
         model,
         asked.task,
         splits,
@@ -102,10 +102,10 @@ def make_draw(
         progress=progress,
         **setting.of(asked),
     )
-    prepared = examination.prepared
+    prepared = encoded_task.prepared
     if prepared.rule != "label":
         raise UserError(f"{asked.name}: its demonstrations cannot be asked again; use a label task")
-    usual = examination.encoded.questions
+    usual = encoded_task.encoded.questions
     test = [question for question in usual if question.split == "test"]
     pool = candidates(asked.task, asked.data, prepared.shots, seed, design)
     sample, masks = supersample_questions(pool, prepared.shots, design, seed)
@@ -144,8 +144,8 @@ def make_draw(
         positions,
         np.array(prompts),
         masks,
-        examination.task_record(),
-        examination.notices,
+        encoded_task.task_record(),
+        encoded_task.notices,
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from experiments.bounds_vs_accuracy import agreement
-from experiments.records import Record
-from jaxsvd.progress import Progress
+from experiments.common.records import Record
+from jaxsvd.runtime.progress import Progress
 from theory.agreement import CLUSTER
 from theory.cmi import hoeffding
 

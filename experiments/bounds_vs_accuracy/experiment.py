@@ -3,8 +3,8 @@
 from experiments.bounds_vs_accuracy import study as language
 from experiments.bounds_vs_accuracy.pictures import draw_agreement, draw_bounds
 from experiments.bounds_vs_accuracy.report import report
-from experiments.records import Record
-from experiments.scaffold import Experiment, Study
+from experiments.common.records import Record
+from experiments.common.scaffold import Experiment, Study
 
 
 def study(study: Study) -> Record:

@@ -22,9 +22,9 @@ from experiments.bounds_vs_accuracy.simulated import measure, supersample
 from experiments.bounds_vs_accuracy.study import seeds_of
 from experiments.bounds_vs_accuracy.trajectories import total
 from experiments.bounds_vs_accuracy.truncated import changes
-from experiments.records import Record
-from experiments.scaffold import Study
-from jaxsvd.errors import UserError
+from experiments.common.records import Record
+from experiments.common.scaffold import Study
+from jaxsvd.runtime.errors import UserError
 from theory import bounds, noise, pruning, regression
 from theory.bounds import Risks
 from theory.cmi import draw_masks, pick

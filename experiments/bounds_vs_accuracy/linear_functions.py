@@ -23,12 +23,12 @@ from experiments.bounds_vs_accuracy.simulated import measure, supersample
 from experiments.bounds_vs_accuracy.study import seeds_of
 from experiments.bounds_vs_accuracy.trajectories import Layer, Trajectory
 from experiments.bounds_vs_accuracy.truncated import changes
+from experiments.common.records import Record
+from experiments.common.scaffold import Study
 from experiments.linear_functions.trained import Trained, load
-from experiments.records import Record
-from experiments.scaffold import Study
 from jaxsvd import svd
-from jaxsvd.modules import matrices
-from jaxsvd.scoring.attention import read_rows
+from jaxsvd.engine.attention_trace import read_rows
+from jaxsvd.models.matrices import matrices
 from theory import regression
 from theory.cmi import draw_masks, pick
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.bounds_vs_accuracy.asked import Draw
-from experiments.records import Record
-from jaxsvd.statistics import Accuracy, paired_difference
+from experiments.common.records import Record
+from jaxsvd.results.statistics import Accuracy, paired_difference
 
 FEWEST_PROMPTS = 5
 """Standard errors are over prompts where there are so many, else over questions."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import style
-from experiments.records import Record
+from experiments.common import style
+from experiments.common.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ bounds of a softmax model.
 import numpy as np
 
 from experiments.bounds_vs_accuracy.trajectories import Layer, Trajectory, total
-from experiments.records import Record
+from experiments.common.records import Record
 from theory.bounds import Bound, Measured, lemma6, theorem2
 from theory.implicit import Factors
 from theory.noise import Ridge, kappa

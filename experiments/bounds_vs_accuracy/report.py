@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.records import Record
-from experiments.scaffold import table
+from experiments.common.records import Record
+from experiments.common.scaffold import table
 
 STRATA = {None: "pooled", "rate": "within a rate", "layer": "within a layer"}
 

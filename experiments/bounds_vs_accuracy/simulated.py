@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.records import Record
+from experiments.common.records import Record
 from theory.cmi import Supersample
 
 GRID = 8

@@ -10,17 +10,16 @@ from experiments.bounds_vs_accuracy import predictors, trajectories
 from experiments.bounds_vs_accuracy.asked import COPYING, Design, make_draw
 from experiments.bounds_vs_accuracy.conclusions import conclude, with_bound_changes
 from experiments.bounds_vs_accuracy.truncated import Bench, Untouched
+from experiments.common.records import Record
+from experiments.common.scaffold import Study, whole
 from experiments.language import setting as settings
 from experiments.language.setting import Asked, Setting
 from experiments.language.units import load
 from experiments.linear_functions.trained import load as kept_weights
-from experiments.records import Record
-from experiments.scaffold import Study, whole
-from jaxsvd import options
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import model_record
+from jaxsvd.cli import options
 from jaxsvd.model import Model
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.score import model_record
 
 KINDS = ("language", "linear", "linear-functions")
 MODULES = ("mlp", "attn", "q_proj", "k_proj", "v_proj")
@@ -240,4 +239,4 @@ def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int)
     b = asked.subsample or max(1, draw.shots // 2)
     if b >= draw.shots:
         raise UserError(f"--subsample {b} should be below the {draw.shots} shots")
-    return Bench(model, Engine.of(model), draw, prompts, b)
+    return Bench(model, model.engine, draw, prompts, b)

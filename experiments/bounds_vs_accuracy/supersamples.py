@@ -8,7 +8,7 @@ functions of the measured errors and predict nothing.
 import functools
 from collections.abc import Callable, Mapping
 
-from experiments.records import Record
+from experiments.common.records import Record
 from theory import cmi
 from theory.cmi import Bound, Supersample
 

@@ -25,9 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from experiments.bounds_vs_accuracy.asked import Draw
-from jaxsvd.model import Model
-from jaxsvd.models.config import DecoderConfig
-from jaxsvd.scoring.attention import (
+from jaxsvd.engine.attention_trace import (
     HeadMatrices,
     LayerAttention,
     Streams,
@@ -35,9 +33,11 @@ from jaxsvd.scoring.attention import (
     head_matrices,
     norm_differential,
 )
-from jaxsvd.scoring.branches import Variant
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.prompts import Prompts
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.prompts import Prompts
+from jaxsvd.engine.variants import Variant
+from jaxsvd.model import Model
+from jaxsvd.models.config import DecoderConfig
 from theory import softmax
 
 

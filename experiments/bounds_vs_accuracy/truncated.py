@@ -10,13 +10,13 @@ from experiments.bounds_vs_accuracy import predictors, supersamples, trajectorie
 from experiments.bounds_vs_accuracy.asked import Draw, answers
 from experiments.bounds_vs_accuracy.measured import measure, removed
 from experiments.bounds_vs_accuracy.trajectories import Trajectory
-from experiments.records import Record
+from experiments.common.records import Record
 from jaxsvd import svd
+from jaxsvd.edits.truncation import UNTRUNCATED, truncations
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
-from jaxsvd.modules import matrices
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.prompts import Prompts
-from jaxsvd.truncation import UNTRUNCATED, truncations
+from jaxsvd.models.matrices import matrices
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import style
+from experiments.common import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

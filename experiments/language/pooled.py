@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxsvd.reporting.points import holm
-from jaxsvd.statistics import wilson
+from jaxsvd.results.points import holm
+from jaxsvd.results.statistics import wilson
 
 Record = dict[str, Any]
 Cell = Mapping[str, Any]

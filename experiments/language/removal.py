@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsvd import svd
-from jaxsvd.modules import matrices
-from jaxsvd.scoring.branches import Branches, Variant
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.truncation import Truncations
+from jaxsvd.edits.truncation import Truncations
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.variants import Branches, Variant
+from jaxsvd.models.matrices import matrices
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def magnitudes(engine: Engine, layer: int, module: str, rates: Sequence[float]) 
     Args:
         engine: holds the weights.
         layer: counted from 0.
-        module: see :mod:`jaxsvd.modules`.
+        module: see :mod:`jaxsvd.models.matrices`.
         rates: clipping rates of the truncations that it is held against, ascending; there is no
             rank.
     """

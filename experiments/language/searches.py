@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import style
+from experiments.common import style
 from experiments.language.drawing import CHANCE, bars, legend, rotated, short
 from experiments.language.pooled import binomial_interval, spread_of
-from jaxsvd.reporting.points import holm
+from jaxsvd.results.points import holm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxsvd import options, svd, tasks
+from jaxsvd import svd, tasks
+from jaxsvd.checkpoints.hub import model_directory
+from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.cli import options
 from jaxsvd.commands.search import check_rates
 from jaxsvd.commands.sweep import MODULES
-from jaxsvd.errors import UserError
-from jaxsvd.hub import model_directory
 from jaxsvd.models import read_known
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.modules import layer_index, matrices
+from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import SPECS
 from jaxsvd.tasks.scriptspecs import SCRIPTS
-from jaxsvd.tensors import read_json
 
 SEEDS, QUICK_SEEDS = 3, 2
 QUICK_SIZE = 100

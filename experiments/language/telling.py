@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments.common.scaffold import table
 from experiments.language import pooled
-from experiments.scaffold import table
-from jaxsvd.statistics import wilson
+from jaxsvd.results.statistics import wilson
 
 Record = dict[str, Any]
 

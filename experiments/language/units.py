@@ -9,27 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jaxsvd
+from experiments.common.scaffold import Study
 from experiments.language import pooled
 from experiments.language.setting import Asked, Setting
-from experiments.scaffold import Study
-from jaxsvd import runs
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import cell_record, points_at
-from jaxsvd.compilation import use_persistent_cache
-from jaxsvd.conditioning import LayerChoice, choose_layer
-from jaxsvd.evaluation import (
+from jaxsvd.devices.compilation import use_persistent_cache
+from jaxsvd.edits.condition import LayerChoice, choose_layer
+from jaxsvd.edits.truncation import Truncations
+from jaxsvd.encoded_task import EncodedTask
+from jaxsvd.model import Model
+from jaxsvd.results.points import Point, corrected, paired, points_of
+from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import Examination
-from jaxsvd.model import Model
-from jaxsvd.reporting.outcomes import read_outcomes
-from jaxsvd.reporting.points import Point, corrected, paired, points_of
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.truncation import Truncations
 
 Record = dict[str, Any]
 
@@ -135,7 +134,7 @@ def search(
 def _validation(study: Study, found: SearchResult) -> list[Record]:
     """A search's validation points, with what its predictions tell of each change."""
     assert found.out is not None
-    outcomes = read_outcomes(found.out / runs.PREDICTIONS, study.progress)
+    outcomes = read_outcomes(found.out / PREDICTIONS, study.progress)
     points, _ = paired(points_of(found.record), outcomes)
     return [cell_record(point) for point in points if point.split == "validation"]
 
@@ -168,7 +167,7 @@ def cells_record(asked: Asked, run: str, result: Mapping[str, Any], method: str 
 def score_cuts(
     study: Study,
     model: Model,
-    examination: Examination,
+    encoded_task: EncodedTask,
     split: str,
     cuts: Sequence[Truncations],
     run: str,
@@ -179,7 +178,7 @@ def score_cuts(
     Args:
         study: of the experiment.
         model: whose weights are cut.
-        examination: the questions of the split.
+        encoded_task: the questions of the split.
         split: ``"validation"`` or ``"test"``.
         cuts: each with rate 0 among its rates.
         run: name of the directory.
@@ -189,49 +188,49 @@ def score_cuts(
         result.json of the run, with a sweep's ``cells``.
     """
 
-    def score(opened: runs.Run) -> tuple[list[Point], list[Record]]:
+    def score(opened: Run) -> tuple[list[Point], list[Record]]:
         scored = score_split(
-            Engine.of(model), examination, split, cuts, run=opened, progress=study.progress
+            model.engine, encoded_task, split, cuts, run=opened, progress=study.progress
         )
         points: list[Point] = []
         for what, found in zip(cuts, scored, strict=True):
-            points += points_at(examination, split, what, right_at_each_rate(found, what))
+            points += points_at(encoded_task, split, what, right_at_each_rate(found, what))
         return points, [record for found in scored for record in found]
 
-    return run_of_cells(study, model, examination, score, run, split=split, **options)
+    return run_of_cells(study, model, encoded_task, score, run, split=split, **options)
 
 
 def run_of_cells(
     study: Study,
     model: Model,
-    examination: Examination,
-    score: Callable[[runs.Run], tuple[list[Point], list[Record]]],
+    encoded_task: EncodedTask,
+    score: Callable[[Run], tuple[list[Point], list[Record]]],
     run: str,
     **options: Any,
 ) -> Record:
     """A run directory of points; ``score`` measures them and tells its prediction records too."""
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
-    request = request_record(study.command[2], model, examination, **options)
+    request = request_record(study.command[2], model, encoded_task, **options)
     at = study.path / run
-    with runs.Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
+    with Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
         if study.options.save_prompts:
-            examination.save_prompts(opened)
+            encoded_task.save_prompts(opened)
         with watch.on("score"):
             points, predictions = score(opened)
         result = {
             "command": list(study.command),
             "model": model_record(model),
-            "task": examination.task_record(),
+            "task": encoded_task.task_record(),
             **options,
             "cells": [
                 cell_record(point) | ({"split": point.split} if point.split == "test" else {})
                 for point in corrected(points)
             ],
-            "notices": list(examination.notices),
+            "notices": list(encoded_task.notices),
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
-        } | runs.surroundings()
-        opened.write_lines(runs.PREDICTIONS, predictions)
+        } | surroundings()
+        opened.write_lines(PREDICTIONS, predictions)
         opened.finish(result)
         return result
 

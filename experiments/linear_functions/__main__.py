@@ -2,8 +2,8 @@
 
 import sys
 
+from experiments.common.scaffold import main
 from experiments.linear_functions.experiment import EXPERIMENT
-from experiments.scaffold import main
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

@@ -20,7 +20,7 @@ from flax import nnx
 from experiments.linear_functions.model import Regressor, structure
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.training import State
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 DIRECTORY, LAST = "checkpoints", "last.npz"
 

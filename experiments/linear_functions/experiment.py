@@ -5,6 +5,8 @@ import dataclasses
 import functools
 from typing import Any
 
+from experiments.common.records import Record
+from experiments.common.scaffold import Experiment, Study, whole
 from experiments.linear_functions.drawing import PICTURES
 from experiments.linear_functions.measuring import (
     MODULES,
@@ -17,10 +19,8 @@ from experiments.linear_functions.report import report
 from experiments.linear_functions.running import train
 from experiments.linear_functions.sizes import DEFAULT, PAPER, QUICK, Size
 from experiments.linear_functions.trained import load
-from experiments.records import Record
-from experiments.scaffold import Experiment, Study, whole
 from jaxsvd import svd
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 PROMPTS, QUICK_PROMPTS = 10_000, 500
 _WHOLE = ("d", "points", "layers", "width", "heads", "steps", "batch")

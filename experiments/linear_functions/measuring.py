@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from experiments.common.records import Record
 from experiments.linear_functions.prompts import BASELINES, Prompts, baseline_errors, draw
 from experiments.linear_functions.trained import Trained
 from experiments.linear_functions.training import evaluation_key
-from experiments.records import Record
 from jaxsvd import svd
-from jaxsvd.modules import matrices
-from jaxsvd.statistics import Z95
+from jaxsvd.models.matrices import matrices
+from jaxsvd.results.statistics import Z95
 
 MODULES = ("mlp", "attn")
 

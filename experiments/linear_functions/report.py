@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from experiments.common.records import Record
+from experiments.common.scaffold import table
 from experiments.linear_functions.measuring import verdict
 from experiments.linear_functions.prompts import expected_error
-from experiments.records import Record
-from experiments.scaffold import table
 
 LEARNT = 0.2
 """Error at 2 d examples below which a transformer has learnt to regress."""

@@ -8,12 +8,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.common.records import Record
 from experiments.linear_functions import checkpoints
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.training import State, learning_curve, make_steps, start
-from experiments.records import Record
-from jaxsvd import interruption
-from jaxsvd.progress import SILENT, Progress
+from jaxsvd.runtime import interruption
+from jaxsvd.runtime.progress import SILENT, Progress
 
 CALL_SECONDS, SAVE_SHARE = 1.0, 0.02
 NOTICES, LEAST_SECONDS, EARLY_SECONDS = 20, 5.0, 30.0

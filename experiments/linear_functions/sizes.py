@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from jaxsvd.errors import UserError
 from jaxsvd.models.config import DecoderConfig, RotaryConfig
+from jaxsvd.models.matrices import ATTENTION, MLP
 from jaxsvd.models.rotary import rotary_config
-from jaxsvd.modules import ATTENTION, MLP
+from jaxsvd.runtime.errors import UserError
 
 Positions = Literal["learned", "rotary"]
 

@@ -21,7 +21,7 @@ from experiments.linear_functions.prompts import Prompts, errors
 from experiments.linear_functions.sizes import Size
 from jaxsvd import svd
 from jaxsvd.models.decoder import Block, Linear
-from jaxsvd.modules import layer_index, matrices, part
+from jaxsvd.models.matrices import layer_index, matrices, part
 
 BATCH = 256
 """Prompts in one call: what is asked is cut, and the last part padded, to this."""
@@ -54,7 +54,7 @@ class Trained:
         return tuple(self.model.blocks)
 
     def matrix(self, layer: int, name: str) -> Float[Array, "rows columns"]:
-        """A matrix of a layer by its name of :mod:`jaxsvd.modules`, ``[out, in]``."""
+        """A matrix of a layer by its name of :mod:`jaxsvd.models.matrices`, ``[out, in]``."""
         return _linear(self.model, layer, name).weight[...]
 
     def exchanged(
@@ -78,7 +78,7 @@ class Trained:
 
         Args:
             layer: counted from 0, or negative from the end.
-            module: see :mod:`jaxsvd.modules`.
+            module: see :mod:`jaxsvd.models.matrices`.
             rate: clipping rate in [0, 1).
             factors: by matrix, if they are known (:meth:`factors`).
 

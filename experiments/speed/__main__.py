@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from experiments import style
-from experiments.scaffold import Experiment, Study, main, table, whole
+from experiments.common import style
+from experiments.common.scaffold import Experiment, Study, main, table, whole
 from experiments.speed import processes, workload
 from experiments.speed.workload import SIZES, ModelSize, SetSize
 from jaxsvd.svd import RATES

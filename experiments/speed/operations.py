@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.modules import matrices, part
+from jaxsvd.models.matrices import matrices, part
 from jaxsvd.svd import rank_at
 
 

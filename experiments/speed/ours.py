@@ -18,13 +18,13 @@ import numpy as np
 
 import jaxsvd
 from experiments.speed.operations import search_operations, sweep_operations
-from jaxsvd.evaluation import predict
-from jaxsvd.examination import examine
-from jaxsvd.modules import layer_index
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.encoded_task import encode_task
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.engine import Engine
+from jaxsvd.models.matrices import layer_index
+from jaxsvd.score import predict
 from jaxsvd.svd import RATES
-from jaxsvd.truncation import truncations
 
 
 def peak_memory() -> int:
@@ -97,10 +97,10 @@ def main() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     model = jaxsvd.load(options.model, dtype=options.dtype)
     asked = {"validation_size": options.examples, "shots": options.shots}
-    encoded = examine(model, options.task, ("validation",), **asked).encoded
+    encoded = encode_task(model, options.task, ("validation",), **asked).encoded
     if options.prompts:
         options.prompts.write_text(json.dumps(prompts(encoded)), "utf-8")
-    engine, config = Engine.of(model), model.config
+    engine, config = model.engine, model.config
     layer, rates = layer_index(config, options.layer), RATES[: options.rates]
     [group] = encoded.groups
     lines = np.array([len(line.tokens) for line in group.lines])

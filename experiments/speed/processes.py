@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 Record = dict[str, Any]
 

@@ -3,12 +3,13 @@
 import datetime
 from pathlib import Path
 
-from jaxsvd import distributed, runs
-from jaxsvd.conditioning import condition_numbers
-from jaxsvd.evaluation import Stopwatch, model_record
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.condition import condition_numbers
 from jaxsvd.model import Model
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.sharding import mesh_record
+from jaxsvd.runs.directory import surroundings
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import Stopwatch, model_record
 
 
 def condition(
@@ -50,7 +51,7 @@ def condition(
                     "started": started.isoformat(timespec="seconds"),
                     "seconds": {"load": model.load_seconds} | watch.record(),
                 }
-                | runs.surroundings()
+                | surroundings()
                 | mesh_record(model.mesh)
             )
     return numbers

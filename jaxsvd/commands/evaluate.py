@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from jaxsvd import distributed, runs
-from jaxsvd.evaluation import (
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.truncation import UNTRUNCATED
+from jaxsvd.encoded_task import DrawOptions, encode_task
+from jaxsvd.model import Model
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import DrawOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy
-from jaxsvd.truncation import UNTRUNCATED
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,28 @@ def evaluate(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
-        examination = examine(model, task, ("test",), progress=progress, **draw)
-    request = request_record("evaluate", model, examination)
+        encoded_task = encode_task(model, task, ("test",), progress=progress, **draw)
+    request = request_record("evaluate", model, encoded_task)
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
-            examination.save_prompts(run)
+            encoded_task.save_prompts(run)
         with watch.on("score"):
             [records] = score_split(
-                Engine.of(model), examination, "test", [UNTRUNCATED], run=run, progress=progress
+                model.engine, encoded_task, "test", [UNTRUNCATED], run=run, progress=progress
             )
         [right] = right_at_each_rate(records, UNTRUNCATED)
         accuracy = Accuracy.of(right)
         record = {
             "command": "evaluate",
             "model": model_record(model),
-            "task": examination.task_record(),
+            "task": encoded_task.task_record(),
             "test": accuracy.record(),
-            "notices": list(examination.notices),
+            "notices": list(encoded_task.notices),
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
         }
-        record |= runs.surroundings() | mesh_record(model.mesh)
+        record |= surroundings() | mesh_record(model.mesh)
         if run:
-            run.write_lines(runs.PREDICTIONS, records)
+            run.write_lines(PREDICTIONS, records)
             run.finish(record)
         return Evaluation(accuracy, record, run.path if run else None)

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from jaxsvd import hub, memory, sharding
-from jaxsvd.errors import UserError
-from jaxsvd.factored import without_factors
-from jaxsvd.memory import DTYPES, Expected, gigabytes
+from jaxsvd.checkpoints import hub
+from jaxsvd.checkpoints.factored import without_factors
+from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.devices import sharding
+from jaxsvd.devices.sharding import Axes
+from jaxsvd.engine import memory
+from jaxsvd.engine.limits import Limits
+from jaxsvd.engine.memory import DTYPES, Expected, gigabytes
 from jaxsvd.models import FAMILIES, read_known
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.scoring.limits import Limits
-from jaxsvd.sharding import Axes
-from jaxsvd.tensors import read_json
+from jaxsvd.runtime.errors import UserError
 
 
 def families() -> Iterator[str]:

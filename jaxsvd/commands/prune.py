@@ -8,13 +8,17 @@ from pathlib import Path
 import jax
 from flax import nnx
 
-from jaxsvd import checkpoints, factored, saving, sharding, svd
-from jaxsvd.errors import UserError
+from jaxsvd import svd
+from jaxsvd.checkpoints import factored
+from jaxsvd.checkpoints.load import fill, parameter_shapes, save_decoder
+from jaxsvd.checkpoints.save import full_disk_told
+from jaxsvd.devices import sharding
+from jaxsvd.edits.truncation import seed_key
 from jaxsvd.model import Model
 from jaxsvd.models import FAMILIES
-from jaxsvd.modules import layer_index, matrices, part
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.truncation import seed_key
+from jaxsvd.models.matrices import layer_index, matrices, part
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class Pruned(Model):
 
     Attributes:
         layer: counted from 0.
-        module: see :mod:`jaxsvd.modules`.
+        module: see :mod:`jaxsvd.models.matrices`.
         rate: clipping rate.
         ranks: what each matrix keeps, by its name; none at rate 0.
         factors: the truncated matrices as products, by their paths in the decoder.
@@ -40,8 +44,9 @@ class Pruned(Model):
 
         Args:
             directory: a new one.
-            factored: keep the truncated matrices as two factors (:mod:`jaxsvd.factored`):
-                smaller wherever rank (rows + columns) < rows columns. Only jaxsvd reads it.
+            factored: keep the truncated matrices as two factors
+                (:mod:`jaxsvd.checkpoints.factored`): smaller wherever
+                rank (rows + columns) < rows columns. Only jaxsvd reads it.
 
         Raises:
             UserError: the directory exists already or cannot be written, or there are no factors
@@ -50,8 +55,8 @@ class Pruned(Model):
         path = Path(directory)
         if factored and not self.factors:
             raise UserError("a clipping rate of 0 truncates nothing: there are no factors to keep")
-        with saving.full_disk_told(path):
-            checkpoints.save_decoder(
+        with full_disk_told(path):
+            save_decoder(
                 self.decoder,
                 FAMILIES[self.config.family],
                 self.hf_config,
@@ -64,7 +69,7 @@ class Pruned(Model):
         """How many numbers :meth:`save` writes."""
         if not factored:
             return self.parameters
-        shapes = checkpoints.parameter_shapes(self.config)
+        shapes = parameter_shapes(self.config)
         dense = sum(shapes[path][0] * shapes[path][1] for path in self.factors)
         kept = sum(pair.left.size + pair.right.size for pair in self.factors.values())
         return self.parameters - dense + kept
@@ -85,7 +90,7 @@ def prune(
     Args:
         model: any.
         layer: an index; negative ones count from the end.
-        module: what is truncated, see :mod:`jaxsvd.modules`.
+        module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         rate: clipping rate in [0, 1); at 0 the weights are untouched.
         method: exact SVD, or randomized as in the reference scripts.
         seed: of the latter. At one of the paper's rates (:data:`jaxsvd.svd.RATES`) the matrices
@@ -117,7 +122,7 @@ def prune(
             advance(1)
     dtype = model.decoder.embedding[...].dtype
     known = {f.name: getattr(model, f.name) for f in dataclasses.fields(Model)}
-    known["decoder"] = checkpoints.fill(model.config, arrays, dtype)
+    known["decoder"] = fill(model.config, arrays, dtype)
     if rate:  # no run of this model is to be taken for one of the untouched
         known["source"] = f"{model.source}, {module} of layer {index} at rate {rate:g}"
     return Pruned(**known, layer=index, module=module, rate=rate, ranks=ranks, factors=factors)
@@ -126,7 +131,7 @@ def prune(
 def _factors(
     matrix: jax.Array, rank: int, method: svd.Method, seed: int, number: int, rate: float
 ) -> svd.Factors:
-    """As :func:`jaxsvd.truncation.truncations` factors the module's matrix of this number."""
+    """As :func:`jaxsvd.edits.truncation.truncations` factors the module's matrix of this number."""
     if method == "exact":
         return svd.factor(matrix)
     position = svd.RATES.index(rate) if rate in svd.RATES else 0

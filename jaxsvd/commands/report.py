@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from jaxsvd import runs
-from jaxsvd.errors import UserError
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.reporting.content import content
-from jaxsvd.reporting.page import GENERATOR, render
-from jaxsvd.reporting.reading import read_run
+from jaxsvd.page.content import content
+from jaxsvd.page.page import GENERATOR, render
+from jaxsvd.results.read import read_run
+from jaxsvd.runs.directory import write_whole
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
 
 PAGE = "report.html"
 
@@ -30,7 +30,7 @@ def report(run: str | Path, *, out: str | Path | None = None, progress: Progress
     finished = read_run(run)
     path = Path(out) if out is not None else finished.path / PAGE
     _refuse_other_files(path)
-    runs.write_whole(path, render(content(finished, progress)))
+    write_whole(path, render(content(finished, progress)))
     return path
 
 

@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from jaxsvd import distributed, runs, svd
-from jaxsvd.background import background
-from jaxsvd.conditioning import TOP_LAYERS, LayerChoice, choose_layer
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import (
+from jaxsvd import svd
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.condition import TOP_LAYERS, LayerChoice, choose_layer
+from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.encoded_task import DrawOptions, encode_task
+from jaxsvd.model import Model
+from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.runtime.background import background
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import DrawOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.modules import layer_index, matrices
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.truncation import seed_key, truncations
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def search(
     Args:
         model: see :func:`jaxsvd.load`.
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
-        module: what is truncated, see :mod:`jaxsvd.modules`.
+        module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
-            or a choice made before (:func:`jaxsvd.conditioning.choose_layer`), for many searches
+            or a choice made before (:func:`jaxsvd.edits.condition.choose_layer`), for many searches
             of one model.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
@@ -117,7 +118,7 @@ def search(
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
         draw: ``data``, ``shots``, ``seed``, ``validation_size``, ``test_size``, ``protocol``,
-            ``skip_long``: see :func:`jaxsvd.examination.examine`.
+            ``skip_long``: see :func:`jaxsvd.encoded_task.encode_task`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.
@@ -138,20 +139,22 @@ def search(
     with contextlib.ExitStack() as held:
         with background(choose, wait=model.mesh is not None) as choosing:
             with watch.on("encode"):
-                examination = examine(
+                encoded_task = encode_task(
                     model, task, ("validation", "test"), progress=progress, **draw
                 )
             asked = "auto" if given is None or given.numbers else layer
             options = {"module": module, "layer": asked, "rates": rates, "svd": method}
-            request = request_record("search", model, examination, **options, top_layers=top_layers)
+            request = request_record(
+                "search", model, encoded_task, **options, top_layers=top_layers
+            )
             run = held.enter_context(
                 distributed.opened(out, request, resume=resume, progress=progress)
             )
             if run and save_prompts:
-                examination.save_prompts(run)
+                encoded_task.save_prompts(run)
             with watch.on("condition"):
                 choice = choosing.result(progress)
-        engine, key = Engine.of(model), seed_key(examination.prepared.seed)
+        engine, key = model.engine, seed_key(encoded_task.prepared.seed)
         with watch.on("factor"):
             cut = truncations(
                 engine,
@@ -165,7 +168,7 @@ def search(
             )
         with watch.on("score"):
             [records] = score_split(
-                engine, examination, "validation", [cut], run=run, progress=progress
+                engine, encoded_task, "validation", [cut], run=run, progress=progress
             )
             right = right_at_each_rate(records, cut)
         validation = tuple(
@@ -176,7 +179,7 @@ def search(
         with watch.on("score"):
             both = cut.with_base(best.rate)
             [test_records] = score_split(
-                engine, examination, "test", [both], run=run, progress=progress
+                engine, encoded_task, "test", [both], run=run, progress=progress
             )
             tested = right_at_each_rate(test_records, both)
         base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
@@ -192,21 +195,21 @@ def search(
             record={
                 "command": "search",
                 "model": model_record(model),
-                "task": examination.task_record(),
+                "task": encoded_task.task_record(),
                 "svd": method,
                 "started": started.isoformat(timespec="seconds"),
-                "notices": list(examination.notices),
+                "notices": list(encoded_task.notices),
             },
             out=run.path if run else None,
         )
         result.record.update(
             _findings(result),
             seconds={"load": model.load_seconds} | watch.record(),
-            **runs.surroundings(),
+            **surroundings(),
             **mesh_record(model.mesh),
         )
         if run:
-            run.write_lines(runs.PREDICTIONS, [*records, *test_records])
+            run.write_lines(PREDICTIONS, [*records, *test_records])
             run.finish(result.record)
     return result
 

@@ -9,27 +9,27 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from jaxtyping import Bool
 
-from jaxsvd import distributed, runs, svd
+from jaxsvd import svd
 from jaxsvd.commands.search import check_rates
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import (
+from jaxsvd.devices import distributed
+from jaxsvd.devices.sharding import mesh_record
+from jaxsvd.edits.truncation import Truncations, seed_key, truncations
+from jaxsvd.encoded_task import EncodedTask, ValidationOptions, encode_task
+from jaxsvd.engine.limits import Limits
+from jaxsvd.model import Model
+from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.results.points import Point, corrected
+from jaxsvd.results.statistics import Accuracy, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, Record, surroundings
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
     right_at_each_rate,
     score_split,
 )
-from jaxsvd.examination import Examination, ValidationOptions, examine
-from jaxsvd.model import Model
-from jaxsvd.modules import layer_index, matrices
-from jaxsvd.progress import SILENT, Progress
-from jaxsvd.reporting.points import Point, corrected
-from jaxsvd.runs import Record
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.limits import Limits
-from jaxsvd.sharding import mesh_record
-from jaxsvd.statistics import Accuracy, paired_difference
-from jaxsvd.truncation import Truncations, seed_key, truncations
 
 MODULES = ("mlp", "attn")
 """The groups of matrices that the paper sweeps (Fig. 1)."""
@@ -81,7 +81,7 @@ def sweep(
         model: see :func:`jaxsvd.load`.
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
         layers: indices, negative ones counted from the end; all by default.
-        modules: what is truncated, see :mod:`jaxsvd.modules`.
+        modules: what is truncated, see :mod:`jaxsvd.models.matrices`.
         rates: in [0, 1).
         shots: demonstrations in all, one or more numbers; the task's own by default.
         seeds: of the draw of demonstrations and examples, one or more.
@@ -91,7 +91,7 @@ def sweep(
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
         draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``: see
-            :func:`jaxsvd.examination.examine`.
+            :func:`jaxsvd.encoded_task.encode_task`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.
@@ -104,23 +104,23 @@ def sweep(
         matrices(model.config, module)
     distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
-        examinations = [
-            examine(model, task, ("validation",), shots=n, seed=seed, progress=progress, **draw)
+        encoded_tasks = [
+            encode_task(model, task, ("validation",), shots=n, seed=seed, progress=progress, **draw)
             for n in (_distinct("shots", shots) if shots is not None else (None,))
             for seed in _distinct("seeds", seeds)
         ]
     options = {"layers": chosen, "modules": modules, "rates": rates, "svd": method}
-    request = _request(model, examinations, options)
+    request = _request(model, encoded_tasks, options)
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
-            prompts = [record for e in examinations for record in e.prompt_records()]
-            run.write_lines(runs.PROMPTS, prompts)
+            prompts = [record for e in encoded_tasks for record in e.prompt_records()]
+            run.write_lines(PROMPTS, prompts)
 
-        engine = Engine.of(model)
+        engine = model.engine
         points: list[Point] = []
         records: list[Record] = []
-        for examination in examinations:
-            key = seed_key(examination.prepared.seed)
+        for encoded_task in encoded_tasks:
+            key = seed_key(encoded_task.prepared.seed)
             cuts = [
                 truncations(engine, layer, module, rates, method=method, key=key)
                 for layer in chosen
@@ -128,18 +128,18 @@ def sweep(
             ]
             with watch.on("score"):
                 scored = score_split(
-                    engine, examination, "validation", cuts, run=run, progress=progress
+                    engine, encoded_task, "validation", cuts, run=run, progress=progress
                 )
             for what, found in zip(cuts, scored, strict=True):
                 right = right_at_each_rate(found, what)
-                points += points_at(examination, "validation", what, right)
+                points += points_at(encoded_task, "validation", what, right)
                 records += found
         points = corrected(points)
-        record = _record(model, examinations, points, options, watch)
+        record = _record(model, encoded_tasks, points, options, watch)
         record |= {"started": started.isoformat(timespec="seconds")}
-        record |= runs.surroundings() | mesh_record(model.mesh)
+        record |= surroundings() | mesh_record(model.mesh)
         if run:
-            run.write_lines(runs.PREDICTIONS, records)
+            run.write_lines(PREDICTIONS, records)
             run.finish(record)
         return SweepResult(tuple(points), record, run.path if run else None)
 
@@ -159,27 +159,27 @@ def _distinct(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _request(
-    model: Model, examinations: Sequence[Examination], options: Mapping[str, Any]
+    model: Model, encoded_tasks: Sequence[EncodedTask], options: Mapping[str, Any]
 ) -> Record:
-    request = dict(request_record("sweep", model, examinations[0], **options))
-    request["task"] = _task(examinations)
-    request["questions"] = [examination.fingerprint() for examination in examinations]
+    request = dict(request_record("sweep", model, encoded_tasks[0], **options))
+    request["task"] = _task(encoded_tasks)
+    request["questions"] = [encoded_task.fingerprint() for encoded_task in encoded_tasks]
     return request
 
 
-def _task(examinations: Sequence[Examination]) -> Record:
+def _task(encoded_tasks: Sequence[EncodedTask]) -> Record:
     """The ``task`` object: shots and seed are lists where there are several."""
-    task = examinations[0].task_record()
+    task = encoded_tasks[0].task_record()
     for name in ("shots", "seed"):
-        values = list(dict.fromkeys(getattr(e.prepared, name) for e in examinations))
+        values = list(dict.fromkeys(getattr(e.prepared, name) for e in encoded_tasks))
         task[name] = values[0] if len(values) == 1 else values
     for name in ("shortened_prompts", "dropped_demonstrations", "skipped_queries"):
-        task[name] = sum(e.task_record()[name] for e in examinations)
+        task[name] = sum(e.task_record()[name] for e in encoded_tasks)
     return task
 
 
 def points_at(
-    examination: Examination,
+    encoded_task: EncodedTask,
     split: str,
     what: Truncations,
     right: Bool[np.ndarray, "rates examples"],
@@ -187,7 +187,7 @@ def points_at(
     """Accuracies of one module of one layer, by rate, each beside rate 0 if that is among them.
 
     Args:
-        examination: gives the draw.
+        encoded_task: gives the draw.
         split: that was scored.
         what: was cut.
         right: which examples are right, by rate.
@@ -202,8 +202,8 @@ def points_at(
             what.layer,
             rate,
             rank,
-            examination.prepared.shots,
-            examination.prepared.seed,
+            encoded_task.prepared.shots,
+            encoded_task.prepared.seed,
             Accuracy.of(row),
             paired_difference(np.asarray(base), row) if base is not None and rate > 0 else None,
         )
@@ -213,7 +213,7 @@ def points_at(
 
 def _record(
     model: Model,
-    examinations: Sequence[Examination],
+    encoded_tasks: Sequence[EncodedTask],
     points: Sequence[Point],
     options: Mapping[str, Any],
     watch: Stopwatch,
@@ -221,10 +221,10 @@ def _record(
     return {
         "command": "sweep",
         "model": model_record(model),
-        "task": _task(examinations),
+        "task": _task(encoded_tasks),
         **options,
         "cells": [cell_record(point) for point in points],
-        "notices": list(dict.fromkeys(n for e in examinations for n in e.notices)),
+        "notices": list(dict.fromkeys(n for e in encoded_tasks for n in e.notices)),
         "memory": {"stream_bytes": Limits.of_device(model.mesh).stream_bytes},
         "seconds": {"load": model.load_seconds} | watch.record(),
     }

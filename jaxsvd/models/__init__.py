@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsvd.errors import UserError
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.models.gptj import GPTJ
-from jaxsvd.models.llama import LLAMA
-from jaxsvd.models.reading import ConfigReader, Family
+from jaxsvd.models.families.gptj import GPTJ
+from jaxsvd.models.families.llama import LLAMA
+from jaxsvd.models.hf_config import ConfigReader, Family
+from jaxsvd.runtime.errors import UserError
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GPTJ, LLAMA)}
 

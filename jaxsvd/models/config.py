@@ -59,7 +59,7 @@ class DecoderConfig:
         parallel: whether attention and MLP read the same norm and are added together (GPT-J), or
             the MLP reads a second norm of the stream after attention (Llama).
         biased: names of the projections that have a bias, among the matrix names of
-            :mod:`jaxsvd.modules` and ``unembedding``.
+            :mod:`jaxsvd.models.matrices` and ``unembedding``.
         tied: whether the unembedding is the embedding.
     """
 

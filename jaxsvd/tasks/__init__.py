@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import clean, scripts, sources, userfile
 from jaxsvd.tasks.base import Prepared, Protocol, Question, Rule
 from jaxsvd.tasks.scripts import zero_shot_template

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The endings that ``read`` knows."""

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import rows
 from jaxsvd.tasks.files import Record
 from jaxsvd.tasks.specs import Row, TaskSpec

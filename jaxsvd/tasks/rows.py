@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files
 from jaxsvd.tasks.files import Record
 from jaxsvd.tasks.specs import Row, TaskSpec

@@ -20,7 +20,7 @@ put whole classes one after the other; a split that is scored as it is gives its
 
 import numpy as np
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Prepared, Question
 from jaxsvd.tasks.scriptspecs import SCRIPTS, ScriptSpec
 from jaxsvd.tasks.sources import Splits

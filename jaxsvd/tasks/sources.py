@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files, hub
 from jaxsvd.tasks.files import Record
 from jaxsvd.tasks.rows import to_rows

@@ -37,7 +37,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.files import SUFFIXES, shown
 from jaxsvd.tasks.specs import Kind, TaskSpec
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import jaxsvd
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.svd import rank_at
 
 pytestmark = pytest.mark.parity

@@ -13,9 +13,9 @@ import jaxsvd
 from jaxsvd.commands.condition import condition
 from jaxsvd.commands.report import report
 from jaxsvd.commands.search import SearchResult
-from jaxsvd.errors import UserError
-from jaxsvd.statistics import wilson
-from jaxsvd.verdict import verdict
+from jaxsvd.results.statistics import wilson
+from jaxsvd.results.verdict import verdict
+from jaxsvd.runtime.errors import UserError
 
 SIZES = {"validation_size": 40, "test_size": 30}
 

@@ -17,13 +17,13 @@ from flax import nnx
 
 import jaxsvd
 from jaxsvd.commands.search import RateScore, best_of, check_rates
-from jaxsvd.conditioning import choose_layer, condition_numbers
-from jaxsvd.errors import UserError
+from jaxsvd.edits.condition import choose_layer, condition_numbers
+from jaxsvd.engine import kernels
 from jaxsvd.model import Model
-from jaxsvd.modules import matrices, part
-from jaxsvd.progress import Advance, Progress
-from jaxsvd.scoring import kernels
-from jaxsvd.statistics import Accuracy
+from jaxsvd.models.matrices import matrices, part
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import Advance, Progress
 from jaxsvd.svd import rank_at
 
 SMALL: dict[str, Any] = {"validation_size": 60, "test_size": 40, "layer": -2, "shots": 4}
@@ -201,7 +201,7 @@ def test_what_is_scored_is_not_scored_again(
 HEEDING = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from jaxsvd.cli import main
+from jaxsvd.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The command with Ctrl-C in force: a shell's background jobs inherit that it is ignored."""

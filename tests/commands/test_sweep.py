@@ -8,11 +8,11 @@ import pytest
 
 import jaxsvd
 from jaxsvd.commands.sweep import SweepResult
-from jaxsvd.errors import UserError
+from jaxsvd.engine import engine as engine_module
 from jaxsvd.model import Model
-from jaxsvd.progress import Progress
-from jaxsvd.scoring import engine as engine_module
-from jaxsvd.statistics import mcnemar
+from jaxsvd.results.statistics import mcnemar
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import Progress
 
 RATES = (0.0, 0.5, 0.95)
 SMALL: dict[str, Any] = {"validation_size": 40, "rates": RATES}

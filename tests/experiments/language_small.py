@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import (
-    algorithm1,
-    condition_numbers,
-    depth_sweep,
-    drop_layer,
-    same_rate,
-    shots_sweep,
-    single_module,
-)
-from experiments.scaffold import parser, run
-from jaxsvd.progress import Advance, Progress
+from experiments.algorithm1 import experiment as algorithm1
+from experiments.common.scaffold import parser, run
+from experiments.condition_numbers import experiment as condition_numbers
+from experiments.depth_sweep import experiment as depth_sweep
+from experiments.drop_layer import experiment as drop_layer
+from experiments.same_rate import experiment as same_rate
+from experiments.shots_sweep import experiment as shots_sweep
+from experiments.single_module import experiment as single_module
+from jaxsvd.runtime.progress import Advance, Progress
 
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import bounds as experiment
-from experiments.bounds_report import BOUNDS
-from experiments.records import restore
-from experiments.scaffold import main
+from experiments.bounds import experiment
+from experiments.bounds.report import BOUNDS
+from experiments.common.records import restore
+from experiments.common.scaffold import main
 
 
 def test_the_grid_covers_every_size() -> None:

@@ -16,17 +16,16 @@ from experiments.bounds_vs_accuracy.asked import Design, Draw
 from experiments.bounds_vs_accuracy.conclusions import distinct
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
+from experiments.common.records import restore
+from experiments.common.scaffold import main, parser, run
 from experiments.language.setting import Asked
-from experiments.records import restore
-from experiments.scaffold import main, parser, run
-from jaxsvd.errors import UserError
-from jaxsvd.evaluation import predict
+from jaxsvd.edits.truncation import UNTRUNCATED, truncations
 from jaxsvd.model import Model
-from jaxsvd.progress import SILENT
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.statistics import paired_difference
+from jaxsvd.results.statistics import paired_difference
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT
+from jaxsvd.score import predict
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import UNTRUNCATED, truncations
 from theory.cmi import pick
 
 
@@ -56,7 +55,7 @@ def plain_answer(model: Model, question: Question) -> int:
 
 def test_supersample_scores_are_those_of_plain_evaluation(model: Model, draw: Draw) -> None:
     """Every sixth question of the one pass, demonstrations and supersamples included."""
-    found = asked.answers(Engine.of(model), draw.encoded, [UNTRUNCATED])[0][0]
+    found = asked.answers(model.engine, draw.encoded, [UNTRUNCATED])[0][0]
     for name, at in draw.positions.items():
         chosen = at[:: max(1, len(at) // 16)]
         wanted = [plain_answer(model, draw.encoded.questions[i]) for i in chosen]
@@ -71,7 +70,7 @@ def test_supersample_scores_are_those_of_plain_evaluation(model: Model, draw: Dr
 @pytest.mark.long
 def test_all_truncations_come_from_one_pass(model: Model, draw: Draw) -> None:
     """Answers of several modules together are those of each alone."""
-    engine = Engine.of(model)
+    engine = model.engine
     cuts = [truncations(engine, 2, module, (0.5, 0.95)) for module in ("mlp", "k_proj")]
     together = asked.answers(engine, draw.encoded, cuts)
     for cut, found in zip(cuts, together, strict=True):

@@ -12,12 +12,12 @@ from flax import nnx
 from experiments.bounds_vs_accuracy import linear, linear_functions, trajectories
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.simulated import measure, supersample
+from experiments.common.records import restore
+from experiments.common.scaffold import main
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.trained import Trained
-from experiments.records import restore
-from experiments.scaffold import main
-from jaxsvd.scoring.attention import read_rows
+from jaxsvd.engine.attention_trace import read_rows
 from theory import bounds, implicit, pruning
 from theory.cmi import pick
 from theory.implicit import Weights

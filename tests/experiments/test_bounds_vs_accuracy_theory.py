@@ -10,15 +10,14 @@ import pytest
 
 from experiments.bounds_vs_accuracy import predictors, trajectories
 from experiments.bounds_vs_accuracy.trajectories import Layer
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine.attention_trace import attention_layers, read_rows
+from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
-from jaxsvd.scoring.attention import attention_layers, read_rows
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.prompts import Prompts
-from jaxsvd.truncation import truncations
 from theory import bounds
 from theory.implicit import Factors
 
-sys.path.append(str(Path(__file__).parents[1] / "scoring"))
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from attention_reference import Read, forward, log_norms, norm, turn, weights_of
 
 PREFIX, OWN, N = 14, 4, 3
@@ -68,7 +67,7 @@ def shares(model: Model, block, read: Read, x: np.ndarray, numbers: np.ndarray) 
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_against_matrices_written_out(family: str, tiny: Callable[..., Model]) -> None:
     model, prompts = tiny(family), prompts_of()
-    engine = Engine.of(model)
+    engine = model.engine
     layers, _ = trajectories.walk(engine, [prompts], N)
     reads = list(attention_layers(engine, prompts))
     for row in range(2):
@@ -106,11 +105,11 @@ def test_a_variant_is_a_walk_from_its_layer(tiny: Callable[..., Model]) -> None:
 
     from flax import nnx
 
-    from jaxsvd.modules import matrices, part
+    from jaxsvd.models.matrices import matrices, part
     from jaxsvd.svd import truncate
 
     model, prompts = tiny("llama"), [prompts_of(1), prompts_of(2)]
-    engine = Engine.of(model)
+    engine = model.engine
     base, at = trajectories.walk(engine, prompts, N, stop=2)
     variant = truncations(engine, 1, "attn", [0.9]).branches.make()[0]
     above, _ = trajectories.walk(engine, prompts, N, first=1, at=at, variant=variant)
@@ -118,7 +117,7 @@ def test_a_variant_is_a_walk_from_its_layer(tiny: Callable[..., Model]) -> None:
     for name in matrices(model.config, "attn"):
         weight = getattr(getattr(decoder.blocks[1], part(name)), name).weight
         weight.set_value(truncate(weight.get_value(), 0.9))
-    cut = Engine.of(dataclasses.replace(model, decoder=decoder))
+    cut = dataclasses.replace(model, decoder=decoder).engine
     whole, _ = trajectories.walk(cut, prompts, N)
     assert len(base) == 2
     for found, wanted in zip([base[0], *above], whole, strict=True):
@@ -134,7 +133,7 @@ def test_one_token_a_demonstration_is_the_theorys_own_case(tiny: Callable[..., M
     x = jnp.asarray(rng.normal(size=(6, 9, 32)), jnp.float32)
     numbers = np.broadcast_to(np.append(np.repeat(np.arange(8), 1), -1), (6, 9))
     state = jnp.broadcast_to(jnp.eye(32), (6, 32, 32))
-    engine, layers, factors = Engine.of(model), [], []
+    engine, layers, factors = model.engine, [], []
     for t in range(2):
         read = read_rows(model.config, t, engine.blocks[t], x + t)
         before = np.asarray(state, np.float64)

@@ -8,14 +8,15 @@ import pytest
 from language_small import EXPERIMENTS, WORDS, films, measured, predictions, read
 
 import jaxsvd
-from experiments import same_rate, shots_sweep
+from experiments.common.scaffold import main
 from experiments.language import drawing
-from experiments.scaffold import main
+from experiments.same_rate import experiment as same_rate
+from experiments.shots_sweep import experiment as shots_sweep
 from jaxsvd.commands.report import report as report_of
-from jaxsvd.progress import SILENT
-from jaxsvd.reporting.outcomes import read_outcomes
-from jaxsvd.reporting.points import paired, points_of
-from jaxsvd.statistics import mcnemar
+from jaxsvd.results.points import paired, points_of
+from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.results.statistics import mcnemar
+from jaxsvd.runtime.progress import SILENT
 
 
 @pytest.mark.long

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments import condition_numbers, same_rate
+from experiments.common.scaffold import Experiment, parser
+from experiments.condition_numbers import experiment as condition_numbers
 from experiments.language import pooled, searches
 from experiments.language.setting import (
     Asked,
@@ -19,9 +20,9 @@ from experiments.language.setting import (
     rehearse,
     setting,
 )
-from experiments.scaffold import Experiment, parser
-from jaxsvd.errors import UserError
-from jaxsvd.statistics import wilson
+from experiments.same_rate import experiment as same_rate
+from jaxsvd.results.statistics import wilson
+from jaxsvd.runtime.errors import UserError
 
 
 def cell(seed: int, rate: float, correct: int, **more: Any) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from experiments.language.removal import (
     without_layer,
 )
 from jaxsvd import svd
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.sequences import Group, line_of
+from jaxsvd.engine.variants import Branches
 from jaxsvd.model import Model
 from jaxsvd.models.lowrank import LowRank
-from jaxsvd.scoring.branches import Branches
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, line_of
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import truncations
 
 
 @settings(deadline=None)
@@ -63,7 +62,7 @@ def test_magnitude_pruning_keeps_exactly_the_count(matrix: np.ndarray, data: st.
 @pytest.mark.parametrize("module", ["mlp", "attn", "all", "k_proj"])
 def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, module: str) -> None:
     """Numbers stored by the factors (or the product) against non-zero entries."""
-    engine, rates = Engine.of(tiny(family)), (0.0, 0.5, 0.75, 0.95)
+    engine, rates = tiny(family).engine, (0.0, 0.5, 0.75, 0.95)
     cut, pruned = (f(engine, 1, module, rates) for f in (truncations, magnitudes))
     assert cut.branches.exchanged == pruned.branches.exchanged
     for rate, low, sparse in zip(rates, cut.branches.make(), pruned.branches.make(), strict=True):
@@ -83,7 +82,7 @@ def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, modu
 
 def test_size_of_a_layer(tiny: Callable[..., Model]) -> None:
     # 4 d^2 + 2 d f of matrices, f + d of biases, 2 d of the norm; d = 32, f = 48.
-    assert layer_size(Engine.of(tiny("gptj")), 0) == 4 * 32**2 + 2 * 32 * 48 + 48 + 32 + 2 * 32
+    assert layer_size(tiny("gptj").engine, 0) == 4 * 32**2 + 2 * 32 * 48 + 48 + 32 + 2 * 32
 
 
 def questions(length: int, prompts: list[list[int]]) -> Encoded:
@@ -113,7 +112,7 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
     plain = np.asarray(shortened(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
     untouched = np.asarray(model.decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
     found = np.zeros_like(plain)
-    for scored in without_layer(Engine.of(model), layer).score(encoded):
+    for scored in without_layer(model.engine, layer).score(encoded):
         found[scored.question] = scored.scores
     assert np.abs(plain - untouched).max() > 0.1  # the layer does something
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
@@ -125,7 +124,7 @@ def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
     rng = np.random.default_rng(4)
     prompts = [rng.integers(0, 97, 9).tolist() for _ in range(3)]
     encoded = questions(0, prompts)
-    engine = Engine.of(model)
+    engine = model.engine
     what = magnitudes(engine, layer, "attn", (0.0, 0.9))
     scores = {(s.variant, s.question): s.scores for s in engine.score(encoded, [what.branches])}
     graph, state = nnx.split(model.decoder)
@@ -143,7 +142,7 @@ def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
 
 
 def test_branches_are_those_of_their_layer(tiny: Callable[..., Model]) -> None:
-    what = magnitudes(Engine.of(tiny("gptj")), 2, "mlp", (0.5,))
+    what = magnitudes(tiny("gptj").engine, 2, "mlp", (0.5,))
     assert isinstance(what.branches, Branches)
     assert what.branches.layer == what.layer == 2
     assert what.ranks == (None,)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from language_small import EXPERIMENTS, Interrupting, measured, read
 
-from experiments import algorithm1
-from experiments.scaffold import Experiment, main
+from experiments.algorithm1 import experiment as algorithm1
+from experiments.common.scaffold import Experiment, main
 
 
 def timeless(value: Any) -> Any:

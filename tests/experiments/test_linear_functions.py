@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import scaffold
+from experiments.common import scaffold
+from experiments.common.records import restore
 from experiments.linear_functions import checkpoints, draw, load, running
 from experiments.linear_functions.experiment import EXPERIMENT, size_of
 from experiments.linear_functions.sizes import DEFAULT, PAPER, QUICK
@@ -26,9 +27,8 @@ from experiments.linear_functions.training import (
     start,
     stretch,
 )
-from experiments.records import restore
 from jaxsvd import UserError
-from jaxsvd.progress import Progress
+from jaxsvd.runtime.progress import Progress
 from jaxsvd.svd import RATES
 
 OPTIONS = {"d": 1, "points": 4, "layers": 2, "width": 16, "heads": 2, "steps": 400, "batch": 32}

@@ -23,7 +23,7 @@ from experiments.linear_functions.measuring import (
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.prompts import BASELINES, errors, expected_error
 from jaxsvd import UserError
-from jaxsvd.modules import matrices, part
+from jaxsvd.models.matrices import matrices, part
 from jaxsvd.svd import RATES
 
 MANY, COUNT = 20_000, 400

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import pruned_trajectories as experiment
-from experiments.pruned_report import CLAIMS
-from experiments.scaffold import main
+from experiments.common.scaffold import main
+from experiments.pruned_trajectories import experiment
+from experiments.pruned_trajectories.report import CLAIMS
 
 
 def test_a_run(
@@ -57,8 +57,8 @@ def test_steadiness_is_the_spread_of_the_risk_by_layer() -> None:
 
 @pytest.mark.long
 def test_training_is_kept_and_repeatable(tmp_path: Path) -> None:
-    from experiments.records import Records
-    from experiments.scaffold import Study, parser
+    from experiments.common.records import Records
+    from experiments.common.scaffold import Study, parser
 
     options = parser(experiment.EXPERIMENT).parse_args(["--quick"])
     study = Study(options, tmp_path, Records(tmp_path / "records.jsonl"))

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import scaffold, style
-from experiments.records import Records, plain, restore
-from experiments.scaffold import Experiment, Study, main, table
+from experiments.common import scaffold, style
+from experiments.common.records import Records, plain, restore
+from experiments.common.scaffold import Experiment, Study, main, table
 from jaxsvd import UserError
 
 

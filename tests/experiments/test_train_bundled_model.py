@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import bundled_episodes, bundled_tokenizer, train_bundled_model
-from experiments.bundled_training import HF_CONFIG, Plan, Stage, forward, start
-from experiments.train_bundled_model import PLAN, main, train
+from experiments.train_bundled_model import episodes as bundled_episodes
+from experiments.train_bundled_model import experiment as train_bundled_model
+from experiments.train_bundled_model import tokenizer as bundled_tokenizer
+from experiments.train_bundled_model.experiment import PLAN, main, train
+from experiments.train_bundled_model.training import HF_CONFIG, Plan, Stage, forward, start
 from jaxsvd import UserError
 from jaxsvd.tasks.words import CATEGORIES, LABELS, NOISE, held_out_pairs
 

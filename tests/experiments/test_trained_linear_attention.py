@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import scaffold
-from experiments import trained_linear_attention as experiment
-from experiments.scaffold import parser
+from experiments.common import scaffold
+from experiments.common.scaffold import parser
+from experiments.trained_linear_attention import experiment
 from theory import reference
 from theory.implicit import Weights, gd_weights
 from theory.regression import Task

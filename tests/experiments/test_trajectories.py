@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import trajectories
-from experiments.scaffold import main
+from experiments.common.scaffold import main
+from experiments.trajectories import experiment as trajectories
 
 
 def test_what_is_exact_and_what_breaks(

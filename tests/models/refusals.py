@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import jaxsvd
-from jaxsvd.errors import UserError
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
+from jaxsvd.runtime.errors import UserError
 
 from .random_models import (
     FAMILY_NAMES,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd import checkpoints
+from jaxsvd.checkpoints.load import parameter_shapes
 from jaxsvd.models import read_config
-from jaxsvd.models.reading import HARMLESS
+from jaxsvd.models.hf_config import HARMLESS
 
 from .random_models import (
     JSON_OF,
@@ -204,7 +204,7 @@ PARAMETERS = {
 def test_configs_of_published_models(name: str) -> None:
     """They are read, and give the published number of parameters."""
     config, _ = read_config(REAL[name], name)
-    shapes = checkpoints.parameter_shapes(config).values()
+    shapes = parameter_shapes(config).values()
     assert sum(int(np.prod(shape)) for shape in shapes) == PARAMETERS[name]
 
 

@@ -13,7 +13,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd import checkpoints
+from jaxsvd.checkpoints.load import fill, tensor_names
 from jaxsvd.models import read_config
 from jaxsvd.models.config import RotaryConfig
 from jaxsvd.models.decoder import Decoder, KeyValues, Linear, Prefix
@@ -34,9 +34,9 @@ from .random_models import (
 def build(config: Json, tensors: Weights) -> Decoder:
     """The decoder with these weights, without files."""
     decoder_config, family = read_config(config, "config.json")
-    names = checkpoints.tensor_names(decoder_config, family)
+    names = tensor_names(decoder_config, family)
     arrays = {path: jnp.asarray(tensors[name]) for path, name in names.items()}
-    return checkpoints.fill(decoder_config, arrays, jnp.float32)
+    return fill(decoder_config, arrays, jnp.float32)
 
 
 @pytest.fixture(scope="module", params=FAMILY_NAMES)

@@ -12,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxsvd
-from jaxsvd import checkpoints
+from jaxsvd.checkpoints import load as checkpoints
+from jaxsvd.checkpoints.load import Tensor, to_devices
 
 from .random_models import (
     JSON_OF,
@@ -117,9 +118,9 @@ def test_one_tensor_at_a_time(
     (write_sharded if sharded else write_checkpoint)(tmp_path, config, tensors)
     alive: list[weakref.ref[np.ndarray]] = []
     most = 0
-    to_device = checkpoints.to_devices
+    to_device = to_devices
 
-    def watched(tensor: checkpoints.Tensor, dtype: Any) -> Any:
+    def watched(tensor: Tensor, dtype: Any) -> Any:
         def read() -> np.ndarray:
             nonlocal most
             value = tensor.read()
@@ -127,7 +128,7 @@ def test_one_tensor_at_a_time(
             most = max(most, sum(ref() is not None for ref in alive))
             return value
 
-        return to_device(checkpoints.Tensor(tensor.shape, tensor.dtype, read), dtype)
+        return to_device(Tensor(tensor.shape, tensor.dtype, read), dtype)
 
     monkeypatch.setattr(checkpoints, "to_devices", watched)
     tracemalloc.start()

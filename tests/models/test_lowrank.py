@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from jaxsvd import svd
+from jaxsvd.edits.truncation import low_rank
 from jaxsvd.models.lowrank import LowRankLinear, widths
-from jaxsvd.truncation import low_rank
 
 SHAPES = [(1, 1), (8, 8), (24, 24), (64, 16), (16, 64), (40, 33)]
 

@@ -14,9 +14,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxsvd
-from jaxsvd import checkpoints
-from jaxsvd.errors import UserError
+from jaxsvd.checkpoints.load import summarise
 from jaxsvd.model import Model
+from jaxsvd.runtime.errors import UserError
 
 from .random_models import (
     Uniform,
@@ -141,5 +141,5 @@ def test_logits_of_the_wrong_shape(model: Model, ids: np.ndarray, mask: np.ndarr
 
 def test_names_are_folded_in_messages() -> None:
     names = ["a.0.w", "a.10.w", "a.2.w", "b.weight", "c.1.w"]
-    assert checkpoints.summarise(names) == "a.{0,2,10}.w, b.weight, c.1.w"
-    assert not re.search(r"\s\s", checkpoints.summarise(names))
+    assert summarise(names) == "a.{0,2,10}.w, b.weight, c.1.w"
+    assert not re.search(r"\s\s", summarise(names))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import jaxsvd
-from jaxsvd.errors import UserError
 from jaxsvd.model import Model
+from jaxsvd.runtime.errors import UserError
 
 from .random_models import (
     FAMILY_NAMES,

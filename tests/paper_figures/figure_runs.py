@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.language.pooled import binomial_interval, spread_of
-from jaxsvd.statistics import Accuracy, paired_difference
+from jaxsvd.results.statistics import Accuracy, paired_difference
 
 Record = dict[str, Any]
 RATES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995)

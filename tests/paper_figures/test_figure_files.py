@@ -10,7 +10,7 @@ from typing import Any
 import figure_runs as made
 import pytest
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from paper_figures import reading
 from paper_figures.__main__ import main
 from paper_figures.reading import find, labels
@@ -118,7 +118,7 @@ def test_several_models(tmp_path: Path) -> None:
 
 def test_missing_panels_are_drawn(tmp_path: Path) -> None:
     """Grey, with words, in every figure."""
-    from experiments import style
+    from experiments.common import style
 
     run = made.write(tmp_path / "run", {"experiment": "trajectories"})
     works = Works(find([run]).sources)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import style
+from experiments.common import style
 from experiments.language.pooled import binomial_interval
 from jaxsvd.tasks.published import figure_points, published
 from paper_figures.marks import Drawn

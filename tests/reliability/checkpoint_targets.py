@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import checkpoints
-from jaxsvd.examination import Examination
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints.hub import BUNDLED
+from jaxsvd.checkpoints.load import tensor_names
+from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.models import FAMILIES
 from jaxsvd.tasks.base import Prepared, Question
@@ -48,7 +48,7 @@ def check_weights(model: Model, directory: Path) -> None:
     found: dict[str, np.ndarray] = {}
     for path in directory.glob("model*.safetensors"):
         found |= tensors_of(path)
-    names = checkpoints.tensor_names(model.config, FAMILIES[model.config.family])
+    names = tensor_names(model.config, FAMILIES[model.config.family])
     for path, parameter in nnx.to_flat_state(nnx.state(model.decoder)):
         ours = np.asarray(parameter.get_value())
         theirs = found[names[".".join(map(str, path))]].astype(np.float32)
@@ -169,7 +169,7 @@ def encodes(directory: Path, model: Model) -> Callable[[], None]:
         from tokenizers import Tokenizer
 
         own = Model(model.config, model.decoder, model.hf_config, "x", None, directory, "float32")
-        examined = Examination.of(own, prepared)
+        examined = EncodedTask.of(own, prepared)
         bare = Tokenizer.from_file(str(directory / "tokenizer.json"))
         bare.no_truncation()
         bare.no_padding()

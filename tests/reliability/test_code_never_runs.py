@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import jaxsvd
-from jaxsvd.errors import UserError
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.model import load_tokenizer
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import sources
 from jaxsvd.tasks.specs import SPECS
 from tests.models.random_models import llama_json, weights, write_checkpoint, write_index

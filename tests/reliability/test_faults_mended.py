@@ -12,15 +12,16 @@ import pytest
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import checkpoints, fingerprint
-from jaxsvd.differences import differences
-from jaxsvd.errors import UserError
-from jaxsvd.examination import examine
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints import fingerprint
+from jaxsvd.checkpoints.hub import BUNDLED
+from jaxsvd.checkpoints.load import fill, parameter_shapes
+from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import load_tokenizer
 from jaxsvd.models import read_config
 from jaxsvd.models.decoder import Decoder
-from jaxsvd.runs import PREDICTIONS
+from jaxsvd.runs.directory import PREDICTIONS
+from jaxsvd.runs.request_diff import differences
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import sources
 from jaxsvd.tasks.specs import SPECS
 from tests.models.random_models import JSON_OF, llama_json, weights, write_checkpoint
@@ -46,9 +47,9 @@ def test_shapes_are_those_of_the_decoder(family: str) -> None:
     )
     whole = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     flat = {".".join(map(str, p)): leaf for p, leaf in nnx.to_flat_state(nnx.state(whole))}
-    assert checkpoints.parameter_shapes(config) == {p: leaf.shape for p, leaf in flat.items()}
+    assert parameter_shapes(config) == {p: leaf.shape for p, leaf in flat.items()}
     arrays = {path: jnp.zeros(leaf.shape) for path, leaf in flat.items()}
-    filled = checkpoints.fill(config, arrays, jnp.float32)
+    filled = fill(config, arrays, jnp.float32)
     assert nnx.split(filled)[0] == nnx.split(whole)[0]
 
 
@@ -102,7 +103,7 @@ def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     model = jaxsvd.load()
     other = dataclasses.replace(model, directory=renumbered(tmp_path / "a", str(word), 5000))
     with pytest.raises(UserError, match=r"the number 5000, and the model has 863 .*not belong"):
-        examine(other, "bundled", ("test",), test_size=4)
+        encode_task(other, "bundled", ("test",), test_size=4)
     with pytest.raises(UserError, match="a token has the number 4000000000"):
         load_tokenizer(renumbered(tmp_path / "b", str(word), 4_000_000_000))
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import jaxsvd
-from experiments.records import Records
-from jaxsvd.errors import UserError
+from experiments.common.records import Records
 from jaxsvd.model import Model
-from jaxsvd.runs import PREDICTIONS, RESULT
+from jaxsvd.runs.directory import PREDICTIONS, RESULT
+from jaxsvd.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
@@ -101,7 +101,7 @@ COMMAND = ["--layers", "3", "--modules", "mlp", "--shots", "2", "--validation-si
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-from jaxsvd.cli import main
+from jaxsvd.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The command where no file may grow beyond this, as on a disk with so little room."""

@@ -13,7 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 import jaxsvd
-from jaxsvd.hub import BUNDLED
+from jaxsvd.checkpoints.hub import BUNDLED
 from tests.models.random_models import llama_json, weights, write_checkpoint
 
 from .loopback_hub import TOKEN, Files, Hub, Repository, serving

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from jaxsvd.errors import UserError
-from jaxsvd.runs import PREDICTIONS, REQUEST, RESULT, Run, dump
+from jaxsvd.runs.directory import PREDICTIONS, REQUEST, RESULT, Run, dump
+from jaxsvd.runtime.errors import UserError
 
 from .effort import SEED, times
 from .writer import record

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import jaxsvd
-from experiments.scaffold import Experiment, parser, run
-from jaxsvd.errors import UserError
-from jaxsvd.locks import LOCK, Lock
-from jaxsvd.progress import Progress
-from jaxsvd.runs import Run
+from experiments.common.scaffold import Experiment, parser, run
+from jaxsvd.runs.directory import Run
+from jaxsvd.runs.lock import LOCK, Lock
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import Progress
 
 from .writer import REQUEST
 

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 import jaxsvd
-from jaxsvd.errors import UserError
-from jaxsvd.examination import Examination, examine
+from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.model import Model
-from jaxsvd.scoring.engine import Engine
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Prepared, Question, Rule
 
 LONG = "lion tiger wolf " * 6250  # 100,000 characters
@@ -56,8 +55,8 @@ def prepared(questions: tuple[Question, ...], rule: Rule) -> Prepared:
 
 def scores(model: Model, questions: tuple[Question, ...], rule: Rule) -> dict[int, np.ndarray]:
     """By the engine."""
-    encoded = Examination.of(model, prepared(questions, rule)).encoded
-    return {found[2]: np.asarray(found[3]) for found in Engine.of(model).score(encoded)}
+    encoded = EncodedTask.of(model, prepared(questions, rule)).encoded
+    return {found[2]: np.asarray(found[3]) for found in model.engine.score(encoded)}
 
 
 def reference(model: Model, questions: Sequence[Question], rule: Rule) -> list[list[float]]:
@@ -101,10 +100,10 @@ def test_empty_texts(model: Model) -> None:
     [plain] = asked(["cod"], (" lion", " cod"))
     empty = dataclasses.replace(plain, index=7, demonstrations=(), query="")
     with pytest.raises(UserError, match="row 7 of test: the prompt is empty to the tokenizer"):
-        Examination.of(model, prepared((plain, empty), "label"))
+        EncodedTask.of(model, prepared((plain, empty), "label"))
     nothing = dataclasses.replace(plain, index=8, candidates=("", " cod"))
     with pytest.raises(UserError, match="row 8 of test: '' has no token of its own"):
-        Examination.of(model, prepared((nothing,), "label"))
+        EncodedTask.of(model, prepared((nothing,), "label"))
 
 
 def test_a_text_of_100_000_characters(model: Model) -> None:
@@ -112,8 +111,8 @@ def test_a_text_of_100_000_characters(model: Model) -> None:
     assert len(LONG) == 100_000
     questions = asked(["cod", LONG], (" lion", " cod"))
     with pytest.raises(UserError, match=r"row 1 of test with \d+; --skip-long leaves them out"):
-        Examination.of(model, prepared(questions, "label"))
-    kept = Examination.of(model, prepared(questions, "label"), skip_long=True)
+        EncodedTask.of(model, prepared(questions, "label"))
+    kept = EncodedTask.of(model, prepared(questions, "label"), skip_long=True)
     assert [q.index for q in kept.encoded.questions] == [0]
     assert kept.encoded.skipped == 1
 
@@ -154,8 +153,8 @@ def test_from_a_file(model: Model, tmp_path: Path) -> None:
     """The same texts through a task file: white space is folded, nothing else is touched."""
     texts = [text for text in TEXTS.values() if text.strip() and "\0" not in text]
     task = task_file(tmp_path, texts)
-    examination = examine(model, task, ("test",))
-    by_index = {q.index: q for q in examination.encoded.questions}
+    encoded_task = encode_task(model, task, ("test",))
+    by_index = {q.index: q for q in encoded_task.encoded.questions}
     assert len(by_index) == len(texts)
     for i, text in enumerate(texts):
         assert by_index[i].query == f"text: {' '.join(text.split())} label :"

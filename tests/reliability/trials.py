@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 from .effort import SEED
 

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from jaxsvd.errors import UserError
-from jaxsvd.runs import PREDICTIONS, Run
+from jaxsvd.runs.directory import PREDICTIONS, Run
+from jaxsvd.runtime.errors import UserError
 
 REQUEST = {"command": "writer", "rates": [0.0, 0.5]}
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import checkpoints
+from jaxsvd.checkpoints.load import parameter_shapes
 from jaxsvd.models import read_config
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     """See above."""
     directory, dtype, mesh = Path(sys.argv[1]), sys.argv[2], (*sys.argv[3:], "auto")[0]
     config, _ = read_config(json.loads((directory / "config.json").read_text()), "config.json")
-    checkpoints.parameter_shapes(config)
+    parameter_shapes(config)
     jnp.zeros(1).block_until_ready()  # what JAX itself takes is no part of loading
     plain = read_plainly(directory)
     reset_peak()

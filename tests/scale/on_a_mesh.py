@@ -16,17 +16,17 @@ import numpy as np
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import conditioning, memory, sharding
 from jaxsvd.commands.prune import prune
-from jaxsvd.errors import UserError
+from jaxsvd.devices import sharding
+from jaxsvd.edits import condition
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine import kernels, memory
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.packing import Shape
+from jaxsvd.engine.sequences import Group, Scoring, line_of
 from jaxsvd.model import Model
-from jaxsvd.scoring import kernels
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, Scoring, line_of
-from jaxsvd.scoring.packing import Shape
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import truncations
 
 FOLDER = Path(sys.argv[1])
 ONE = "data=1,model=1"
@@ -64,7 +64,7 @@ def encoded(scoring: Scoring) -> Encoded:
 
 def scores(model: Model, scoring: Scoring, layer: int, module: str) -> np.ndarray:
     """``[rates, questions, candidates]``."""
-    engine = Engine.of(model)
+    engine = model.engine
     cut = truncations(engine, layer, module, RATES)
     found = np.full((len(RATES), 14, 3), np.nan)
     for s in engine.score(encoded(scoring), [cut.branches], shape=Shape(3, 32, 16)):
@@ -129,8 +129,8 @@ def condition_numbers() -> dict[str, float]:
     spread = jaxsvd.condition_numbers(many)
     values = np.array(list(plain.values()))
     # More matrices than devices, of all shapes: a second round begins.
-    matrices = [Engine.of(many).matrix(*key) for key in plain][:10]
-    on_devices = conditioning.condition_numbers_on(
+    matrices = [many.engine.matrix(*key) for key in plain][:10]
+    on_devices = condition.condition_numbers_on(
         matrices, len(matrices), lambda n: None, on_devices=True
     )
     return {

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 import jaxsvd
 from jaxsvd.commands.prune import prune
-from jaxsvd.errors import UserError
 from jaxsvd.model import Model
+from jaxsvd.runtime.errors import UserError
 
 
 @pytest.fixture

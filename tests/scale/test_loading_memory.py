@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
-from jaxsvd import loading
-from jaxsvd.errors import UserError
-from jaxsvd.models.llama import LLAMA
-from jaxsvd.tensors import Tensor, open_tensors
+from jaxsvd.checkpoints import placement
+from jaxsvd.checkpoints.tensors import Tensor, open_tensors
+from jaxsvd.models.families.llama import LLAMA
+from jaxsvd.runtime.errors import UserError
 
 from .big_checkpoint import write
 
@@ -61,8 +61,8 @@ def test_parts_are_what_slicing_gives(
     """Whatever the pieces are."""
     x, boxes, piece = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "PIECE_BYTES", piece)
-        parts, finite = loading.read_parts(tensor_of(x), dtype, boxes)
+        patch.setattr(placement, "PIECE_BYTES", piece)
+        parts, finite = placement.read_parts(tensor_of(x), dtype, boxes)
     assert finite
     for part, box in zip(parts, boxes, strict=True):
         assert part.dtype == dtype
@@ -79,13 +79,13 @@ def test_rounding_is_to_the_nearest_and_ties_to_even() -> None:
         expected = x.astype(BFLOAT16)
     good = np.isfinite(expected.astype(np.float32))
     ours = np.empty(int(good.sum()), BFLOAT16)
-    assert loading.cast_into(x[good], ours)
+    assert placement.cast_into(x[good], ours)
     np.testing.assert_array_equal(ours.view(np.uint16), expected[good].view(np.uint16))
     # Each of the others alone is noticed, whatever it is cast to.
     for value in x[~good][::97]:
-        assert not loading.cast_into(np.array([1, value], np.float32), np.empty(2, BFLOAT16))
+        assert not placement.cast_into(np.array([1, value], np.float32), np.empty(2, BFLOAT16))
     for value in x[~np.isfinite(x)][::97]:
-        assert not loading.cast_into(np.array([1, value], np.float32), np.empty(2, np.float32))
+        assert not placement.cast_into(np.array([1, value], np.float32), np.empty(2, np.float32))
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, BFLOAT16])
@@ -93,19 +93,19 @@ def test_rounding_is_to_the_nearest_and_ties_to_even() -> None:
 def test_what_is_not_finite_is_noticed_wherever_it_is(
     monkeypatch: pytest.MonkeyPatch, kind: Any, wrong: float
 ) -> None:
-    monkeypatch.setattr(loading, "PIECE_BYTES", 64)
+    monkeypatch.setattr(placement, "PIECE_BYTES", 64)
     for position in (0, 63, 64, 511):
         x = np.ones(512, kind)
-        assert loading.is_finite(x)
+        assert placement.is_finite(x)
         x[position] = wrong
-        assert not loading.is_finite(x)
+        assert not placement.is_finite(x)
         for target in (np.float32, BFLOAT16):
-            assert not loading.cast_into(x, np.empty(512, target))
+            assert not placement.cast_into(x, np.empty(512, target))
 
 
 def test_float64_beyond_float32_is_not_finite() -> None:
-    assert not loading.cast_into(np.array([1e300]), np.empty(1, np.float32))
-    assert not loading.cast_into(np.array([3.4e38], np.float32), np.empty(1, BFLOAT16))
+    assert not placement.cast_into(np.array([1e300]), np.empty(1, np.float32))
+    assert not placement.cast_into(np.array([3.4e38], np.float32), np.empty(1, BFLOAT16))
 
 
 def test_a_file_cut_short_while_it_is_read(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_cut_short_while_it_is_read(tmp_path: Path) -> None:
     with open_tensors(tmp_path, LLAMA) as tensors:
         os.truncate(tmp_path / "model.safetensors", 500)
         with pytest.raises(UserError, match="cut short while it was read"):
-            loading.to_devices(tensors["a"], np.float32)
+            placement.to_devices(tensors["a"], np.float32)
 
 
 # --- memory -------------------------------------------------------------------------------------

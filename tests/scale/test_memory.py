@@ -10,18 +10,16 @@ import pytest
 from flax import nnx
 
 import jaxsvd
-from jaxsvd import memory
-from jaxsvd.cli import main
+from jaxsvd.cli.main import main
 from jaxsvd.commands.models import config_of, plan
-from jaxsvd.errors import UserError
+from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine import kernels, memory
+from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
 from jaxsvd.models.config import DecoderConfig
-from jaxsvd.scoring import kernels
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.limits import Limits
-from jaxsvd.sharding import ONE, Axes
-from jaxsvd.truncation import truncations
+from jaxsvd.runtime.errors import UserError
 
 # The published config.json of EleutherAI/gpt-j-6b and meta-llama/Llama-2-7b-hf, what matters here.
 GPT_J_6B = {
@@ -89,7 +87,7 @@ def test_the_bytes_of_a_truncated_layer(
     tiny: Callable[..., Model], family: str, module: str
 ) -> None:
     """Every array that the engine holds for a layer at the paper's rates, each counted once."""
-    engine = Engine.of(tiny(family))
+    engine = tiny(family).engine
     variants = truncations(engine, 1, module, jaxsvd.svd.RATES).branches.make()
     own = {id(x): x for variant in variants for low in variant.values() for x in low if x.ndim == 2}
     model = {id(engine.matrix(1, name)) for variant in variants for name in variant}

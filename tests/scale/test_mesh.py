@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxsvd.errors import UserError
+from jaxsvd.devices.sharding import Axes, axes_of, spec_of
+from jaxsvd.engine.packing import Shape, pack
+from jaxsvd.engine.sequences import line_of
+from jaxsvd.engine.workers import workers
 from jaxsvd.model import Model
-from jaxsvd.scoring.lines import line_of
-from jaxsvd.scoring.packing import Shape, pack
-from jaxsvd.scoring.workers import workers
-from jaxsvd.sharding import Axes, axes_of, spec_of
+from jaxsvd.runtime.errors import UserError
 
 CASES = (
     "gptj data=4,model=2 label tokens",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxsvd import distributed
-from jaxsvd.cli import main
-from jaxsvd.distributed import Follower
-from jaxsvd.errors import UserError
+from jaxsvd.cli.main import main
+from jaxsvd.devices import distributed
+from jaxsvd.devices.distributed import Follower
+from jaxsvd.runtime.errors import UserError
 
 SIZES = ("--validation-size", "24", "--test-size", "24", "--rates", "0", "0.5", "0.9")
 

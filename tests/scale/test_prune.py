@@ -15,17 +15,17 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 import jaxsvd
-from jaxsvd import saving, svd
-from jaxsvd.cli import main
+from jaxsvd import svd
+from jaxsvd.checkpoints import save as saving
+from jaxsvd.cli.main import main
 from jaxsvd.commands.prune import Pruned, prune
-from jaxsvd.errors import UserError
+from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.sequences import Group, line_of
 from jaxsvd.model import Model
-from jaxsvd.modules import matrices, part
-from jaxsvd.scoring.encoding import Encoded
-from jaxsvd.scoring.engine import Engine
-from jaxsvd.scoring.lines import Group, line_of
+from jaxsvd.models.matrices import matrices, part
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Question
-from jaxsvd.truncation import seed_key, truncations
 
 PROMPTS = np.random.default_rng(0).integers(0, 97, (4, 17)).astype(np.int32)
 LABELS = (3, 17, 41)
@@ -45,7 +45,7 @@ def engine_logits(model: Model, layer: int, module: str, rate: float, **how: obj
     question = Question("test", 0, (), "", ("a", "b", "c"), 0)
     groups = (Group(np.zeros(0, np.int32), lines),)
     encoded = Encoded((question,) * len(lines), groups, "label tokens", LABELS, 0, 0)
-    engine = Engine.of(model)
+    engine = model.engine
     cut = truncations(engine, layer, module, (rate,), **how)  # pyright: ignore[reportArgumentType]
     scored = {s.question: s.scores for s in engine.score(encoded, [cut.branches])}
     return np.array([scored[i] for i in range(len(lines))])
@@ -143,7 +143,7 @@ def test_randomized_is_what_a_search_tests(tiny: Callable[..., Model]) -> None:
     """Each of the paper's rates has its own random numbers, by the seed."""
     model = tiny("gptj")
     cut = truncations(
-        Engine.of(model), 1, "fc_in", svd.RATES[:3], method="randomized", key=seed_key(7)
+        model.engine, 1, "fc_in", svd.RATES[:3], method="randomized", key=seed_key(7)
     ).branches.make()
     for rate, variant in zip(svd.RATES[:3], cut, strict=True):
         pruned = prune(model, layer=1, module="fc_in", rate=rate, method="randomized", seed=7)
@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     """The system refuses files over a megabyte: one line, and nothing half-written."""
     limited = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
-        "from jaxsvd.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from jaxsvd.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     asked = ["prune", "--layer", "0", "--rate", "0.5", "--out", str(tmp_path / "out" / "model")]
     done = subprocess.run(

@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from jaxsvd import tasks
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import hub
 from jaxsvd.tasks.specs import SPECS
 
@@ -128,7 +128,7 @@ def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_unreachable_hub(tmp_path: Path) -> None:
     """The libraries themselves, without a network: one line, nothing else on the screen."""
     code = (
-        "from jaxsvd import errors, tasks\n"
+        "from jaxsvd import tasks\nfrom jaxsvd.runtime import errors\n"
         "try:\n    tasks.prepare('sst2')\n"
         "except errors.UserError as error:\n    print(error)\n"
     )

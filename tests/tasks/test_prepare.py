@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from jaxsvd import tasks
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 
 from .folders import folder, records
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import scripts
 from jaxsvd.tasks.base import Prepared
 from jaxsvd.tasks.scriptspecs import SCRIPTS

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxsvd import tasks
-from jaxsvd.errors import UserError
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.specs import SPECS, Row
 from jaxsvd.tasks.splits import Draw, Sizes, draw
 

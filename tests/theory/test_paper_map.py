@@ -29,4 +29,4 @@ def test_tests_exist() -> None:
 
 def test_experiments_exist() -> None:
     for name in set(re.findall(r"python -m experiments\.(\w+)", MAP)):
-        assert (TESTS.parents[1] / "experiments" / f"{name}.py").exists(), name
+        assert (TESTS.parents[1] / "experiments" / name / "__main__.py").exists(), name

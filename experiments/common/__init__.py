@@ -1,0 +1,1 @@
+"""What all experiments share: their frame, records and pictures."""

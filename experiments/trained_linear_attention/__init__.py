@@ -1,0 +1,1 @@
+"""Linear attention trained to regress in context, held against the closed forms."""

@@ -1,0 +1,1 @@
+"""Files of weights: found, read tensor by tensor, placed on devices, and written."""

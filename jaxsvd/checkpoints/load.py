@@ -1,0 +1,223 @@
+"""Hugging Face checkpoints to decoders and back: streamed tensor by tensor, and strict.
+
+Every tensor of the files must be a parameter of the model and every parameter must be filled;
+all that is wrong with a checkpoint is reported at once. Pickled code never runs: ``.bin`` files
+go through torch with ``weights_only=True``.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from jaxsvd.checkpoints.factored import FIELD, FILES, Pair, merged
+from jaxsvd.checkpoints.placement import to_devices
+from jaxsvd.checkpoints.save import copy_tokenizer, whole_directory, write_tensors
+from jaxsvd.checkpoints.tensors import FLOATS, Tensor, open_tensors, summarise
+from jaxsvd.devices.sharding import sharding_of
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import Block, Decoder
+from jaxsvd.models.hf_config import Family
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+
+
+@functools.cache
+def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Every parameter of a decoder by path (``blocks.0.attn.q_proj.weight``), and its shape."""
+    flat = nnx.to_flat_state(nnx.state(_abstract(config, jnp.float32, layers=1)))
+    shapes = {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat}
+    block = {path: shape for path, shape in shapes.items() if path.startswith(_FIRST)}
+    layers = {
+        f"blocks.{layer}.{path.removeprefix(_FIRST)}": shape
+        for layer in range(config.layers)
+        for path, shape in block.items()
+    }
+    return layers | {path: shape for path, shape in shapes.items() if path not in block}
+
+
+_FIRST = "blocks.0."
+
+
+def _abstract(config: DecoderConfig, dtype: DTypeLike, *, layers: int) -> Decoder:
+    """A decoder of shapes alone.
+
+    Only one block is traced: tracing takes time that grows with the square of their number, hours
+    for the thousand layers that a damaged config.json may ask for.
+    """
+    none = dataclasses.replace(config, layers=0)
+    decoder = nnx.eval_shape(lambda: Decoder(none, dtype=dtype, rngs=nnx.Rngs(0)))
+    block = nnx.eval_shape(lambda: Block(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    decoder.blocks = nnx.List([nnx.clone(block) for _ in range(layers)])
+    decoder.config = config
+    return decoder
+
+
+def tensor_names(config: DecoderConfig, family: Family) -> dict[str, str]:
+    """The checkpoint's tensor name of every parameter path of the decoder."""
+    names = {}
+    for path in parameter_shapes(config):
+        layer = re.match(r"blocks\.(\d+)\.", path)
+        generic = path if layer is None else "blocks.{layer}." + path[layer.end() :]
+        names[path] = family.names[generic].format(layer=layer[1] if layer else "")
+    return names
+
+
+def load_decoder(
+    directory: Path,
+    config: DecoderConfig,
+    family: Family,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    ranks: Mapping[str, int] | None = None,
+    mesh: Mesh | None = None,
+    problems: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> Decoder:
+    """A decoder with the weights of a checkpoint, cast once to ``dtype``.
+
+    Each tensor goes from its file to the device before the next is read: memory never holds
+    more than the model and one tensor (:mod:`jaxsvd.checkpoints.placement`).
+
+    Args:
+        directory: a Hugging Face model directory.
+        config: what its config.json says.
+        family: tells the tensor names.
+        dtype: of the parameters.
+        ranks: of the matrices that the files hold as factors
+            (:mod:`jaxsvd.checkpoints.factored`).
+        mesh: the devices that share the parameters (:mod:`jaxsvd.devices.sharding`); each reads
+            only what it gets. One device if left out.
+        problems: what is wrong already; it is reported with what is wrong here.
+        progress: where to show it.
+
+    Raises:
+        UserError: missing, extra, misshapen, non-float or non-finite tensors, damaged files;
+            all problems in one line.
+    """
+    names, shapes = tensor_names(config, family), parameter_shapes(config)
+    arrays: dict[str, jax.Array] = {}
+    try:
+        with open_tensors(directory, family) as stored:
+            tensors = merged(stored, ranks or {})
+            wrong = _header_problems(tensors, names, config, family)
+            finite = {}
+            with progress.bar("loading weights", len(names), "tensors") as advance:
+                for path, name in names.items():
+                    advance(1)
+                    tensor = tensors.get(name)
+                    if not tensor or tensor.shape != shapes[path] or tensor.dtype not in FLOATS:
+                        continue
+                    # One device is the default and needs no telling.
+                    where = () if mesh is None else (sharding_of(path, mesh),)
+                    array, finite[name] = to_devices(tensor, dtype, *where)
+                    if not wrong and not problems:  # else the tensors are only looked through
+                        arrays[path] = array
+            if bad := sorted(name for name, ok in finite.items() if not ok):
+                wrong.append(f"NaN or infinite weights in {summarise(bad)}")
+            head = family.names["head.unembedding"]
+            tied_head = tensors.get(head) if config.tied else None
+            if tied_head and not _equal(tied_head, tensors.get(names["embedding"]), dtype):
+                wrong.append(f"tie_word_embeddings is true, but {head} differs from the embedding")
+        if wrong:
+            raise UserError(f"{directory}: " + "; ".join(wrong))
+    except UserError as error:
+        raise UserError("; ".join([*problems, str(error)])) from None
+    if problems:
+        raise UserError("; ".join(problems))
+    return fill(config, arrays, dtype)
+
+
+def fill(config: DecoderConfig, arrays: Mapping[str, jax.Array], dtype: DTypeLike) -> Decoder:
+    """A decoder made of the given arrays, one for each path of :func:`parameter_shapes`."""
+    decoder = _abstract(config, dtype, layers=config.layers)
+    for path, parameter in nnx.to_flat_state(nnx.state(decoder)):
+        parameter.set_value(arrays[".".join(map(str, path))])
+    return decoder
+
+
+def _equal(one: Tensor, other: Tensor | None, dtype: DTypeLike) -> bool:
+    if other is None or one.shape != other.shape or {one.dtype, other.dtype} - {*FLOATS}:
+        return False
+    return bool(jnp.array_equal(to_devices(one, dtype)[0], to_devices(other, dtype)[0]))
+
+
+def _header_problems(
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    config: DecoderConfig,
+    family: Family,
+) -> list[str]:
+    shapes = parameter_shapes(config)
+    wanted = {names[path]: shapes[path] for path in names}
+    ignored = {family.names["head.unembedding"]} if config.tied else set()
+    extra = [
+        name
+        for name in tensors.keys() - wanted.keys() - ignored
+        if not any(re.fullmatch(buffer, name) for buffer in family.buffers)
+    ]
+    problems = []
+    if missing := sorted(wanted.keys() - tensors.keys()):
+        problems.append(f"missing {summarise(missing)}")
+    if extra:
+        problems.append(f"not part of a {family.name} model: {summarise(sorted(extra))}")
+    for name in sorted(wanted.keys() & tensors.keys()):
+        tensor = tensors[name]
+        if tensor.shape != wanted[name]:
+            problems.append(
+                f"{name} has shape {list(tensor.shape)}, should be {list(wanted[name])}"
+            )
+        if tensor.dtype not in FLOATS:
+            problems.append(f"{name} is {tensor.dtype}, should be one of {' '.join(FLOATS)}")
+    return problems
+
+
+def save_decoder(
+    decoder: Decoder,
+    family: Family,
+    hf_config: Mapping[str, Any],
+    directory: Path,
+    *,
+    copy_from: Path | None = None,
+    factors: Mapping[str, Pair] | None = None,
+) -> None:
+    """Write a Hugging Face model directory: config.json, safetensors, tokenizer files.
+
+    Args:
+        decoder: its parameters are written in the dtype they have.
+        family: tells the tensor names.
+        hf_config: the config.json to write, its dtype set to the decoder's.
+        directory: a new one; it appears when all is written.
+        copy_from: a model directory whose tokenizer files are copied.
+        factors: matrices to be written as products, by path (:mod:`jaxsvd.checkpoints.factored`).
+
+    Raises:
+        UserError: the directory exists already, or other processes have a part of the model.
+    """
+    if not decoder.embedding[...].is_fully_addressable:
+        raise UserError("a model of several processes cannot be saved; load it in one")
+    names, factors = tensor_names(decoder.config, family), factors or {}
+    tensors: dict[str, jax.Array] = {}
+    for path, parameter in nnx.to_flat_state(nnx.state(decoder)):
+        path = ".".join(map(str, path))
+        whole = {names[path]: parameter.get_value()}
+        tensors |= factors[path].of(names[path]) if path in factors else whole
+    config = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
+    config["dtype"] = decoder.embedding[...].dtype.name
+    if factors:
+        config[FIELD] = {names[path]: pair.left.shape[1] for path, pair in factors.items()}
+    with whole_directory(directory) as partial:
+        if copy_from is not None:
+            copy_tokenizer(copy_from, partial)
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (partial / "config.json").write_text(text + "\n", "utf-8")
+        write_tensors(partial, tensors, name=FILES if factors else "model")

@@ -1,0 +1,227 @@
+"""Tensors in checkpoint files: safetensors or torch's ``.bin``, sharded or not, one at a time."""
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxsvd.models.hf_config import Family
+from jaxsvd.runtime.errors import UserError
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+LAYOUTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.factored.safetensors",
+    "model.factored.safetensors.index.json",
+)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor in a file, not yet read.
+
+    Attributes:
+        shape: of the whole tensor.
+        dtype: as safetensors call it.
+        read: gives all of it.
+        into: fills an array of the stored dtype with the elements from a given one on, in the
+            order of the file; None where only all of it can be read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+    into: Callable[[int, np.ndarray], None] | None = None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: no such file, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: no {path.name} there; a model directory has one") from None
+    except (OSError, ValueError, RecursionError) as error:  # json raises more than its own
+        raise UserError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: should hold a JSON object, holds {type(value).__name__}")
+    return value
+
+
+@contextlib.contextmanager
+def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]:
+    """All tensors of a checkpoint by name, memory-mapped, with their files held open.
+
+    Raises:
+        UserError: no weights, a damaged or missing file, an index that disagrees with its files.
+    """
+    layout = next((name for name in LAYOUTS if (directory / name).is_file()), None)
+    if layout is None:
+        raise UserError(f"{directory}: no weights there; expected one of {', '.join(LAYOUTS)}")
+    if layout.endswith(".bin") or ".bin." in layout:
+        require_torch(f"{directory / layout}", family)
+    problems: list[str] = []
+    weight_map: dict[str, str] | None = None
+    files = [layout]
+    if layout.endswith(".index.json"):
+        weight_map = _weight_map(directory / layout)
+        files = sorted(set(weight_map.values()))
+    tensors: dict[str, Tensor] = {}
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            opener = _open_safetensors if file.endswith(".safetensors") else _open_pickle
+            try:
+                found = opener(directory / file, stack)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            if twice := sorted(found.keys() & tensors.keys()):
+                problems.append(f"{file}: {summarise(twice)} is in another file too")
+            tensors.update(found)
+            if weight_map is not None:
+                listed = {name for name, where in weight_map.items() if where == file}
+                if absent := sorted(listed - found.keys()):
+                    problems.append(f"{file}: lacks {summarise(absent)}, which the index lists")
+        if problems:
+            raise UserError("; ".join(problems))
+        yield tensors
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    weight_map = read_json(path).get("weight_map")
+    good = isinstance(weight_map, dict) and all(isinstance(f, str) for f in weight_map.values())
+    if not isinstance(weight_map, dict) or not good or not weight_map:
+        raise UserError(f"{path}: weight_map should be an object of tensor name to file name")
+    # A path here could name any file of the machine, and a .bin file would run through torch.
+    suffix = ".bin" if ".bin." in path.name else ".safetensors"
+    files = sorted(set(weight_map.values()))
+    if wrong := [f for f in files if Path(f).name != f or not f.endswith(suffix)]:
+        shown = ", ".join(map(repr, wrong))
+        raise UserError(f"{path}: {shown} should be a {suffix} file beside the index")
+    return weight_map
+
+
+def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = stack.enter_context(safe_open(path, framework="numpy"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, though the index lists it") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged or cut short ({error})") from None
+    # The library has checked the header against the file. Tensors are read and not mapped: pages
+    # of a mapped file stay in memory beside the arrays made of them.
+    with path.open("rb") as header:
+        size = int.from_bytes(header.read(8), "little")
+        entries = json.loads(header.read(size))
+    tensors = {}
+    for name in file.keys():  # noqa: SIM118 (not a dictionary)
+        part, start = file.get_slice(name), 8 + size + entries[name]["data_offsets"][0]
+        shape, dtype = tuple(part.get_shape()), part.get_dtype()
+        whole, into = partial(_read, path, start, shape, dtype), partial(_read_into, path, start)
+        tensors[name] = Tensor(shape, dtype, whole, into)
+    return tensors
+
+
+NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+
+
+def _read(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    count = math.prod(shape)
+    values = np.fromfile(path, NUMPY[dtype], count, offset=start)
+    if values.size != count:
+        raise UserError(f"{path}: cut short while it was read")
+    return values.reshape(shape)
+
+
+def _read_into(path: Path, start: int, first: int, out: np.ndarray) -> None:
+    left = memoryview(out.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+    with path.open("rb", buffering=0) as file:
+        file.seek(start + first * out.itemsize)
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise UserError(f"{path}: cut short while it was read")
+            left = left[count:]
+
+
+def _open_pickle(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:
+    del stack  # torch keeps the map open as long as a tensor lives
+    import torch  # pyright: ignore[reportMissingImports]
+
+    short = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16"}
+    short[torch.bfloat16] = "BF16"
+
+    def kind(tensor: torch.Tensor) -> str:
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        name = short.get(tensor.dtype, str(tensor.dtype))
+        return name if plain else f"{name} ({tensor.layout} on {tensor.device})"
+
+    def read(tensor: torch.Tensor) -> np.ndarray:
+        tensor = tensor.detach().contiguous()
+        if tensor.dtype == torch.bfloat16:  # numpy has none of its own
+            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
+
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, though the index lists it") from None
+    except Exception as error:  # torch raises what it likes on damaged archives
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not readable as a torch checkpoint ({reason})") from None
+    if not isinstance(values, dict) or not all(torch.is_tensor(v) for v in values.values()):
+        raise UserError(f"{path}: should hold a dictionary of tensors")
+    return {
+        str(name): Tensor(
+            tuple(value.shape),
+            kind(value),
+            lambda value=value: read(value),
+        )
+        for name, value in values.items()
+    }
+
+
+def require_torch(what: str, family: Family | None) -> None:
+    """Refuse a ``.bin`` checkpoint where torch is not installed, saying what would do."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        revisions = family.safetensors_revision if family else {}
+        other = "".join(f" or load {id} with --revision {r}" for id, r in revisions.items())
+        raise UserError(
+            f"{what}: .bin weights need torch; install jaxsvd[torch],"
+            f"{other or ' or use a revision with safetensors'}"
+        )
+
+
+def summarise(names: list[str]) -> str:
+    """Names in a line, those that differ only in a number folded: ``h.{0,1,2}.ln.weight``."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        number = re.search(r"(?<=\.)\d+(?=\.)", name)
+        key = (name,) if number is None else (name[: number.start()], name[number.end() :])
+        groups.setdefault(key, []).append("" if number is None else number[0])
+    return ", ".join(
+        key[0] if len(key) == 1 else f"{key[0]}{_braces(sorted(numbers, key=int))}{key[1]}"
+        for key, numbers in groups.items()
+    )
+
+
+def _braces(numbers: list[str]) -> str:
+    return numbers[0] if len(numbers) == 1 else "{" + ",".join(numbers) + "}"

@@ -1,0 +1,1 @@
+"""Changes to weights: truncation, and what guides it."""

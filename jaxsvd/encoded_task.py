@@ -1,0 +1,235 @@
+"""A task's questions, drawn and encoded for a model."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from jaxsvd import tasks
+from jaxsvd.engine.encoding import Encoded, encode
+from jaxsvd.model import Model
+from jaxsvd.runs.directory import PROMPTS, Record, Run
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.runtime.rust_errors import from_rust
+from jaxsvd.tasks.base import Prepared, Protocol, Question
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A prepared task, encoded for a model.
+
+    Attributes:
+        prepared: the task.
+        encoded: its validation questions, then its test questions.
+        asked: what was asked of :func:`encode_task`, for whoever wants to ask it again; paths are
+            whole.
+    """
+
+    prepared: Prepared
+    encoded: Encoded
+    asked: Record = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        prepared: Prepared,
+        *,
+        skip_long: bool = False,
+        asked: Record | None = None,
+        progress: Progress = SILENT,
+    ) -> "EncodedTask":
+        """Encode all questions of a task."""
+        questions = (*prepared.validation, *prepared.test)
+        try:
+            encoded = encode(
+                model.tokenizer,
+                questions,
+                prepared.rule,
+                context=model.config.context,
+                round_size=prepared.round_size,
+                skip_long=skip_long,
+                progress=progress,
+            )
+        except BaseException as error:
+            if not from_rust(error):
+                raise
+            raise UserError(
+                f"{model.directory}: the tokenizer is damaged and encodes nothing ({error})"
+            ) from None
+        _check_vocabulary(model, encoded)
+        return cls(prepared, encoded, asked or {})
+
+    def positions(self, split: str) -> list[int]:
+        """Where the questions of a split are among those encoded."""
+        return [i for i, q in enumerate(self.encoded.questions) if q.split == split]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about the data."""
+        e, notices = self.encoded, [*self.prepared.notices]
+        if e.shortened:
+            notices.append(
+                f"{e.shortened} of {len(e.questions)} prompts were longer than the model's "
+                f"context and lost demonstrations from the front, {e.dropped} in all"
+            )
+        if e.skipped:
+            notices.append(
+                f"{e.skipped} of {len(e.questions) + e.skipped} questions were left out: the "
+                "query alone is longer than the model's context"
+            )
+        return tuple(notices)
+
+    def fingerprint(self) -> str:
+        """A hash of every prompt, candidate and answer: the same data and draw have the same."""
+        digest = hashlib.sha256()
+        for q in self.encoded.questions:
+            digest.update(json.dumps([q.split, q.index, q.prompt, q.candidates, q.gold]).encode())
+        return digest.hexdigest()[:16]
+
+    def task_record(self) -> Record:
+        """The ``task`` object of result.json."""
+        p, e = self.prepared, self.encoded
+        return {
+            "name": p.name,
+            "source": p.source,
+            "protocol": p.protocol,
+            "shots": p.shots,
+            "seed": p.seed,
+            "validation_size": len(self.positions("validation")),
+            "test_size": len(self.positions("test")),
+            "labels": list(p.labels),
+            "rule": p.rule,
+            "scoring": e.scoring,
+            "chance": chance(e.questions),
+            "shortened_prompts": e.shortened,
+            "dropped_demonstrations": e.dropped,
+            "skipped_queries": e.skipped,
+        }
+
+    def prompt_records(self) -> list[Record]:
+        """The lines of prompts.jsonl."""
+        choices = self.prepared.rule in ("choice", "scripts-choice")
+        return [
+            {
+                "split": q.split,
+                "index": q.index,
+                "shots": self.prepared.shots,
+                "seed": self.prepared.seed,
+                "shown": len(q.demonstrations),  # fewer than shots where they did not fit
+                "prompt": q.prompt,
+                "gold": q.gold,
+                ("choices" if choices else "labels"): list(q.candidates),
+            }
+            for q in self.encoded.questions
+        ]
+
+    def save_prompts(self, run: Run) -> None:
+        """Write prompts.jsonl."""
+        run.write_lines(PROMPTS, self.prompt_records())
+
+
+def _check_vocabulary(model: Model, encoded: Encoded) -> None:
+    """Refuse tokens that the model has no embedding for; looked up, they would be other tokens."""
+    size = model.config.vocabulary
+    if max(model.tokenizer.get_vocab().values(), default=0) < size:
+        return
+    labels = np.asarray(encoded.label_ids, np.int32)
+    for group in encoded.groups:
+        for line in group.lines:
+            largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
+            if largest >= size:
+                question = encoded.questions[line.question]
+                token = model.tokenizer.convert_ids_to_tokens(largest)
+                raise UserError(
+                    f"row {question.index} of {question.split}: the tokenizer gives the token "
+                    f"{token!r} the number {largest}, and the model has {size} (0 to "
+                    f"{size - 1}): they do not belong together"
+                )
+
+
+class ValidationOptions(TypedDict, total=False):
+    """What may be asked of the draws of a sweep; see :func:`encode_task`."""
+
+    data: str | Path | None
+    validation_size: int | None
+    protocol: Protocol
+    skip_long: bool
+
+
+class DrawOptions(ValidationOptions, total=False):
+    """Options of a draw; see :func:`encode_task` and :func:`jaxsvd.tasks.prepare`."""
+
+    shots: int | None
+    seed: int | None
+    test_size: int | None
+
+
+def encode_task(
+    model: Model,
+    task: str | Path,
+    splits: Sequence[str],
+    *,
+    progress: Progress = SILENT,
+    skip_long: bool = False,
+    data: str | Path | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    protocol: Protocol = "clean",
+) -> EncodedTask:
+    """Draw a task's questions and encode those of the given splits; tell the user's notices.
+
+    Args:
+        model: gives the tokenizer and the context.
+        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        splits: ``"validation"``, ``"test"`` or both.
+        progress: where to show it.
+        skip_long: leave out questions whose query alone is longer than the model's context,
+            instead of failing.
+        data: folder with the task's files, instead of the hub.
+        shots: demonstrations in all; the task's default if left out.
+        seed: of the draw of demonstrations and splits.
+        validation_size: examples that choose the rate.
+        test_size: examples that report it.
+        protocol: the paper's prompts and splits, or those of the reference scripts.
+
+    Raises:
+        UserError: a task, data or size that cannot be had; an empty split.
+    """
+    prepared = tasks.prepare(
+        task,
+        data=data,
+        shots=shots,
+        seed=seed,
+        validation_size=validation_size,
+        test_size=test_size,
+        protocol=protocol,
+    )
+    asked = {
+        "task": str(task) if prepared.name == str(task) else str(Path(task).resolve()),
+        "data": None if data is None else str(Path(data).resolve()),
+        "validation_size": validation_size,
+        "test_size": test_size,
+        "skip_long": skip_long,
+    }
+    encoded_task = EncodedTask.of(
+        model, prepared.only(splits), skip_long=skip_long, asked=asked, progress=progress
+    )
+    for split in splits:
+        if not encoded_task.positions(split):
+            raise UserError(f"the {split} set is empty; it needs at least one example")
+    for notice in encoded_task.notices:
+        progress.notice(notice)
+    return encoded_task
+
+
+def chance(questions: Sequence[Question]) -> float:
+    """Accuracy of a uniform guess."""
+    return float(np.mean([1 / len(q.candidates) for q in questions])) if questions else 0.0

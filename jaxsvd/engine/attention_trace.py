@@ -1,0 +1,229 @@
+"""What a prompt's last token reads, layer by layer: keys, values and attention, for any variant.
+
+The engine keeps scores only. Theory asks for more: which demonstration each key belongs to, the
+keys as the query sees them, and the weights that make an update of them. :func:`attention_layers`
+gives that one layer at a time, over the same prefix states as the engine's, and holds no more than
+one layer; a variant of a layer goes on from where the untouched model got to.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Bool, Float
+
+from jaxsvd.engine import kernels
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.kernels import Rows, Weights
+from jaxsvd.engine.prompts import Prompts
+from jaxsvd.engine.variants import Variant, replaced
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import KeyValues, Prefix
+from jaxsvd.models.lowrank import LowRank
+from jaxsvd.models.lowrank import widths as _widths
+from jaxsvd.models.rotary import rotate, rotation
+
+_static = functools.partial(jax.jit, static_argnames=("config",))
+
+
+class Streams(NamedTuple):
+    """The residual stream before a layer: of the prefix, and of what follows it in each row."""
+
+    prefix: Float[Array, "P D"]
+    rows: Float[Array, "B T D"]
+
+
+class LayerAttention(NamedTuple):
+    """What the last token of each prompt attends to in one layer.
+
+    Attributes:
+        layer: from 0.
+        before: the streams before it, from which a variant of it can go on.
+        prefix: the prefix's keys, turned by their positions, and values.
+        weights: of the layer's block, truncated ones as factors.
+        stream: of the last token, before the layer's norm.
+        query: of the last token, not turned; N heads.
+        keys: of prefix and row, turned by their position *less the query's*, so that scores are
+            ``query . key / sqrt(H)``: the query is as W_Q gives it. K heads, each for N / K of N.
+        values: of the same tokens.
+        attention: of every head over all tokens; 0 where nothing is seen.
+        visible: which tokens the last one sees, itself included.
+    """
+
+    layer: int
+    before: Streams
+    prefix: KeyValues
+    weights: Weights
+    stream: Float[Array, "B D"]
+    query: Float[Array, "B N H"]
+    keys: Float[Array, "B keys K H"]
+    values: Float[Array, "B keys K H"]
+    attention: Float[Array, "B N keys"]
+    visible: Bool[Array, "B keys"]
+
+
+def attention_layers(
+    engine: Engine,
+    prompts: Prompts,
+    *,
+    first: int = 0,
+    before: Streams | None = None,
+    variant: Variant | None = None,
+) -> Iterator[LayerAttention]:
+    """The layers from ``first`` up, one at a time.
+
+    Args:
+        engine: holds the weights.
+        prompts: whose last tokens read.
+        first: where to begin.
+        before: the streams before it, from an earlier walk; not needed at layer 0.
+        variant: the matrices exchanged in layer ``first`` (see
+            :class:`~jaxsvd.engine.variants.Branches`).
+
+    Raises:
+        ValueError: a layer above 0 without streams.
+    """
+    config = engine.config
+    length, width = len(prompts.prefix), prompts.tokens.shape[1]
+    exists = jnp.asarray(np.arange(length) < prompts.prefix_length)
+    inside = np.arange(width) < prompts.lengths[:, None]
+    x, rows = kernels.embed(
+        config,
+        engine.embedding,
+        jnp.asarray(prompts.tokens),
+        jnp.asarray(np.broadcast_to(np.arange(width) + prompts.prefix_length, inside.shape)),
+        jnp.asarray(inside.astype(np.int32)),
+        jnp.zeros(inside.shape, jnp.int32),
+        jnp.asarray(prompts.lengths[:, None] - 1),
+    )
+    if before is None:
+        if first:
+            raise ValueError(f"layer {first} needs the streams before it")
+        before = Streams(kernels.embed_tokens(engine.embedding, jnp.asarray(prompts.prefix)), x)
+    for layer in range(first, config.layers):
+        weights = engine.blocks[layer]
+        if variant and layer == first:
+            weights = replaced(weights, variant)
+        effect = kernels.prefix_layer(config, weights, before.prefix)
+        prefix = Prefix(effect.states, exists)
+        read = _read(config, weights, before.rows, rows, prefix)
+        yield LayerAttention(layer, before, effect.states, weights, *read)
+        if layer + 1 < config.layers:
+            _, after = kernels.layer(config, weights, before.rows, rows, prefix)
+            before = Streams(effect.after, after)
+
+
+def read_rows(
+    config: DecoderConfig, layer: int, weights: Weights, x_BTD: Float[Array, "B T D"]
+) -> LayerAttention:
+    """What the last token of whole rows attends to in one layer, for streams made elsewhere.
+
+    Args:
+        config: of the decoder that the block is of.
+        layer: its number, for the record.
+        weights: of its block.
+        x_BTD: the stream before it, of rows without padding at positions 0, 1, ...
+    """
+    batch, tokens = x_BTD.shape[:2]
+    cos, sin = rotation(config.rotary, jnp.broadcast_to(jnp.arange(tokens), (batch, tokens)))
+    ones = jnp.ones((batch, tokens), jnp.int32)
+    rows = Rows(cos, sin, ones, 0 * ones, jnp.full((batch, 1), tokens - 1))
+    nothing = jnp.zeros((0, config.key_value_heads, config.head_width))
+    prefix = KeyValues(nothing, nothing)
+    before = Streams(jnp.zeros((0, x_BTD.shape[-1])), x_BTD)
+    read = _read(config, weights, x_BTD, rows, Prefix(prefix, jnp.zeros(0, bool)))
+    return LayerAttention(layer, before, prefix, weights, *read)
+
+
+@_static
+def _read(
+    config: DecoderConfig,
+    weights: Weights,
+    x_BTD: Float[Array, "B T D"],
+    rows: Rows,
+    prefix: Prefix,
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Stream, query, keys, values, attention and what is visible; see :class:`LayerAttention`."""
+    block = kernels.block_of(config, weights)
+    own = block.states(x_BTD, (rows.cos, rows.sin))
+
+    def at_read(a: Array) -> Array:
+        return jnp.take_along_axis(a, rows.reads[:, :, None], axis=1)[:, 0]
+
+    x_BD, cos, sin = map(at_read, (x_BTD, rows.cos, rows.sin))
+    q_BNH = rearrange(
+        block.attn.q_proj(block.norm_attn(x_BD)), "b (n h) -> b n h", h=config.head_width
+    )
+    k_BTKH, v_BTKH = (
+        jnp.concatenate([jnp.broadcast_to(a, (len(b), *a.shape)), b], axis=1).astype(jnp.float32)
+        for a, b in zip(prefix.states, own, strict=True)
+    )
+    turn = (jnp.broadcast_to(a[:, None], (*k_BTKH.shape[:2], a.shape[-1])) for a in (cos, -sin))
+    # Turned back by the query's position; a scale of the query's rotation (YaRN) goes to the keys.
+    k_BTKH = rotate(config.rotary, k_BTKH, tuple(turn))  # pyright: ignore[reportArgumentType]
+    seen_BT = jnp.concatenate(
+        [
+            jnp.broadcast_to(prefix.mask_P, (len(x_BD), len(prefix.mask_P))),
+            at_read(kernels.visible(rows)),
+        ],
+        axis=1,
+    )
+    q_BKGH = rearrange(q_BNH, "b (k g) h -> b k g h", k=config.key_value_heads)
+    s_BKGT = jnp.einsum(
+        "bkgh,btkh->bkgt", q_BKGH, k_BTKH, precision=jax.lax.Precision.HIGHEST
+    ) / jnp.sqrt(config.head_width)
+    a_BKGT = jax.nn.softmax(jnp.where(seen_BT[:, None, None], s_BKGT, -jnp.inf), axis=-1)
+    return x_BD, q_BNH, k_BTKH, v_BTKH, rearrange(a_BKGT, "b k g t -> b (k g) t"), seen_BT
+
+
+class HeadMatrices(NamedTuple):
+    """W_Q and W_O of a layer by head: q = W_Q x, and W_O^T o is added to the stream."""
+
+    query: Float[Array, "N H D"]
+    output: Float[Array, "N H D"]
+
+
+def head_matrices(config: DecoderConfig, weights: Weights) -> HeadMatrices:
+    """Of a block's weights, truncated matrices multiplied out; float32."""
+    query, output = (_dense(weights["attn"][name]) for name in ("q_proj", "out_proj"))
+    return HeadMatrices(
+        rearrange(query, "(n h) d -> n h d", h=config.head_width),
+        rearrange(output, "d (n h) -> n h d", h=config.head_width),
+    )
+
+
+def _dense(matrix: dict[str, Array]) -> Float[Array, "rows columns"]:
+    if "rank" not in matrix:
+        return matrix["weight"].astype(jnp.float32)
+    return dense(LowRank(matrix["weight"], matrix["left"], matrix["right"], matrix["rank"]))
+
+
+@jax.jit
+def dense(matrix: LowRank) -> Float[Array, "rows columns"]:
+    """A truncated matrix as it multiplies, float32."""
+    left, right = (a.astype(jnp.float32) for a in (matrix.left, matrix.right))
+    counted = jnp.where(jnp.arange(left.shape[1]) < matrix.rank, left, 0)
+    product = jnp.matmul(counted, right, precision=jax.lax.Precision.HIGHEST)
+    factored = matrix.rank <= max(_widths(*matrix.weight.shape), default=0)
+    return jnp.where(factored, product, matrix.weight.astype(jnp.float32))
+
+
+@_static
+def norm_differential(
+    config: DecoderConfig,
+    weights: Weights,
+    x_BD: Float[Array, "B D"],
+    tangents_BDC: Float[Array, "B D C"],
+) -> Float[Array, "B D C"]:
+    """The Jacobian of the norm before a layer's attention, at ``x``, times the columns given."""
+    norm = kernels.block_of(config, weights).norm_attn
+
+    def one(x_D: Array, tangents_DC: Array) -> Array:
+        push = jax.linearize(norm, x_D)[1]
+        return jax.vmap(push, in_axes=1, out_axes=1)(tangents_DC)
+
+    return jax.vmap(one)(x_BD, tangents_BDC)

@@ -1,0 +1,90 @@
+"""Any JSON as tables: what a page shows of results that it has no picture for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jaxsvd.runs.directory import Record
+
+MAX_ROWS = 1_000
+MAX_ITEMS = 200
+"""Of a list in a cell of a table."""
+
+
+def tables(result: Record, leave_out: frozenset[str]) -> list[Record]:
+    """A table for each part of a result: lists of objects by column, all else by name.
+
+    Args:
+        result: an object.
+        leave_out: fields that the page shows elsewhere.
+
+    Returns:
+        ``title``, ``columns``, ``rows`` of text, and how many rows were ``left_out`` at the end.
+        The table of single values comes first.
+    """
+    single: list[list[str]] = []
+    found: list[Record] = []
+    for name, value in result.items():
+        if name in leave_out:
+            continue
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            found.append(_table(name, value))
+        elif isinstance(value, dict):
+            found += _of_object(name, value)
+        else:
+            single.append([name, told(value)])
+    summary = [{"title": "Values", "columns": ["name", "value"], "rows": single, "left_out": 0}]
+    return (summary if single else []) + found
+
+
+def _of_object(title: str, value: Record) -> list[Record]:
+    lists = {k: v for k, v in value.items() if isinstance(v, list) and v and _objects(v)}
+    plain = {k: v for k, v in value.items() if k not in lists}
+    rows = [list(pair) for pair in _flat(plain)]
+    table = {"title": title, "columns": ["name", "value"], "rows": rows[:MAX_ROWS]}
+    own = [table | {"left_out": max(0, len(rows) - MAX_ROWS)}] if rows else []
+    return own + [_table(f"{title}.{name}", items) for name, items in lists.items()]
+
+
+def _objects(items: list[Any]) -> bool:
+    return all(isinstance(item, dict) for item in items)
+
+
+def _table(title: str, items: list[Any]) -> Record:
+    flat = [dict(_flat(i if isinstance(i, dict) else {"value": i})) for i in items[:MAX_ROWS]]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    rows = [[row.get(name, "") for name in columns] for row in flat]
+    return {
+        "title": title,
+        "columns": columns,
+        "rows": rows,
+        "left_out": max(0, len(items) - MAX_ROWS),
+    }
+
+
+def _flat(value: Record, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Fields of an object, those of inner ones with dotted names."""
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from _flat(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", told(inner)
+
+
+def told(value: Any) -> str:
+    """A value in a cell: numbers to six digits, lists by their items."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        # Seeds, years and sizes alike: no separators below five digits.
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        shown = ", ".join(told(item) for item in value[:MAX_ITEMS])
+        more = len(value) - MAX_ITEMS
+        return shown + (f", and {more:,} more" if more > 0 else "")
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in _flat(value))
+    return str(value)

@@ -1,0 +1,246 @@
+"""The engine against a plain forward pass of the truncated model, example by example."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsvd.devices.compilation import compile_count
+from jaxsvd.edits.truncation import truncations
+from jaxsvd.engine.encoding import Encoded
+from jaxsvd.engine.limits import Limits
+from jaxsvd.engine.packing import Shape
+from jaxsvd.engine.sequences import Group, Scoring, line_of
+from jaxsvd.engine.variants import Scored
+from jaxsvd.model import Model
+from jaxsvd.models.matrices import MODULES, matrices, part
+from jaxsvd.svd import truncate
+from jaxsvd.tasks.base import Question
+
+RATES = (0.0, 0.5, 0.9)
+LABELS = (3, 17, 41)
+
+
+def truncated(model: Model, layer: int, module: str, rate: float) -> Model:
+    """A copy of the model with the module truncated, for a plain forward pass."""
+    decoder = nnx.clone(model.decoder)
+    for name in matrices(model.config, module):
+        weight = getattr(getattr(decoder.blocks[layer], part(name)), name).weight
+        weight.set_value(truncate(weight.get_value(), rate))
+    return dataclasses.replace(model, decoder=decoder)
+
+
+def random_encoded(
+    scoring: Scoring, *, n: int = 9, groups: int = 1, prefix: int = 21, seed: int = 0, candidates=3
+) -> Encoded:
+    """Questions of random tokens; each group has its own prefix."""
+    rng = np.random.default_rng(seed)
+
+    def tokens(low: int, high: int) -> list[int]:
+        return rng.integers(0, 97, rng.integers(low, high)).tolist()
+
+    made = []
+    for g in range(groups):
+        lines = [
+            line_of(q, tokens(1, 14), [tokens(1, 6) for _ in range(candidates)], scoring)
+            for q in range(g * n, (g + 1) * n)
+        ]
+        length = 0 if scoring == "mean raw logit" else prefix
+        made.append(Group(rng.integers(0, 97, length).astype(np.int32), tuple(lines)))
+    question = Question("test", 0, (), "", ("a", "b", "c")[:candidates], 0)
+    labels = LABELS if scoring == "label tokens" else ()
+    return Encoded((question,) * (n * groups), tuple(made), scoring, labels, 0, 0)
+
+
+def brute_force(model: Model, encoded: Encoded) -> np.ndarray:
+    """Scores by one full forward pass for each question and candidate."""
+    scores = np.zeros((len(encoded.questions), len(encoded.questions[0].candidates)))
+    for group in encoded.groups:
+        for line in group.lines:
+            for c in range(scores.shape[1]):
+                own = line.tokens[np.isin(line.branches, [0, c + 1])]
+                ids = np.concatenate([group.prefix, own])
+                # One length compiles once, and what follows changes nothing that is read.
+                padded = np.pad(ids, (0, 128 - len(ids)))[None]
+                logits = np.asarray(model.logits(padded), np.float64)[0, : len(ids)]
+                targets = line.targets[line.candidates == c]
+                if encoded.scoring == "label tokens":
+                    scores[line.question] = logits[-1, list(encoded.label_ids)]
+                    break
+                if encoded.scoring == "mean raw logit":
+                    scores[line.question, c] = logits.mean()
+                    continue
+                read = logits[len(ids) - len(targets) :]
+                logp = read - np.logaddexp.reduce(read, axis=-1, keepdims=True)
+                chosen = logp[np.arange(len(read)), targets]
+                total = encoded.scoring == "sequence log-likelihood"
+                scores[line.question, c] = chosen.sum() if total else chosen.mean()
+    return scores
+
+
+def engine_scores(
+    model: Model, encoded: Encoded, layer: int, module: str, shape: Shape | None = None
+) -> np.ndarray:
+    """Scores of all rates from one pass of the engine, ``[rates, questions, candidates]``."""
+    engine = model.engine
+    cut = truncations(engine, layer, module, RATES)
+    return collect(engine.score(encoded, [cut.branches], shape=shape), encoded)[0]
+
+
+def collect(scored: Iterable[Scored], encoded: Encoded) -> list[np.ndarray]:
+    """All scores by point, ``[variants, questions, candidates]``; each must come once."""
+    scored = list(scored)
+    cells = {(s.point, s.variant, s.question): s.scores for s in scored}
+    assert len(cells) == len(scored)
+    points, variants = (max(s[i] for s in scored) + 1 for i in (0, 1))
+    assert len(cells) == points * variants * len(encoded.questions)
+    return [
+        np.array([[cells[p, v, q] for q in range(len(encoded.questions))] for v in range(variants)])
+        for p in range(points)
+    ]
+
+
+def assert_same(ours: np.ndarray, reference: np.ndarray) -> None:
+    """1e-5 of the largest score."""
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-5 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("family", "module"),
+    [(f, m) for f in ("gptj", "llama") for m in MODULES if (f, m) != ("gptj", "fc_up")],
+)
+def test_engine_equals_brute_force(
+    tiny: Callable[..., Model], family: str, module: str, layer: int
+) -> None:
+    """Every module and layer, all rates from one pass, two groups with prefixes of their own."""
+    model = tiny(family)
+    encoded = random_encoded("label tokens", n=5, groups=2)
+    ours = engine_scores(model, encoded, layer, module)
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, layer, module, rate), encoded))
+    assert np.abs(ours[0] - ours[2]).max() > 1e-2, "truncation changed nothing"
+
+
+@pytest.mark.parametrize(
+    "scoring", ["sequence log-likelihood", "mean log-likelihood", "mean raw logit"]
+)
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_every_kind_of_score(tiny: Callable[..., Model], family: str, scoring: Scoring) -> None:
+    """Candidates of several tokens, shared prefix or none."""
+    model = tiny(family)
+    encoded = random_encoded(scoring, n=6)
+    ours = engine_scores(model, encoded, 1, "mlp")
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), encoded))
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 64, 64), Shape(2, 128, 24), Shape(8, 64, 16)])
+def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None:
+    """Any row length, number of rows and number of reads gives the same scores."""
+    model = tiny("llama")
+    encoded = random_encoded("sequence log-likelihood", n=8)
+    assert_same(
+        engine_scores(model, encoded, 1, "all", shape), engine_scores(model, encoded, 1, "all")
+    )
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 63, 64, 65])
+def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
+    """No prefix at all, and lengths around the multiple that they are padded to."""
+    model = tiny("gptj")
+    encoded = random_encoded("label tokens", n=4, prefix=prefix)
+    ours = engine_scores(model, encoded, 1, "attn")
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "attn", rate), encoded))
+
+
+def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -> None:
+    """A resumed pass skips whole batches, and gives the others the same scores bit for bit."""
+    engine = tiny("gptj").engine
+    encoded, shape = random_encoded("label tokens", n=40, groups=2), Shape(1, 64, 8)
+    whole = {s.question: s.scores for s in engine.score(encoded, shape=shape)}
+    # All of the first group, most of the second.
+    rest = {
+        s.question: s.scores
+        for s in engine.score(encoded, shape=shape, done=lambda p, v, question: question < 78)
+    }
+    assert {78, 79} <= set(rest)
+    assert not set(rest) & set(range(40))
+    assert len(rest) < 40
+    for question, scores in rest.items():
+        np.testing.assert_array_equal(scores, whole[question])
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> None:
+    """A sweep's points, several of a layer and in any order: each as if it were alone."""
+    model = tiny(family)
+    engine, encoded = model.engine, random_encoded("label tokens", n=5, groups=2)
+    asked = [(2, "attn"), (0, "mlp"), (1, "all"), (0, "attn"), (2, "mlp")]
+    cuts = [truncations(engine, layer, module, RATES) for layer, module in asked]
+    together = collect(engine.score(encoded, [cut.branches for cut in cuts]), encoded)
+    for (layer, module), ours in zip(asked, together, strict=True):
+        alone = engine_scores(model, encoded, layer, module)
+        assert_same(ours, alone)
+        assert_same(ours[2], brute_force(truncated(model, layer, module, 0.9), encoded))
+
+
+def test_passes_of_one_batch(tiny: Callable[..., Model]) -> None:
+    """Memory for one batch only, one worker: more passes, the same scores."""
+    model = tiny("gptj")
+    engine, encoded = model.engine, random_encoded("label tokens", n=30)
+    cuts = [truncations(engine, layer, "mlp", RATES).branches for layer in (0, 2)]
+    shape, small = Shape(1, 32, 4), Limits(batch_tokens=32, stream_bytes=1, workers=1)
+    ours = collect(engine.score(encoded, cuts, shape=shape, limits=small), encoded)
+    theirs = collect(engine.score(encoded, cuts, shape=shape), encoded)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_order_of_examples_does_not_matter(tiny: Callable[..., Model]) -> None:
+    """Reversed lines pack into other rows; one is longer than a row; the scores are the same."""
+    model = tiny("llama")
+    encoded = random_encoded("label tokens", n=12)
+    [group] = encoded.groups
+    rng = np.random.default_rng(5)
+    long = line_of(3, rng.integers(0, 97, 70).tolist(), [[1], [2], [3]], "label tokens")
+    lines = tuple(long if line.question == 3 else line for line in group.lines)
+    there, back = (
+        dataclasses.replace(encoded, groups=(Group(group.prefix, chosen),))
+        for chosen in (lines, lines[::-1])
+    )
+    shape = Shape(2, 48, 4)
+    ours = engine_scores(model, there, 1, "mlp", shape)
+    assert_same(ours, engine_scores(model, back, 1, "mlp", shape))
+    for rate, scores in zip(RATES, ours, strict=True):
+        assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), there))
+
+
+def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
+    """Another layer, module, rate, seed or number of questions uses what is compiled already."""
+    model, deeper = tiny("gptj", n_layer=4), tiny("gptj", n_layer=6)
+    shape = Shape(2, 64, 8)
+
+    def sweep(model: Model, rates: tuple[float, ...], encoded: Encoded, module: str) -> None:
+        engine = model.engine
+        points = [
+            truncations(engine, layer, module, rates).branches for layer in (0, 1, engine.last)
+        ]
+        list(engine.score(encoded, points, shape=shape))
+
+    start = compile_count()
+    sweep(model, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "mlp")
+    sweep(model, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "all")
+    before = compile_count()
+    sweep(model, (0.0, 0.2, 0.9, 0.99), random_encoded("label tokens", n=40, seed=1), "mlp")
+    sweep(model, (0.3, 0.95), random_encoded("label tokens", n=7, prefix=30), "all")
+    sweep(model, (0.0, 0.75), random_encoded("label tokens", n=7), "attn")
+    sweep(model, (0.5,), random_encoded("label tokens", n=9), "q_proj")
+    assert compile_count() == before
+    # The config of a deeper model is another one, so its functions are; as many, not more.
+    sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "mlp")
+    sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "all")
+    assert compile_count() - before <= before - start
