@@ -2,7 +2,7 @@
 
 A record is one measurement: an outcome (the gap, the test error), predictors (bounds, norms), the
 clipping ``rate``, and the seed, module and layer it was made at. Records of one (seed, module,
-layer) share their model and prompts, so they are one *cluster*: intervals resample clusters, and
+layer) share their model and prompts, so they are one *cluster*: intervals leave out clusters, and
 the null hypothesis exchanges them whole.
 
 Pooled correlations mix two things: that everything moves with the rate, and that the predictor
@@ -15,6 +15,7 @@ from theory.agreement.correlation import (
     CLUSTER,
     Comparison,
     Correlation,
+    FewClusters,
     compare,
     correlate,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "Correlation",
     "Coverage",
+    "FewClusters",
     "SignAgreement",
     "compare",
     "correlate",

@@ -228,7 +228,8 @@ def _numbers(
     exponents = np.array([layer.gradient for layer in per_layer], int)
     kept = units(exponents)
     plain = not kept.any() and not units(np.array([s.update for s in per_layer], int)).any()
-    if states is None and plain and 0 < replicates * finite * factors.v[0, 0, ..., 0].size < width:
+    vectors = factors.v.size // width
+    if states is None and plain and 0 < vectors < width:
         low_rank = measure_low_rank(_pieces(factors), spectral=spectral)
         rows = [{name: value[t] for name, value in low_rank.items()} for t in range(finite)]
     else:

@@ -142,6 +142,8 @@ def squared_singular_values(v: Array | np.ndarray, r: Array | np.ndarray) -> Arr
     # Features that are zero throughout (gradient descent on regression writes one) do not count.
     v, r = v[..., _active(v)], r[..., _active(r)]
     *layers, n, heads, _ = v.shape
+    if 0 in (*v.shape, *r.shape):
+        return jnp.zeros((*layers, n), jnp.asarray(v).dtype)
     v, r = (a.reshape(-1, n, heads, a.shape[-1]) for a in (v, r))
     entries = n * math.prod(min(a.shape[-1], n * heads) for a in (v, r))
     at_once = max(LARGEST // max(entries, 1), 1)
@@ -149,8 +151,6 @@ def squared_singular_values(v: Array | np.ndarray, r: Array | np.ndarray) -> Arr
         _squared_singular_values(v[i : i + at_once], r[i : i + at_once])
         for i in range(0, len(v), at_once)
     ]
-    if not parts:
-        return jnp.zeros((*layers, n), jnp.asarray(v).dtype)
     return jnp.concatenate(parts).reshape(*layers, n)
 
 
