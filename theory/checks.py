@@ -99,7 +99,7 @@ def _numeric(name: str, leaf: Any) -> Array | np.ndarray:
     return array
 
 
-def _common(leaves: list[Array | np.ndarray]) -> Any:
+def _common(leaves: list[Any]) -> Any:
     on_device = [leaf.dtype for leaf in leaves if isinstance(leaf, jax.Array)]
     floating = [dtype for dtype in on_device if jnp.issubdtype(dtype, jnp.floating)]
     if not on_device:
