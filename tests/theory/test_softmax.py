@@ -49,6 +49,17 @@ def test_update_with_explicit_features() -> None:
     )
 
 
+def test_rank_of_the_update_is_that_of_the_demonstrations() -> None:
+    """The paper's A.2: rank <= rank(H_s), since W_V H_s stands on the left of any features."""
+    rng = np.random.default_rng(11)
+    directions = rng.normal(size=(2, 5))
+    hidden = rng.normal(size=(7, 2)) @ directions
+    value, key = rng.normal(size=(2, 5, 5)) / 3
+    phi = np.stack([features(k) for k in hidden @ key[:1].T])
+    assert np.linalg.matrix_rank(phi, rtol=1e-10) > 2
+    assert np.linalg.matrix_rank((hidden @ value.T).T @ phi, rtol=1e-10) == 2
+
+
 def output_of_test_token(
     query_input: jax.Array, hidden: jax.Array, attention: Attention, rotary: Rotary | None
 ) -> jax.Array:
