@@ -114,10 +114,34 @@ def shared_update(weight: Real, contextual: Real, plain: Real) -> Shared:
     """
     weight, contextual, plain = _arrays(weight, contextual, plain, 2)
     target = (contextual - plain) @ weight.T
-    solution = np.linalg.lstsq(plain, target, rcond=None)[0]
-    missed, whole = ((target - plain @ solution) ** 2).sum(), (target**2).sum()
-    share = float(missed / whole) if whole > 0 else 0.0
-    return Shared(solution.T, share, effective_rank(solution))
+    update = np.linalg.lstsq(plain, target, rcond=None)[0].T
+    return Shared(update, _missed(target, plain @ update.T), effective_rank(update))
+
+
+def unexplained(update: Real, weight: Real, contextual: Real, plain: Real) -> float:
+    """Share of sum_x |W dA(x)|^2 that dW A(x) misses, for tokens it was not fitted to.
+
+    0 where the context is the same change of weights for all; 1 is as good as no update, and more
+    is worse. With no more tokens than features :func:`shared_update` fits anything: this does not.
+
+    Args:
+        update: dW, ``[F, D]``.
+        weight: W, ``[F, D]``.
+        contextual: A(C, x) of every token, ``[Q, D]``.
+        plain: A(x), ``[Q, D]``.
+
+    Raises:
+        ValueError: shapes that disagree, or values that are not finite real numbers.
+    """
+    weight, contextual, plain = _arrays(weight, contextual, plain, 2)
+    update = np.asarray(real(update=update)[0], np.float64)
+    require(update.shape == weight.shape, "update", f"of shape {weight.shape}", update.shape)
+    return _missed((contextual - plain) @ weight.T, plain @ update.T)
+
+
+def _missed(target: Float[np.ndarray, "Q F"], reached: Float[np.ndarray, "Q F"]) -> float:
+    whole = float((target**2).sum())
+    return float(((target - reached) ** 2).sum()) / whole if whole > 0 else 0.0
 
 
 def effective_rank(matrix: Real) -> float:

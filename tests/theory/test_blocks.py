@@ -107,6 +107,12 @@ def test_a_shared_update_finds_a_context_that_is_one_map() -> None:
     assert shared.effective_rank == pytest.approx(1, abs=1e-6)
     unrelated = blocks.shared_update(weight, plain + rng.normal(size=plain.shape), plain)
     assert 0.5 < unrelated.unexplained < 1
+    # Few tokens are always fitted; on others the one map still holds, and the unrelated does not.
+    for moved, low, high in ((plain @ u.T, 0, 1e-20), (rng.normal(size=plain.shape), 1, 1e9)):
+        fitted = blocks.shared_update(weight, (plain + moved)[:6], plain[:6])
+        assert fitted.unexplained < 1e-20
+        missed = blocks.unexplained(fitted.update, weight, (plain + moved)[6:], plain[6:])
+        assert low <= missed <= high
 
 
 def test_effective_rank() -> None:
