@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 
     Attributes:
         update: log ||dW||_F of softmax attention over all heads.
-        jacobian: log of the norm of its Jacobian in the test token.
+        jacobian: log of the norm of its Jacobian in the test token (through the query), all heads.
         linear: squared Frobenius norm of the linearised dW_t.
         gradient: of G_t = dW_t A_{t-1}.
         state: of A_{t-1}.
@@ -182,7 +182,7 @@ def of_layer(
         step = _step(_shares(read), heads, numbers, normed, state, demonstrations)
     found = Layer(
         total(_host(norms.update)),
-        total(_host(norms.jacobian)),
+        _host(norms.layer),
         _host(step.linear),
         _host(step.gradient),
         _host(step.size),
@@ -204,7 +204,7 @@ def _host(a: Array | np.ndarray) -> np.ndarray:
 def _norms(
     query: Array, keys: Array, values: Array, heads: HeadMatrices, shown: Array, visible: Array
 ) -> softmax.Norms:
-    grams = softmax.Grams(*(jnp.einsum("nvd,nwd->nvw", a, a) for a in (heads.output, heads.query)))
+    grams = softmax.Grams(*(jnp.einsum("gvd,hwd->gvhw", a, a) for a in (heads.output, heads.query)))
     return jax.vmap(softmax.head_norms, (0, 0, 0, None, 0, 0))(
         query, keys, values, grams, shown, visible
     )
