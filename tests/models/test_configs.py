@@ -15,7 +15,6 @@ from jaxsvd.models.hf_config import HARMLESS
 
 from .random_models import (
     JSON_OF,
-    Json,
     gptj_json,
     llama_json,
 )
@@ -26,6 +25,7 @@ from .refusals import (
     tiny_checkpoint,
     unless_refused,
 )
+from .tiny_families import Json
 
 # --- config.json --------------------------------------------------------------------------------
 
