@@ -127,8 +127,8 @@ class Trained:
     ) -> list[Float[Array, "B T D"]]:
         """The residual stream before every layer and after the last, T = 2 P - 1 tokens.
 
-        What layer l does in detail: ``turn, mask = model.attention_inputs(B, T)``,
-        ``blocks[l].states(streams[l], turn)`` its keys (turned) and values, ``[B, T, N, H]``.
+        What layer l does in detail: ``places = Places.in_order(config, B, T)``,
+        ``blocks[l].states(streams[l], places)`` its keys (turned) and values, ``[B, T, N, H]``.
         """
         return _streams(self.size, self.parameters, x, y)
 

@@ -37,12 +37,14 @@ class Tensor:
         read: gives all of it.
         into: fills an array of the stored dtype with the elements from a given one on, in the
             order of the file; None where only all of it can be read.
+        transposed: whether that order is the one of the transposed tensor.
     """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], np.ndarray]
     into: Callable[[int, np.ndarray], None] | None = None
+    transposed: bool = False
 
 
 def read_json(path: Path) -> dict[str, Any]:

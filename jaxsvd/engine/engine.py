@@ -37,14 +37,14 @@ class Engine:
     Attributes:
         config: of the decoder.
         blocks: weights by layer.
-        embedding: V x D.
+        embedding: of tokens, and of positions where they are learned.
         head: final norm and unembedding.
         mesh: where the weights are; None for one device (:mod:`jaxsvd.devices.sharding`).
     """
 
     config: DecoderConfig
     blocks: tuple[Weights, ...]
-    embedding: Float[Array, "V D"]
+    embedding: Weights
     head: Weights
     mesh: Mesh | None = None
 
@@ -54,7 +54,7 @@ class Engine:
         return cls(
             decoder.config,
             tuple(nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks),
-            decoder.embedding[...],
+            nnx.to_pure_dict(nnx.state(decoder.embedding)),
             nnx.to_pure_dict(nnx.state(decoder.head)),
             mesh,
         )

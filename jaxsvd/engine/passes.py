@@ -20,7 +20,7 @@ from jaxsvd.engine.packing import Batch, padded_length
 from jaxsvd.engine.requests import Group
 from jaxsvd.engine.variants import Scored, Variants, blocks_with
 from jaxsvd.engine.workers import Workers
-from jaxsvd.models.decoder import Prefix
+from jaxsvd.models.attention import Prefix
 from jaxsvd.models.matrices import part
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Pass:
         length = len(group.prefix)
         padded = np.zeros(padded_length(length), np.int32)
         padded[:length] = group.prefix
-        x = kernels.embed_tokens(engine.embedding, padded, mesh=engine.mesh)
+        x = kernels.embed_prefix(engine.config, engine.embedding, padded, engine.mesh)
         exists = engine.everywhere(np.arange(len(padded)) < length)
         return cls(engine, group, batches, workers, x, exists)
 
@@ -238,15 +238,17 @@ class Pass:
 
     def _layer(self, weights: Weights, layer: int, x: Array, rows: Rows, prefix: Prefix) -> Reads:
         config, mesh = self.engine.config, self.engine.mesh
+        kind = config.kind(layer)
         if layer == self._last:
-            return kernels.last_layer(config, weights, x, rows, prefix, mesh)
-        return Reads(x, *kernels.layer(config, weights, x, rows, prefix, mesh))
+            return kernels.last_layer(config, kind, weights, x, rows, prefix, mesh)
+        return Reads(x, *kernels.layer(config, kind, weights, x, rows, prefix, mesh))
 
     def _prefix_layer(self, weights: Weights, layer: int, x: Array) -> PrefixLayer:
         config, mesh = self.engine.config, self.engine.mesh
+        kind = config.kind(layer)
         if layer == self._last:  # nothing reads the prefix's stream any more
-            return PrefixLayer(x, x, kernels.prefix_states(config, weights, x, mesh))
-        return kernels.prefix_layer(config, weights, x, mesh)
+            return PrefixLayer(x, x, kernels.prefix_states(config, kind, weights, x, mesh))
+        return kernels.prefix_layer(config, kind, weights, x, mesh)
 
     def _read(self, batch: Batch, x_BRD: Array) -> Float32[np.ndarray, "rows reads ..."]:
         """Logits or log-probabilities, on the host."""

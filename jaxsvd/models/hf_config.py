@@ -1,10 +1,12 @@
 """Reading a Hugging Face ``config.json`` strictly: every attribute is understood or refused."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.layout import Stored
 
 T = TypeVar("T")
 
@@ -53,13 +55,20 @@ class ConfigReader:
             return default
         return value
 
-    def integer(self, name: str, default: int | None = None, *, largest: int = 2**31 - 1) -> int:
+    def integer(
+        self,
+        name: str,
+        default: int | None = None,
+        *,
+        least: int = 1,
+        largest: int = 2**31 - 1,
+    ) -> int:
         """A positive integer; without ``default`` it is required."""
 
         def valid(v: Any) -> bool:
-            return isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= largest
+            return isinstance(v, int) and not isinstance(v, bool) and least <= v <= largest
 
-        value = self._take(name, default, valid, f"an integer from 1 to {largest}")
+        value = self._take(name, default, valid, f"an integer from {least} to {largest}")
         return 1 if value is None else value
 
     def number(self, name: str, default: float) -> float:
@@ -85,9 +94,49 @@ class ConfigReader:
         """An object; empty when left out."""
         return dict(self._take(name, {}, lambda v: isinstance(v, dict), "an object"))
 
+    def texts(self, name: str, options: Sequence[str]) -> list[str] | None:
+        """A list of some of ``options``; None when left out."""
+
+        def valid(v: Any) -> bool:
+            return isinstance(v, list) and all(isinstance(x, str) and x in options for x in v)
+
+        value = self._take(name, [], valid, f"a list of {' or '.join(options)}")
+        return value or None
+
     def fixed(self, name: str, value: Any) -> None:
         """An attribute that we understand only at this value."""
         self._take(name, value, lambda v: v == value, f"{value!r}, the only value supported")
+
+    def unset(self, name: str) -> None:
+        """An attribute that we understand only where it is null or left out."""
+        self._read.add(name)
+        value = self.raw.get(name)
+        self.check(value is None, f"{name} = {value!r} should be null, the only value supported")
+
+    def optional_integer(self, name: str, default: int | None = None) -> int | None:
+        """A positive integer; null, as far as it is written, means none."""
+        self._read.add(name)
+        value = self.raw.get(name, default)
+        return None if value is None else self.integer(name, 1 if default is None else default)
+
+    def integers(self, name: str, options: Sequence[int]) -> list[int] | None:
+        """A list of some of ``options``; None when left out."""
+
+        def valid(v: Any) -> bool:
+            return isinstance(v, list) and all(type(x) is int and x in options for x in v)
+
+        value = self._take(name, [], valid, f"a list of {' or '.join(map(str, options))}")
+        return value or None
+
+    def optional(self, name: str, default: float | None = None) -> float | None:
+        """A positive number; null, as far as it is written, means none."""
+        self._read.add(name)
+        value = self.raw.get(name, default)
+        return None if value is None else self.number(name, 1.0 if default is None else default)
+
+    def unused(self, *names: str) -> None:
+        """Attributes of training that this family writes and no forward pass reads."""
+        self._read.update(names)
 
     def check(self, holds: bool, problem: str) -> None:
         """Note ``problem`` unless ``holds``."""
@@ -136,18 +185,23 @@ class Family:
     Attributes:
         name: ``model_type`` in config.json.
         read: config.json to a :class:`DecoderConfig`; problems go to the reader.
-        names: our parameter path to the checkpoint's tensor name; ``{layer}`` stands for the
-            index of a block.
-        buffers: regular expressions of tensors that old checkpoints carry and no model reads.
+        layout: where each parameter stands in a checkpoint (:mod:`jaxsvd.models.layout`), by
+            path; ``{layer}`` stands for the index of a block.
         description: in a few words, for users.
         example: a hub id, for users.
+        buffers: regular expressions of tensors that old checkpoints carry and no model reads.
         safetensors_revision: hub id to a revision that has safetensors where main has none.
+        aliases: other names of tensors that some files have.
+        body: what the names of all tensors but the head's begin with; checkpoints of the body
+            alone leave it out.
     """
 
     name: str
     read: Callable[[ConfigReader], DecoderConfig]
-    names: Mapping[str, str]
-    buffers: tuple[str, ...]
+    layout: Mapping[str, Stored | str]
     description: str
     example: str
-    safetensors_revision: Mapping[str, str]
+    buffers: tuple[str, ...] = ()
+    safetensors_revision: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: str = ""

@@ -21,6 +21,7 @@ from jaxsvd.engine.attention_trace import (
 )
 from jaxsvd.engine.prompts import Prompts, demonstration_of_tokens
 from jaxsvd.model import Model
+from jaxsvd.models.config import LayerKind
 from jaxsvd.models.matrices import matrices
 from jaxsvd.svd import truncate
 
@@ -122,12 +123,14 @@ def test_a_layer_above_the_first_needs_its_streams(tiny: Callable[..., Model]) -
 def test_scaled_rotations_go_to_the_keys(tiny: Callable[..., Model]) -> None:
     """YaRN scales query and keys; the query stays as W_Q gives it and the scores as they are."""
     model, prompts = tiny("llama"), made_prompts()
+    assert model.config.rotary is not None
     rotary = dataclasses.replace(model.config.rotary, scale=1.2)
-    config = dataclasses.replace(model.config, rotary=rotary)
+    kind = LayerKind(rotary)
+    config = dataclasses.replace(model.config, kinds=(kind,))
     decoder = nnx.clone(model.decoder)
     decoder.config = config
     for block in decoder.blocks:
-        block.attn.config = config
+        block.attn.config, block.attn.kind = config, kind
     model = dataclasses.replace(model, config=config, decoder=decoder)
     layer = next(attention_layers(model.engine, prompts))
     read = forward(model, context(prompts, 0))[0]

@@ -17,6 +17,8 @@ from jaxsvd.engine.requests import Group, Scoring, line_of
 from jaxsvd.engine.variants import Scored, Variants
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import MODULES
+from tests.conftest import make_model
+from tests.models.tiny_families import TINY, every_family
 
 RATES = (0.0, 0.5, 0.9)
 LABELS = (3, 17, 41)
@@ -126,6 +128,28 @@ def test_engine_equals_brute_force(
     for rate, scores in zip(RATES, ours, strict=True):
         assert_same(scores, brute_force(truncated(model, layer, module, rate), encoded))
     assert np.abs(ours[0] - ours[2]).max() > 1e-2, "truncation changed nothing"
+
+
+@pytest.mark.parametrize("family", every_family())
+def test_every_family_and_module(tiny: Callable[..., Model], family: str) -> None:
+    """Prefix and packing, windows shorter than the prompt, each module in a layer of its own."""
+    model = tiny(family)
+    encoded = random_encoded("sequence log-likelihood", n=3)
+    untouched = brute_force(model, encoded)
+    modules = [m for m in MODULES if m != "fc_up" or model.config.gated]
+    for i, module in enumerate(modules):
+        ours = engine_scores(model, encoded, i % model.config.layers, module)
+        assert_same(ours[0], untouched)
+        cut = truncated(model, i % model.config.layers, module, 0.9)
+        assert_same(ours[2], brute_force(cut, encoded))
+        assert np.abs(ours[0] - ours[2]).max() > 1e-3, f"truncating {module} changed nothing"
+
+
+@pytest.mark.parametrize("family", ["gemma2", "opt"])
+def test_mean_logits_with_caps_and_projections(tiny: Callable[..., Model], family: str) -> None:
+    """The mean over the vocabulary is no product with the mean row where logits are capped."""
+    model, encoded = tiny(family), random_encoded("mean raw logit", n=3)
+    assert_same(engine_scores(model, encoded, 1, "mlp")[0], brute_force(model, encoded))
 
 
 @pytest.mark.parametrize(
@@ -241,3 +265,22 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "mlp")
     sweep(deeper, (0.0, 0.1, 0.5), random_encoded("label tokens", n=3), "all")
     assert compile_count() - before <= before - start
+
+
+def test_one_program_for_a_kind_of_layer(tiny: Callable[..., Model]) -> None:
+    """Two kinds in turn compile each piece twice, however many layers there are."""
+    types = ["sliding_attention", "full_attention"]
+    encoded, shape = random_encoded("label tokens", n=3), Shape(2, 64, 8)
+
+    def programs(layers: int) -> int:
+        changes = {"num_hidden_layers": layers, "layer_types": types * (layers // 2)}
+        raw = TINY["gemma2"].sized(**changes)
+        model = make_model(raw)
+        assert len(model.config.kinds) == 2
+        before = compile_count()
+        cut = truncations(model.engine, 1, "all", (0.0, 0.5))
+        list(model.engine.score(encoded, [cut.branches], shape=shape))
+        return compile_count() - before
+
+    programs(2)  # what serves any model
+    assert programs(8) == programs(6)

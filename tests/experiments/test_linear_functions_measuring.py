@@ -24,6 +24,7 @@ from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.prompts import BASELINES, errors, expected_error
 from jaxsvd import UserError
 from jaxsvd.edits.edit import Edit
+from jaxsvd.models.attention import Places
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.svd import RATES
 
@@ -144,8 +145,8 @@ def test_predictions_are_read_from_the_streams(either: Trained) -> None:
     found = either.predict(prompts.x, prompts.y)
     whole = either.model.read(streams[-1][:, ::2])
     np.testing.assert_allclose(found, whole, atol=1e-5, rtol=1e-4)
-    turn, mask = either.model.attention_inputs(8, 2 * either.size.points - 1)
-    after = jax.jit(lambda stream: either.blocks[1](stream, turn, mask)[0])(streams[1])
+    places = Places.in_order(either.size.config, 8, 2 * either.size.points - 1)
+    after = jax.jit(lambda stream: either.blocks[1](stream, places)[0])(streams[1])
     np.testing.assert_allclose(after, streams[2], atol=1e-5, rtol=1e-4)
 
 

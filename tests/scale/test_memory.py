@@ -19,6 +19,7 @@ from jaxsvd.engine import kernels, memory
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
+from jaxsvd.models.attention import KeyValues, Places, Prefix
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
 
@@ -120,18 +121,15 @@ def test_what_a_layer_takes_is_near_what_xla_plans() -> None:
 
         return nnx.to_pure_dict(nnx.state(Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0))))
 
-    half = config.rotary.width // 2
-    states = kernels.KeyValues(*[array(prefix, 8, 64)] * 2)
+    states = KeyValues(*[array(prefix, 8, 64)] * 2)
+    places = jax.eval_shape(lambda: Places.in_order(config, rows, tokens))
     compiled = kernels.layer.lower(
         config,
+        config.kind(0),
         jax.eval_shape(weights),
         array(rows, tokens, 512),
-        kernels.Rows(
-            *[array(rows, tokens, half)] * 2,
-            *[array(rows, tokens, dtype=jnp.int32)] * 2,
-            array(rows, 4, dtype=jnp.int32),
-        ),
-        kernels.Prefix(states, array(prefix, dtype=jnp.bool_)),
+        kernels.Rows(places, array(rows, 4, dtype=jnp.int32)),
+        Prefix(states, array(prefix, dtype=jnp.bool_)),
     ).compile()
     plan = compiled.memory_analysis()
     planned = plan.temp_size_in_bytes + plan.output_size_in_bytes
