@@ -47,7 +47,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SupersampledTask:
     """Everything asked with one seed, encoded together so that one pass answers it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Draw:
 
 def make_draw(
     model: Model, setting: Setting, asked: Asked, seed: int, design: Design, progress: Progress
-) -> Draw:
+) -> SupersampledTask:
     """Draw a task and its supersamples, and encode all questions.
 
     Raises:
@@ -137,7 +137,7 @@ def make_draw(
         )
     number: dict[tuple[str, ...], int] = {}
     prompts = [number.setdefault(q.demonstrations, len(number)) for q in encoded.questions]
-    return Draw(
+    return SupersampledTask(
         seed,
         prepared.shots,
         encoded,
