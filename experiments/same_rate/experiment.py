@@ -15,7 +15,7 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.pooled import spread_of
 from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
 from jaxsvd.edits.truncation import truncations
@@ -202,7 +202,7 @@ def pairs(result: Mapping[str, Any]) -> list[Record]:
 
 def report(result: Record) -> Iterable[Table | str]:
     """Changes on the test sets by lender and borrower."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     what = "draw" if len(result["tasks"]) == 1 else "task"
     yield table(
         "test accuracy against the untouched model, at another's best rate",
@@ -212,8 +212,8 @@ def report(result: Record) -> Iterable[Table | str]:
                 row["from"],
                 row["to"],
                 f"{row['module']} {row['layer']}",
-                telling.several([f"{rate:g}" for rate in row["rates"]]),
-                f"{row['difference']:+.4f}{telling.spread(row['spread'])}",
+                tables.several([f"{rate:g}" for rate in row["rates"]]),
+                f"{row['difference']:+.4f}{tables.spread(row['spread'])}",
                 f"{row['gains']} up, {row['losses']} down of {row['draws']}",
             )
             for row in pairs(result)
