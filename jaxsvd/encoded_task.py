@@ -144,7 +144,7 @@ def _check_vocabulary(model: Model, encoded: Encoded) -> None:
         for line in group.lines:
             largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
             if largest >= size:
-                question = encoded.questions[line.question]
+                question = encoded.questions[line.request]
                 token = model.tokenizer.convert_ids_to_tokens(largest)
                 raise UserError(
                     f"row {question.index} of {question.split}: the tokenizer gives the token "

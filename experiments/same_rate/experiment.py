@@ -18,7 +18,7 @@ from experiments.common.scaffold import Experiment, Record, Study, table
 from experiments.language import drawing, tables, units
 from experiments.language.pooled import spread_of
 from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
@@ -113,13 +113,13 @@ def _scored(
             progress=study.progress,
             **setting.of(asked),
         )
-        engine = model.engine
-        cuts = [
-            truncations(engine, layer, module, of_place)
+        edits = [
+            Edit(layer, module, rate)
             for (module, layer), of_place in rates.items()
+            for rate in of_place
         ]
-        found = units.score_cuts(
-            study, model, encoded_task, split, cuts, run, rates=[*map(list, rates.values())]
+        found = units.score_edits(
+            study, model, encoded_task, split, edits, run, rates=[*map(list, rates.values())]
         )
         return units.cells_record(asked, run, found)
 

@@ -26,7 +26,7 @@ from experiments.language.setting import (
 )
 from jaxsvd import tasks
 from jaxsvd.cli import options
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
@@ -90,14 +90,14 @@ def _unit(
         encoded_task = EncodedTask.of(
             model, prepared.only(("validation",)), skip_long=skip_long, progress=study.progress
         )
-        engine = model.engine
-        cuts = [
-            truncations(engine, layer, module, setting.rates)
+        edits = [
+            Edit(layer, module, rate)
             for layer in setting.layers
             for module in setting.modules
+            for rate in setting.rates
         ]
-        found = units.score_cuts(
-            study, model, encoded_task, "validation", cuts, run, zero_shot="scripts"
+        found = units.score_edits(
+            study, model, encoded_task, "validation", edits, run, zero_shot="scripts"
         )
         return units.cells_record(asked, run, found)
 

@@ -20,7 +20,7 @@ from jaxsvd.engine import kernels
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.kernels import Rows, Weights
 from jaxsvd.engine.prompts import Prompts
-from jaxsvd.engine.variants import Variant, replaced
+from jaxsvd.engine.variants import Variant, blocks_with
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import KeyValues, Prefix
 from jaxsvd.models.lowrank import LowRank
@@ -81,8 +81,7 @@ def attention_layers(
         prompts: whose last tokens read.
         first: where to begin.
         before: the streams before it, from an earlier walk; not needed at layer 0.
-        variant: the matrices exchanged in layer ``first`` (see
-            :class:`~jaxsvd.engine.variants.Branches`).
+        variant: the matrices that are replaced, in layer ``first`` and above.
 
     Raises:
         ValueError: a layer above 0 without streams.
@@ -104,10 +103,9 @@ def attention_layers(
         if first:
             raise ValueError(f"layer {first} needs the streams before it")
         before = Streams(kernels.embed_tokens(engine.embedding, jnp.asarray(prompts.prefix)), x)
+    blocks = blocks_with(engine.blocks, variant or {})
     for layer in range(first, config.layers):
-        weights = engine.blocks[layer]
-        if variant and layer == first:
-            weights = replaced(weights, variant)
+        weights = blocks[layer]
         effect = kernels.prefix_layer(config, weights, before.prefix)
         prefix = Prefix(effect.states, exists)
         read = _read(config, weights, before.rows, rows, prefix)

@@ -19,7 +19,7 @@ from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
 from experiments.common.records import restore
 from experiments.common.scaffold import main, parser, run
 from experiments.language.setting import Asked
-from jaxsvd.edits.truncation import UNTRUNCATED, truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import paired_difference
 from jaxsvd.runtime.errors import UserError
@@ -57,7 +57,7 @@ def test_supersample_scores_are_those_of_plain_evaluation(
     model: Model, draw: SupersampledTask
 ) -> None:
     """Every sixth question of the one pass, demonstrations and supersamples included."""
-    found = asked.answers(model.engine, draw.encoded, [UNTRUNCATED])[0][0]
+    found = asked.answers(model.engine, draw.encoded, [()])[0]
     for name, at in draw.positions.items():
         chosen = at[:: max(1, len(at) // 16)]
         wanted = [plain_answer(model, draw.encoded.questions[i]) for i in chosen]
@@ -73,10 +73,10 @@ def test_supersample_scores_are_those_of_plain_evaluation(
 def test_all_truncations_come_from_one_pass(model: Model, draw: SupersampledTask) -> None:
     """Answers of several modules together are those of each alone."""
     engine = model.engine
-    cuts = [truncations(engine, 2, module, (0.5, 0.95)) for module in ("mlp", "k_proj")]
-    together = asked.answers(engine, draw.encoded, cuts)
-    for cut, found in zip(cuts, together, strict=True):
-        assert (found == asked.answers(engine, draw.encoded, [cut])[0]).all()
+    edits = [(Edit(2, module, rate),) for module in ("mlp", "k_proj") for rate in (0.5, 0.95)]
+    together = asked.answers(engine, draw.encoded, edits)
+    for edit, found in zip(edits, together, strict=True):
+        assert (found == asked.answers(engine, draw.encoded, [edit])[0]).all()
         assert (found >= 0).all()
 
 
