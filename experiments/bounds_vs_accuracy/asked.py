@@ -48,7 +48,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SupersampledTask:
     """Everything asked with one seed, encoded together so that one pass answers it.
 
     Attributes:
@@ -86,7 +86,7 @@ class Draw:
 
 def make_draw(
     model: Model, setting: Setting, asked: Asked, seed: int, design: Design, progress: Progress
-) -> Draw:
+) -> SupersampledTask:
     """Draw a task and its supersamples, and encode all questions.
 
     Raises:
@@ -138,7 +138,7 @@ def make_draw(
         )
     number: dict[tuple[str, ...], int] = {}
     prompts = [number.setdefault(q.demonstrations, len(number)) for q in encoded.questions]
-    return Draw(
+    return SupersampledTask(
         seed,
         prepared.shots,
         encoded,

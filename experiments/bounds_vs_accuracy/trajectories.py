@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from experiments.bounds_vs_accuracy.asked import Draw
+from experiments.bounds_vs_accuracy.asked import SupersampledTask
 from jaxsvd.engine.attention_trace import (
     HeadMatrices,
     LayerAttention,
@@ -73,7 +73,7 @@ class At:
     state: Float[Array, "B D D"]
 
 
-def chosen_prompts(model: Model, draw: Draw, count: int) -> list[Prompts]:
+def chosen_prompts(model: Model, draw: SupersampledTask, count: int) -> list[Prompts]:
     """Test questions on as many prompts as there are, up to ``count`` questions in all.
 
     Prompts are padded to one size, so that everything compiles once; those that lost

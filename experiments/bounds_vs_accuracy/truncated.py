@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.bounds_vs_accuracy import predictors, supersamples, trajectories
-from experiments.bounds_vs_accuracy.asked import Draw, answers
+from experiments.bounds_vs_accuracy.asked import SupersampledTask, answers
 from experiments.bounds_vs_accuracy.measured import measure, removed
 from experiments.bounds_vs_accuracy.trajectories import Trajectory
 from experiments.common.records import Record
@@ -69,7 +69,7 @@ class Bench:
 
     model: Model
     engine: Engine
-    draw: Draw
+    draw: SupersampledTask
     prompts: list[Prompts]
     b: int
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.removal import count, layer_size, without_layer
 from experiments.language.setting import (
     Asked,
@@ -166,12 +166,12 @@ def _dropped(
 
 def report(result: Record) -> Iterable[Table | str]:
     """Accuracies by method and rate, what was removed, and what of it is beyond noise."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     sizes = {row["layer"]: row["parameters"] for row in result["layer_parameters"]}
-    yield from telling.rate_tables([p for p in result["points"] if p["method"] != DROPPED])
+    yield from tables.rate_tables([p for p in result["points"] if p["method"] != DROPPED])
     yield from _dropped_lines(result["points"], sizes)
     yield from _shares(result["points"], sizes)
-    yield from telling.findings(result)
+    yield from tables.findings(result)
     yield from _compared(result["points"])
 
 
@@ -180,8 +180,8 @@ def _dropped_lines(points: Sequence[Record], sizes: Mapping[int, int]) -> Iterab
         if p["method"] == DROPPED:
             yield (
                 f"{p['task']} without layer {p['layer']} ({sizes[p['layer']]:,} parameters): "
-                f"{telling.accuracy(p)}, change {p['difference']:+.4f}"
-                f"{telling.spread(p['difference_spread'])}, beyond noise: {p['gains']} up, "
+                f"{tables.accuracy(p)}, change {p['difference']:+.4f}"
+                f"{tables.spread(p['difference_spread'])}, beyond noise: {p['gains']} up, "
                 f"{p['losses']} down of {len(p['seeds'])} draws"
             )
 
