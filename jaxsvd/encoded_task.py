@@ -225,7 +225,7 @@ def encode_task(
     for split in splits:
         if not encoded_task.positions(split):
             raise UserError(f"the {split} set is empty; it needs at least one example")
-    for notice in encoded_task.notices:
+    for notice in (*getattr(model.tokenizer, "notices", ()), *encoded_task.notices):
         progress.notice(notice)
     return encoded_task
 

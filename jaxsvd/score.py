@@ -137,6 +137,7 @@ def score_split(
             for variant, position, scores in scored:
                 key = key_of(variant, position)
                 if key not in records:
+                    scores = encoded.tied(position, scores)
                     records[key] = _record(prepared, encoded.questions[position], key[0], scores)
                     waiting.append(records[key])
                     advance(1)
@@ -211,6 +212,7 @@ def model_record(model: Model) -> Record:
         "parameters": model.parameters,
         "dtype": model.dtype,
         **({"edits": model.edit_records()} if model.edits else {}),
+        **({"quantization": model.quantization} if model.quantization else {}),
     }
 
 

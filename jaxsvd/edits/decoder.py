@@ -48,7 +48,7 @@ def edited_decoder(
                 found = sharding.place(found, mesh, sharding.spec_of(path))
             arrays[path] = found
             advance(1)
-    return fill(decoder.config, arrays, decoder.embedding[...].dtype), pairs
+    return fill(decoder.config, arrays, decoder.dtype), pairs
 
 
 def _edited(weight: jax.Array, edit: Edit) -> tuple[jax.Array, Pair | None]:

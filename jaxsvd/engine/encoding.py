@@ -4,17 +4,18 @@ A prompt and what is scored after it are encoded together, as one text: encoding
 merges differently at the seam. What the encodings have in common is found among their tokens.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxsvd.engine.requests import Group, Request, Scoring, common_prefix, grouped
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.tasks.base import Question, Rule
+from jaxsvd.tokenizer.tokenizer import appended
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +36,8 @@ class Encoded:
         shortened: prompts that lost demonstrations.
         dropped: demonstrations that they lost in all.
         skipped: questions left out because the query alone is longer than the context.
+        equal: for a question with candidates of the same tokens, by its position: for each
+            candidate the first one that has its tokens.
     """
 
     questions: tuple[Question, ...]
@@ -44,6 +47,17 @@ class Encoded:
     shortened: int
     dropped: int
     skipped: int = 0
+    equal: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def tied(
+        self, question: int, scores: Float[np.ndarray, " candidates"]
+    ) -> Float[np.ndarray, " candidates"]:
+        """Scores of a question's candidates, those of the same tokens exactly equal.
+
+        Each is computed by itself, and its place in a batch decides how it is rounded.
+        """
+        first = self.equal.get(question)
+        return scores if first is None else scores[list(first)]
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,19 @@ def encode(
         shortened=sum(n > 0 for n in lost),
         dropped=sum(lost),
         skipped=len(fitted.too_long),
+        equal=_equal_candidates(joints),
     )
+
+
+def _equal_candidates(joints: Sequence[_Joint]) -> dict[int, tuple[int, ...]]:
+    """By question: the first candidate with the tokens of each, where two have the same."""
+    found = {}
+    for i, joint in enumerate(joints):
+        first: dict[tuple[int, ...], int] = {}
+        firsts = tuple(first.setdefault(tuple(t), c) for c, t in enumerate(joint.continuations))
+        if len(first) < len(firsts):
+            found[i] = firsts
+    return found
 
 
 class _Fitted(NamedTuple):
@@ -194,12 +220,29 @@ def _encode_jointly(
                     f"row {question.index} of {question.split}: {candidate!r} has no token of "
                     "its own after the prompt"
                 )
+        if rule == "label":
+            _refuse_equal_labels(question, joint)
         joints.append(joint)
     return joints
 
 
+def _refuse_equal_labels(question: Question, joint: _Joint) -> None:
+    """Labels whose tokens are the same could never be told apart."""
+    first: dict[tuple[int, ...], str] = {}
+    for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
+        other = first.setdefault(tuple(tokens), candidate)
+        if other != candidate:
+            raise UserError(
+                f"the labels {other.strip()!r} and {candidate.strip()!r} become the same tokens "
+                "for this model; choose other label words"
+            )
+
+
 def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
+    """Token ids without the special tokens that end a text: what follows it would not be read."""
+    ids: list[list[int]] = tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
+    last = appended(tokenizer)
+    return [row[:-last] for row in ids] if last else ids
 
 
 def _common_label_tokens(joints: Sequence[_Joint]) -> tuple[int, ...]:
