@@ -145,7 +145,7 @@ def _check_vocabulary(model: Model, encoded: Encoded) -> None:
         for line in group.lines:
             largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
             if largest >= size:
-                question = encoded.questions[line.question]
+                question = encoded.questions[line.request]
                 token = model.tokenizer.convert_ids_to_tokens(largest)
                 raise UserError(
                     f"row {question.index} of {question.split}: the tokenizer gives the token "
@@ -229,7 +229,7 @@ def encode_task(
                 f"the {split} set is empty; --{split}-size should be at least 1, and the data "
                 "should have examples for it"
             )
-    for notice in encoded_task.notices:
+    for notice in (*getattr(model.tokenizer, "notices", ()), *encoded_task.notices):
         progress.notice(notice)
     return encoded_task
 
