@@ -22,22 +22,25 @@ def cache_directory() -> Path:
 
 
 def use_persistent_cache() -> None:
-    """Keep what is compiled, unless the user has told JAX where to (``JAX_COMPILATION_CACHE_DIR``).
+    """Keep what is compiled, small programs too: the engine's are small and many.
 
-    For the command line; a library does not change its user's settings. Without a folder that
-    can be written there is no cache.
+    For the command line; a library does not change its user's settings. The user's own folder
+    (``JAX_COMPILATION_CACHE_DIR``) and threshold
+    (``JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS``) stay as they are. Without a folder that can be
+    written there is no cache.
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    directory = cache_directory()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(directory, os.W_OK):
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        directory = cache_directory()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        if not os.access(directory, os.W_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

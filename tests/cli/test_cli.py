@@ -165,5 +165,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert compiled() == first
     run("three", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
     assert compiled() == first
+    kept = {path.name for path in (tmp_path / "own").rglob("*-cache")}
+    assert len(kept) == len(first)  # small programs too
     one, two = (tmp_path / name / "predictions.jsonl" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()

@@ -1,0 +1,50 @@
+"""From token ids and positions to the residual stream."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float32, Int
+
+from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.layers import Linear
+
+
+def table(rows: int, width: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Param:
+    """Normal rows of standard deviation 0.02."""
+    return nnx.Param(0.02 * jax.random.normal(rngs.params(), (rows, width)).astype(dtype))
+
+
+class Embedding(nnx.Module):
+    """Rows of tokens, projected if they are narrower than the stream, plus learned positions."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        """``positions`` and ``project`` are None where the config has none."""
+        self.config = config
+        narrow, offset = config.embedding_width, config.position_offset
+        self.tokens = table(config.vocabulary, narrow or config.width, dtype, rngs)
+        self.positions = (
+            None if offset is None else table(config.context + offset, config.width, dtype, rngs)
+        )
+        self.project = (
+            Linear(narrow, config.width, bias=False, dtype=dtype, rngs=rngs) if narrow else None
+        )
+
+    def __call__(
+        self, tokens: Int[Array, "*batch"], positions: Int[Array, "*batch"]
+    ) -> Float32[Array, "*batch width"]:
+        """The stream before the first layer.
+
+        Args:
+            tokens: ids.
+            positions: from 0; those beyond the context (of padding) get the last row's.
+        """
+        x = self.tokens[...][tokens].astype(jnp.float32)
+        if self.config.embedding_scale != 1.0:
+            x = x * self.config.embedding_scale
+        if self.project is not None:
+            x = self.project(x)
+        if self.positions is not None:
+            rows = jnp.minimum(positions, self.config.context - 1) + self.config.position_offset
+            x = x + self.positions[...][rows].astype(jnp.float32)
+        return x
