@@ -274,7 +274,16 @@ def load(
     name = recorded_source(source, directory)
     seconds = time.perf_counter() - start
     return Model(
-        config, decoder, raw, name, revision, directory, dtype, seconds, devices, quantization
+        config=config,
+        decoder=decoder,
+        hf_config=raw,
+        source=name,
+        revision=revision,
+        directory=directory,
+        dtype=dtype,
+        load_seconds=seconds,
+        mesh=devices,
+        quantization=quantization,
     )
 
 
