@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxsvd.commands.compare import compare as compare
     from jaxsvd.commands.evaluate import evaluate as evaluate
     from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
@@ -23,6 +24,7 @@ _HOMES = {
     "Edit": "jaxsvd.edits.edit",
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.runtime.errors",
+    "compare": "jaxsvd.commands.compare",
     "condition_numbers": "jaxsvd.edits.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
@@ -36,6 +38,7 @@ __all__ = [
     "Edit",
     "Model",
     "UserError",
+    "compare",
     "condition_numbers",
     "evaluate",
     "load",

@@ -181,7 +181,7 @@ class Model:
         path = Path(directory)
         if factored and not self.factors:
             raise UserError(_no_factors(self.edits))
-        with full_disk_told(path):
+        with full_disk_as_user_error(path):
             save_decoder(
                 self.decoder,
                 FAMILIES[self.config.family],

@@ -1,4 +1,4 @@
-"""``jaxsvd evaluate``: in-context accuracy of the model as it is."""
+"""``jaxsvd evaluate``: in-context accuracy of a model, as it is or edited."""
 
 import argparse
 
@@ -14,7 +14,7 @@ from jaxsvd.cli.arguments import (
     task_of,
 )
 from jaxsvd.cli.command import Command
-from jaxsvd.cli.console import output, print_run
+from jaxsvd.cli.console import output, print_run, progress
 
 
 class EvaluateArguments(
@@ -22,20 +22,26 @@ class EvaluateArguments(
 ):
     """What the options give."""
 
+    edit: str | None
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """No options of its own."""
+    """What is edited before it is scored."""
+    options.edit_option(parser.add_argument_group("edit"))
 
 
 def run(arguments: EvaluateArguments) -> None:
     """Score the test set and print the accuracy."""
     from jaxsvd.cli import tables
     from jaxsvd.commands.evaluate import evaluate
+    from jaxsvd.edits.edit import parse_edits
 
     task = task_of(arguments.task, arguments.model)
     run_options = open_run(arguments, task)
+    edits = None if arguments.edit is None else parse_edits(arguments.edit)
+    model = load_model(arguments, mesh=arguments.mesh)
     result = evaluate(
-        load_model(arguments, mesh=arguments.mesh),
+        model if edits is None else model.edited(edits, progress=progress()),
         task,
         data=arguments.data,
         shots=arguments.shots,
@@ -56,7 +62,7 @@ def run(arguments: EvaluateArguments) -> None:
 
 EVALUATE = Command(
     "evaluate",
-    "in-context accuracy on the test set, nothing truncated",
+    "in-context accuracy on the test set, of the model as it is or with --edit",
     EvaluateArguments,
     add_options,
     run,

@@ -1,13 +1,9 @@
 """``jaxsvd experiment NAME ...``: the same as ``python -m experiments.NAME ...``."""
 
 import argparse
-import runpy
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 from jaxsvd.cli.command import Command
-from jaxsvd.runtime.errors import UserError
 
 
 class ExperimentArguments(argparse.Namespace):
@@ -30,30 +26,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def names() -> list[str]:
-    """The experiments that are installed.
-
-    Raises:
-        UserError: none are.
-    """
-    found = find_spec("experiments")
-    folders = list(found.submodule_search_locations or ()) if found else []
-    names = [main.parent.name for folder in folders for main in Path(folder).glob("*/__main__.py")]
-    if not names:
-        raise UserError("the package experiments is not installed here")
-    return sorted(names)
-
-
 def run(arguments: ExperimentArguments) -> None:
     """Run an experiment, which ends the process with its own exit status, or list them all."""
-    known = names()
+    from experiments.common import registry
+
     if arguments.name is None:
-        print(*known, sep="\n")
+        print(*registry.names(), sep="\n")
         return
-    if arguments.name not in known:
-        raise UserError(f"unknown experiment {arguments.name!r}; known: {' '.join(known)}")
-    sys.argv[1:] = arguments.words
-    runpy.run_module(f"experiments.{arguments.name}", run_name="__main__", alter_sys=True)
+    sys.exit(registry.run(arguments.name, arguments.words))
 
 
 EXPERIMENT = Command(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsvd.cli.command import Command
+from jaxsvd.cli.compare import COMPARE
 from jaxsvd.cli.condition import CONDITION
 from jaxsvd.cli.evaluate import EVALUATE
 from jaxsvd.cli.experiment import EXPERIMENT
@@ -37,6 +38,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     CONDITION,
     PRUNE,
     REPORT,
+    COMPARE,
     TASKS,
     MODELS,
     EXPERIMENT,

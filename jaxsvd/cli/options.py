@@ -150,6 +150,16 @@ def module_option(group: argparse._ActionsContainer, default: str, what: str) ->
     )
 
 
+def edit_option(group: argparse._ActionsContainer) -> None:
+    """``--edit``."""
+    group.add_argument(
+        "--edit",
+        metavar="E",
+        help="edits of weights, LAYER:MODULE:RATE joined by +, such as 26:mlp:0.95+25:attn:0.9; "
+        "negative layers count from the end (default: none)",
+    )
+
+
 def svd_option(group: argparse._ActionsContainer) -> None:
     """``--svd``."""
     group.add_argument(

@@ -1,21 +1,27 @@
 """``jaxsvd prune``: write a truncated model."""
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jaxsvd.cli import options
 from jaxsvd.cli.arguments import ModelArguments, load_model
 from jaxsvd.cli.command import Command
 from jaxsvd.cli.console import output, progress
+from jaxsvd.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxsvd.edits.edit import Edits
 
 
 class PruneArguments(ModelArguments):
     """What the options give."""
 
-    layer: int
+    edit: str | None
+    layer: int | None
     module: str
-    rate: float
+    rate: float | None
     svd: Literal["exact", "randomized"]
     seed: int
     out: Path
@@ -29,17 +35,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--layer",
         type=options.index,
         metavar="N",
-        required=True,
-        help="an index; negative ones count from the end (required)",
+        help="an index; negative ones count from the end (required without --edit)",
     )
     options.module_option(group, "mlp", "matrix, or group of matrices, to truncate")
     group.add_argument(
         "--rate",
         type=options.rate,
         metavar="X",
-        required=True,
-        help="clipping rate in [0, 1): the share of the rank that is removed (required)",
+        help="clipping rate in [0, 1): the share of the rank that is removed (required without "
+        "--edit)",
     )
+    options.edit_option(group)
     options.svd_option(group)
     group.add_argument(
         "--seed",
@@ -62,26 +68,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: PruneArguments) -> None:
     """Truncate, write the model, and print what was kept."""
-    from jaxsvd import svd
     from jaxsvd.checkpoints.save import refuse_existing
     from jaxsvd.cli import tables
-    from jaxsvd.commands.prune import prune, summary
+    from jaxsvd.commands.prune import summary
 
-    rate = svd.check_rate(arguments.rate)
+    edits = edits_of(arguments)
     refuse_existing(arguments.out)
-    pruned = prune(
-        load_model(arguments),
-        layer=arguments.layer,
-        module=arguments.module,
-        rate=rate,
-        method=arguments.svd,
-        seed=arguments.seed,
-        progress=progress(),
-    )
+    pruned = load_model(arguments).edited(edits, progress=progress())
     pruned.save(arguments.out, factored=arguments.factored)
     console = output()
     for line in summary(pruned, arguments.out, factored=arguments.factored):
         tables.say(console, line)
+
+
+def edits_of(arguments: PruneArguments) -> "Edits":
+    """The edits that the options name.
+
+    Raises:
+        UserError: neither ``--edit`` nor both ``--layer`` and ``--rate``, or both kinds.
+    """
+    from jaxsvd.edits.edit import Edit, parse_edits
+
+    given = arguments.layer is not None, arguments.rate is not None
+    if any(given) if arguments.edit is not None else not all(given):
+        raise UserError(
+            "give --layer and --rate, or --edit alone (such as 26:mlp:0.95+25:attn:0.9)"
+        )
+    if arguments.edit is not None:
+        edits = parse_edits(arguments.edit)
+    else:
+        assert arguments.layer is not None
+        edits = (Edit(arguments.layer, arguments.module, arguments.rate),)
+    return tuple(
+        dataclasses.replace(edit, method=arguments.svd, seed=arguments.seed) for edit in edits
+    )
 
 
 PRUNE = Command(

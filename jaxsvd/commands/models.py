@@ -17,7 +17,6 @@ from jaxsvd.engine.memory import DTYPES, Expected, gigabytes
 from jaxsvd.models import FAMILIES, read_config
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.runtime.paths import resolved
 
 
 def families() -> Iterator[str]:
