@@ -45,6 +45,8 @@ class Embedding(nnx.Module):
         if self.project is not None:
             x = self.project(x)
         if self.positions is not None:
-            rows = jnp.minimum(positions, self.config.context - 1) + self.config.position_offset
-            x = x + self.positions[...][rows].astype(jnp.float32)
+            known = self.positions[...]
+            rows = jnp.minimum(positions, self.config.context - 1)
+            rows = rows + len(known) - self.config.context
+            x = x + known[rows].astype(jnp.float32)
         return x
