@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
     from jaxsvd.edits.condition import condition_numbers as condition_numbers
+    from jaxsvd.edits.edit import Edit as Edit
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
     from jaxsvd.runtime.errors import UserError as UserError
 
 _HOMES = {
+    "Edit": "jaxsvd.edits.edit",
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.runtime.errors",
     "condition_numbers": "jaxsvd.edits.condition",
@@ -31,6 +33,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Edit",
     "Model",
     "UserError",
     "condition_numbers",

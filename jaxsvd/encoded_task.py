@@ -144,7 +144,7 @@ def _check_vocabulary(model: Model, encoded: Encoded) -> None:
         for line in group.lines:
             largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
             if largest >= size:
-                question = encoded.questions[line.question]
+                question = encoded.questions[line.request]
                 token = model.tokenizer.convert_ids_to_tokens(largest)
                 raise UserError(
                     f"row {question.index} of {question.split}: the tokenizer gives the token "
@@ -225,7 +225,7 @@ def encode_task(
     for split in splits:
         if not encoded_task.positions(split):
             raise UserError(f"the {split} set is empty; it needs at least one example")
-    for notice in encoded_task.notices:
+    for notice in (*getattr(model.tokenizer, "notices", ()), *encoded_task.notices):
         progress.notice(notice)
     return encoded_task
 

@@ -63,3 +63,14 @@ def read_known(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Famil
     if reader.problems:
         raise UserError(f"{where}: " + "; ".join([*reader.problems, *unknown]))
     return config, family, tuple(f"{where}: {problem}" for problem in unknown)
+
+
+def notices(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a config.json is ignored though its name is unknown, a line each.
+
+    Args:
+        raw: a file that :func:`read_config` takes.
+    """
+    reader = ConfigReader(raw)
+    FAMILIES[raw["model_type"]].read(reader)
+    return tuple(f"config.json: {line}" for line in reader.notices())

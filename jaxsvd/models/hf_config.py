@@ -1,6 +1,7 @@
 """Reading a Hugging Face ``config.json`` strictly: every attribute is understood or refused."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,9 +23,69 @@ HARMLESS = frozenset({
     "transformers_version", "unk_token_id", "use_cache", "do_sample", "early_stopping",
     "length_penalty", "min_length", "no_repeat_ngram_size", "num_beams", "num_return_sequences",
     "repetition_penalty", "temperature", "top_k", "top_p", "typical_p",
+    "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal",
+    "_commit_hash", "_flash_attn_2_enabled", "attn_implementation",
+    "bad_words_ids", "badwordsids", "begin_suppress_tokens", "chunk_size_feed_forward",
+    "classifier_dropout", "decoder_start_token_id", "diversity_penalty",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id",
+    "forced_eos_token_id", "hidden_dropout", "hidden_dropout_prob", "internal_version",
+    "is_decoder", "is_llama_config", "keys_to_ignore_at_inference", "license",
+    "max_sequence_length", "model_max_length", "neftune_noise_alpha", "newlinemode",
+    "num_beam_groups", "prefix", "remove_invalid_values", "sep_token_id", "suppress_tokens",
+    "tf_legacy_loss", "unsloth_fixed", "unsloth_version", "use_bfloat16",
 })
 # fmt: on
 """Attributes that cannot change the logits of a forward pass (training, generation, names)."""
+
+_HARMLESS_NAME = re.compile(
+    r"_(?!remove_final_layer_norm).+"  # what transformers keeps to itself, but for OPT's
+    r"|(.+_)?(version|hash|commit|url|author|license|date|comment|description)"
+    r"|.+_(token|tokens|token_id|token_ids)"
+    r"|.*(dropout|pdrop|layerdrop).*"
+    r"|(.+_)?(init|initializer|initialization)(_.+)?"
+    r"|(unsloth|finetun|train|training|optim|optimizer|summary|loss|label|dataset|generation)"
+    r"(ing|ed)?(_.+)?"
+    r"|.+_(loss|loss_coef|loss_weight|learning_rate|weight_decay)|learning_rate|weight_decay"
+    r"|gradient_.+|.*noise_alpha"
+    r"|(max_)?(seq|sequence)_(len|length)"
+)
+"""Names that tell of training, generation or the file itself, whatever else they say."""
+
+_ON_BY_DEFAULT = frozenset(
+    {
+        "causal",
+        "do_layer_norm_before",
+        "elementwise_affine",
+        "enable_bias",
+        "is_causal",
+        "layer_norm_elementwise_affine",
+        "multi_query",
+        "new_decoder_architecture",
+        "parallel_attn",
+        "parallel_residual",
+        "rotary",
+        "scale_attention",
+        "scale_attn_weights",
+        "scale_attn",
+        "use_parallel_residual",
+        "use_rotary",
+        "use_qk_norm",
+        "qk_layernorm",
+        "norm_topk_prob",
+    }
+)
+"""Attributes that are true unless config.json says otherwise: false changes the model."""
+
+_ADVICE = {
+    "quantization_config": "quantised weights are not read; use the model's unquantised checkpoint",
+    "sliding_window": "this family's forward pass has no window; if the checkpoint's has none "
+    "either, remove it from config.json",
+    "auto_map": "a checkpoint's own Python code never runs; remove it from config.json if "
+    "transformers has this model_type",
+    "rope_interleaved": "rotary pairs of neighbours are not what this family's weights have; "
+    "convert q_proj and k_proj to halves",
+}
+_GO_ON = "it may change the model; if it does not, remove it from config.json or set it to null"
 
 
 MOST_LAYERS, MOST_FEATURES = 1_000, 2**20
@@ -144,15 +205,47 @@ class ConfigReader:
             self.problems.append(problem)
 
     def unread(self) -> list[str]:
-        """A problem for every attribute that was not read, is not harmless and is switched on."""
-        problems = []
-        for name, value in self.raw.items():
-            if name in self._read or name in HARMLESS or value is None or value is False:
-                continue
-            shown = repr(value)
-            shown = shown if len(shown) < 60 else shown[:57] + "..."
-            problems.append(f"unknown attribute {name} = {shown}")
-        return problems
+        """A problem for every attribute that was not read and could change the forward pass."""
+        return [
+            f"unknown attribute {name} = {_shown(value)} ({_ADVICE.get(name, _GO_ON)})"
+            for name, value in self._unknown()
+            if _could_matter(name, value)
+        ]
+
+    def notices(self) -> list[str]:
+        """A line for every attribute whose name is unknown and that is ignored all the same."""
+        return [
+            f"unknown attribute {name} = {_shown(value)} is ignored: it is off, or tells of "
+            "training, generation or the file"
+            for name, value in self._unknown()
+            if not _could_matter(name, value)
+        ]
+
+    def _unknown(self) -> list[tuple[str, Any]]:
+        return [
+            (name, value)
+            for name, value in self.raw.items()
+            if name not in self._read and name not in HARMLESS and value is not None
+        ]
+
+
+def _could_matter(name: str, value: Any) -> bool:
+    """Whether an attribute that nothing here reads may enter a forward pass.
+
+    Values that switch nothing on cannot (no, zero, nothing), unless the attribute is one that is
+    on by default; of others the name decides.
+    """
+    if name in _ADVICE:
+        return bool(value)
+    if value is False:
+        return name in _ON_BY_DEFAULT
+    neutral = value in (0, "", [], {}) and value is not True
+    return not neutral and _HARMLESS_NAME.fullmatch(name) is None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def rope_numbers(
@@ -161,6 +254,10 @@ def rope_numbers(
     """The numeric parameters of a rotary rule; ``known`` maps each to whether it is required."""
     numbers: dict[str, float] = {}
     for name, value in table.items():
+        if (
+            name == "finetuned"
+        ):  # whether there was a second training; the paper's own code reads it
+            continue
         if name not in known:
             reader.check(value is None, f"unknown rotary parameter {name} = {value!r}")
         elif value is not None:

@@ -10,7 +10,8 @@ from attention_reference import forward, linear, norm, turn, weights_of
 from flax import nnx
 
 import jaxsvd
-from jaxsvd.edits.truncation import low_rank, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import low_ranks, variants
 from jaxsvd.engine.attention_trace import (
     LayerAttention,
     attention_layers,
@@ -97,7 +98,7 @@ def test_a_variant_goes_on_from_the_untouched_model(
     engine = model.engine
     before = list(attention_layers(engine, prompts))[1].before
     for rate in (0.3, 0.9):  # multiplied dense, and as factors
-        variant = truncations(engine, 1, module, [rate]).branches.make()[0]
+        [variant] = variants(engine, [(Edit(1, module, rate),)]).make([0])
         layers = list(attention_layers(engine, prompts, first=1, before=before, variant=variant))
         exchanged = {
             name: np.asarray(truncate(engine.matrix(1, name), rate))
@@ -145,9 +146,9 @@ def test_a_truncated_matrix_multiplied_out(rank: int) -> None:
     rng = np.random.default_rng(rank)
     matrix = jnp.asarray(rng.normal(size=(20, 28)), jnp.float32)
     rate = 1 - rank / 20
-    cut = low_rank(matrix, [rate])[rate] if rank < 20 else None
-    if cut is None:
+    if rank == 20:
         return
+    [cut] = low_ranks(matrix, [Edit(0, "fc_in", rate)]).values()
     np.testing.assert_allclose(dense(cut), truncate(matrix, rate), atol=1e-5)
 
 
@@ -224,7 +225,7 @@ def test_prompts_of_a_task() -> None:
         assert prompts.prefix.shape == (128,)
         assert prompts.tokens.shape == (2, 48)
         for row in range(2):
-            question = encoded.questions[group.lines[row].question]
+            question = encoded.questions[group.lines[row].request]
             ids = np.asarray(model.tokenizer(question.prompt)["input_ids"])
             ours = context(prompts, row)
             assert (ours == ids[: len(ours)]).all()

@@ -17,6 +17,7 @@ from experiments.common.scaffold import main
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.trained import Trained
+from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
 from jaxsvd.models.attention import Places
 from theory import bounds, implicit, pruning
@@ -158,7 +159,7 @@ def test_cells_of_the_linear_function_transformer(
         (m, r) for m in ("mlp", "k_proj") for r in (0.5, 0.9)
     ]
     for cell in cells:
-        variant = model.truncated(1, cell["module"], cell["rate"])
+        variant = model.edited(Edit(1, cell["module"], cell["rate"]))
         assert cell["test_error"][0] == pytest.approx(bench.risks(variant)[0].mean(), rel=1e-5)
         mlp = cell["module"] == "mlp"
         # The MLP of the last layer changes no attention; keys change that of their own layer.

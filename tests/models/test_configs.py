@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsvd.checkpoints.load import parameter_shapes
-from jaxsvd.models import read_config
+from jaxsvd.models import notices, read_config
 from jaxsvd.models.hf_config import HARMLESS
 
 from .random_models import (
@@ -75,16 +75,65 @@ def test_all_problems_of_a_config_in_one_line(family: str) -> None:
 
 
 @families
-@pytest.mark.parametrize("value", [True, 1, 0, "x", "", [], {}, [1], {"a": 1}, 0.5])
+@pytest.mark.parametrize("value", [True, 1, "x", [1], {"a": 1}, 0.5])
 def test_an_unknown_attribute_that_is_set(family: str, value: Any) -> None:
     line = config_refusal(JSON_OF[family](new_feature=value))
     assert f"unknown attribute new_feature = {value!r}" in line
+    assert "remove it from config.json" in line
 
 
 @families
-@pytest.mark.parametrize("value", [None, False])
+@pytest.mark.parametrize("value", [None, False, 0, 0.0, "", [], {}])
 def test_an_unknown_attribute_that_is_off(family: str, value: Any) -> None:
-    assert read_config(JSON_OF[family](new_feature=value), "") == read_config(JSON_OF[family](), "")
+    config = JSON_OF[family](new_feature=value)
+    assert read_config(config, "") == read_config(JSON_OF[family](), "")
+    told = [line for line in notices(config) if f"new_feature = {value!r} is ignored" in line]
+    assert len(told) == (value is not None)
+
+
+@families
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_new_bookkeeping",
+        "quantizer_version",
+        "image_token_id",
+        "embedding_dropout",
+        "init_std",
+        "unsloth_seed",
+        "training_steps",
+        "router_aux_loss_coef",
+        "max_seq_length",
+    ],
+)
+def test_an_unknown_attribute_whose_name_tells_that_it_is_metadata(family: str, name: str) -> None:
+    config = JSON_OF[family](**{name: 7})
+    assert read_config(config, "") == read_config(JSON_OF[family](), "")
+    assert notices(config) == (
+        f"config.json: unknown attribute {name} = 7 is ignored: it is off, or tells of training, "
+        "generation or the file",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rope_interleaved", True),
+        ("sliding_window", 64),
+        ("quantization_config", {"bits": 4}),
+        ("use_parallel_residual", False),  # true where config.json does not say
+        ("scale_attn_weights", False),
+        ("_remove_final_layer_norm", True),
+        ("output_multiplier", 2.0),
+        ("num_experts", 8),
+    ],
+)
+def test_attributes_of_other_models_that_matter(name: str, value: Any) -> None:
+    assert f"{name} = {value!r}" in config_refusal(JSON_OF["llama"](**{name: value}))
+
+
+def test_nothing_is_said_of_what_transformers_writes_itself() -> None:
+    assert notices(JSON_OF["llama"](is_llama_config=True, rope_interleaved=None, dtype="x")) == ()
 
 
 @families

@@ -13,7 +13,8 @@ import jaxsvd
 from jaxsvd.cli.main import main
 from jaxsvd.commands.models import config_of, plan
 from jaxsvd.devices.sharding import ONE, Axes
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import all_replacements
 from jaxsvd.engine import kernels, memory
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
@@ -89,9 +90,9 @@ def test_the_bytes_of_a_truncated_layer(
 ) -> None:
     """Every array that the engine holds for a layer at the paper's rates, each counted once."""
     engine = tiny(family).engine
-    variants = truncations(engine, 1, module, jaxsvd.svd.RATES).branches.make()
-    own = {id(x): x for variant in variants for low in variant.values() for x in low if x.ndim == 2}
-    model = {id(engine.matrix(1, name)) for variant in variants for name in variant}
+    made = all_replacements(engine, [(Edit(1, module, rate),) for rate in jaxsvd.svd.RATES])
+    own = {id(x): x for low in made.values() for x in jax.tree.leaves(low) if x.ndim == 2}
+    model = {id(engine.matrix(1, edit.module)) for edit in made}
     held = sum(x.nbytes for key, x in own.items() if key not in model)
     expected = memory.expected(engine.config, "float32", ONE, Limits(512, 2**20), module)
     assert expected.factors == held

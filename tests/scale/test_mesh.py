@@ -14,7 +14,7 @@ import pytest
 
 from jaxsvd.devices.sharding import Axes, axes_of, spec_of
 from jaxsvd.engine.packing import Shape, pack
-from jaxsvd.engine.sequences import line_of
+from jaxsvd.engine.requests import line_of
 from jaxsvd.engine.workers import workers
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError

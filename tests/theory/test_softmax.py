@@ -49,6 +49,17 @@ def test_update_with_explicit_features() -> None:
     )
 
 
+def test_rank_of_the_update_is_that_of_the_demonstrations() -> None:
+    """The paper's A.2: rank <= rank(H_s), since W_V H_s stands on the left of any features."""
+    rng = np.random.default_rng(11)
+    directions = rng.normal(size=(2, 5))
+    hidden = rng.normal(size=(7, 2)) @ directions
+    value, key = rng.normal(size=(2, 5, 5)) / 3
+    phi = np.stack([features(k) for k in hidden @ key[:1].T])
+    assert np.linalg.matrix_rank(phi, rtol=1e-10) > 2
+    assert np.linalg.matrix_rank((hidden @ value.T).T @ phi, rtol=1e-10) == 2
+
+
 def output_of_test_token(
     query_input: jax.Array, hidden: jax.Array, attention: Attention, rotary: Rotary | None
 ) -> jax.Array:
@@ -100,6 +111,68 @@ def test_jacobian_against_automatic_differentiation(rotary: Rotary | None) -> No
     expected = np.log(np.linalg.norm(jacobian, axis=(1, 2)))
     found = softmax.layer_norms(hidden, attention, rotary)
     np.testing.assert_allclose(found.jacobian, expected, rtol=1e-11, atol=1e-12)
+    # The layer's, whose heads' Jacobians add as matrices.
+    whole = np.log(np.linalg.norm(jacobian.sum(0)))
+    np.testing.assert_allclose(found.layer, whole, rtol=1e-11, atol=1e-12)
+    assert abs(float(softmax.total(found.jacobian)) - whole) > 1e-3
+
+
+def test_two_identical_heads_have_twice_the_jacobian() -> None:
+    hidden, attention = random_layer(7)
+    one = Attention(
+        attention.query[:1], attention.key[:1], attention.value[:1], attention.output[:1]
+    )
+    two = Attention(*(np.repeat(matrix, 2, axis=0) for matrix in one[:4]))
+    single, double = (softmax.layer_norms(hidden, a) for a in (one, two))
+    assert float(double.layer) == pytest.approx(float(single.layer) + math.log(2), rel=1e-12)
+    assert float(single.layer) == pytest.approx(float(single.jacobian[0]), rel=1e-12)
+    # Of the update, whose heads have features of their own, squares add.
+    added = float(softmax.total(double.update))
+    assert added == pytest.approx(float(single.update[0]) + math.log(2) / 2, rel=1e-12)
+
+
+def test_biases_are_those_of_a_constant_feature() -> None:
+    hidden, attention = random_layer(8)
+    rng = np.random.default_rng(9)
+    biases = [rng.normal(size=(n, WIDTH)) for n in (HEADS, GROUPS, GROUPS)]
+    rotary = Rotary(np.array([1.0, 0.3]), "halves")
+    found = softmax.layer_norms(hidden, Attention(*attention[:4], *biases), rotary)
+    wide = np.concatenate([hidden, np.ones((TOKENS, 1))], axis=1)
+    columns = [*biases, np.zeros((HEADS, WIDTH))]
+    extended = Attention(
+        *(
+            np.concatenate([matrix, column[..., None]], axis=2)
+            for matrix, column in zip(attention[:4], columns, strict=True)
+        )
+    )
+    known = softmax.layer_norms(wide, extended, rotary)
+    np.testing.assert_allclose(found.update, known.update, rtol=1e-11)
+    # The constant feature is no input, so that the Jacobian's query matrix is without its column.
+    without = softmax.grams(extended)._replace(query=softmax.grams(attention).query)
+    known = softmax.layer_norms(wide, extended, rotary, weights=without)
+    np.testing.assert_allclose(found.jacobian, known.jacobian, rtol=1e-11)
+    np.testing.assert_allclose(found.layer, known.layer, rtol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60, 1e100])
+def test_values_of_any_scale(scale: float) -> None:
+    hidden, attention = random_layer(10)
+    for name in ("value", "output"):
+        scaled = attention._replace(**{name: scale * getattr(attention, name)})
+        for one, other in zip(
+            softmax.layer_norms(hidden, attention), softmax.layer_norms(hidden, scaled), strict=True
+        ):
+            np.testing.assert_allclose(other, one + math.log(scale), rtol=1e-11, atol=1e-11)
+    larger = softmax.layer_norms(hidden * scale, attention)
+    assert not any(np.isnan(norm).any() for norm in larger)
+
+
+def test_scores_out_of_range_are_an_error() -> None:
+    hidden, attention = random_layer(10)
+    with pytest.raises(
+        ValueError, match="query and keys must be of a size whose scores are finite"
+    ):
+        softmax.layer_norms(hidden * 1e160, attention)
 
 
 def test_update_norm_head_by_head() -> None:
