@@ -273,7 +273,16 @@ def load(
     name = "bundled" if directory == BUNDLED else str(source)
     seconds = time.perf_counter() - start
     return Model(
-        config, decoder, raw, name, revision, directory, dtype, seconds, devices, quantization
+        config,
+        decoder,
+        raw,
+        name,
+        revision,
+        directory,
+        dtype,
+        seconds,
+        devices,
+        quantization=quantization,
     )
 
 

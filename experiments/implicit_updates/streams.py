@@ -7,13 +7,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxsvd.models.decoder import MLP, Block, Decoder
-from jaxsvd.models.matrices import matrices, part
-from jaxsvd.models.rotary import Rotation, rotation
-from jaxsvd.svd import truncate
+from jaxsvd.models.attention import Places
+from jaxsvd.models.decoder import Block, Decoder
 
 
 class Reading(NamedTuple):
@@ -33,52 +30,19 @@ class Reading(NamedTuple):
 def streams(decoder: Decoder, tokens: Int[np.ndarray, " T"]) -> list[Float[Array, "1 T D"]]:
     """The residual stream before every block, for a prompt without padding."""
     ids = jnp.asarray(tokens)[None]
-    stream = decoder.embedding[...][ids].astype(jnp.float32)
+    places = Places.in_order(decoder.config, *ids.shape)
+    stream = decoder.embedding(ids, places.positions)
     before = []
     for block in decoder.blocks:
         before.append(stream)
-        stream, _ = block(stream, *_places(decoder, ids.shape[1]))
+        stream, _ = block(stream, places)
     return before
 
 
 def reading(decoder: Decoder, block: Block, stream: Float[Array, "1 T D"]) -> Reading:
     """What a block (perhaps a truncated one) reads and adds at the last token of a stream."""
-    turn, mask = _places(decoder, stream.shape[1])
-    own = block.states(stream, turn)
-    attended = block.attend(stream, turn, own, mask)[0, -1]
-    # A parallel block's MLP reads what its attention reads.
-    norm, source = block.norm_mlp, attended
-    if norm is None:
-        norm, source = block.norm_attn, stream[0, -1]
-    read = norm(source)
+    places = Places.in_order(decoder.config, *stream.shape[:2])
+    own = block.states(stream, places)
+    attended = block.attend(stream, places, own, places)[0, -1]
+    read = block.mlp_input(stream[0, -1], attended)
     return Reading(*(np.asarray(a, np.float32) for a in (attended, read, block.mlp(read))))
-
-
-def _places(decoder: Decoder, count: int) -> tuple[Rotation, Bool[Array, "1 T T"]]:
-    """Rotations and the causal mask of a row."""
-    turn = rotation(decoder.config.rotary, jnp.arange(count)[None])
-    return turn, jnp.tril(jnp.ones((count, count), bool))[None]
-
-
-def first_matrices(block: Block) -> tuple[Float[np.ndarray, "F D"], ...]:
-    """The matrices of a block's MLP that read the stream: one, or the two of a gated MLP."""
-    linears = [block.mlp.fc_in, *([] if block.mlp.fc_up is None else [block.mlp.fc_up])]
-    return tuple(np.asarray(linear.weight[...], np.float32) for linear in linears)
-
-
-def with_first_matrices(block: Block, weights: tuple[Float[np.ndarray, "F D"], ...]) -> MLP:
-    """A block's MLP with other first matrices, in float32."""
-    mlp = nnx.clone(block.mlp)
-    linears = [mlp.fc_in, *([] if mlp.fc_up is None else [mlp.fc_up])]
-    for linear, weight in zip(linears, weights, strict=True):
-        linear.weight = nnx.Param(jnp.asarray(weight, jnp.float32))
-    return mlp
-
-
-def truncated(decoder: Decoder, layer: int, module: str, rate: float) -> Block:
-    """A copy of a layer's block with a module truncated."""
-    block = nnx.clone(decoder.blocks[layer])
-    for name in matrices(decoder.config, module):
-        weight = getattr(getattr(block, part(name)), name).weight
-        weight.set_value(truncate(weight.get_value(), rate))
-    return block

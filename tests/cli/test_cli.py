@@ -63,7 +63,7 @@ def test_a_directory_without_config(capsys: pytest.CaptureFixture[str], tmp_path
 def test_an_unsupported_family(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     (model / "config.json").write_text('{"model_type": "bert"}')
     said = refused(capsys, "evaluate", model)
-    assert "model_type = 'bert' is not supported; supported: gptj, llama" in said
+    assert "model_type = 'bert' is not supported; supported: gptj, llama, gpt2" in said
 
 
 def test_a_shard_cut_in_half(capsys: pytest.CaptureFixture[str], model: Path) -> None:
