@@ -273,15 +273,15 @@ def load(
     name = "bundled" if directory == BUNDLED else str(source)
     seconds = time.perf_counter() - start
     return Model(
-        config,
-        decoder,
-        raw,
-        name,
-        revision,
-        directory,
-        dtype,
-        seconds,
-        devices,
+        config=config,
+        decoder=decoder,
+        hf_config=raw,
+        source=name,
+        revision=revision,
+        directory=directory,
+        dtype=dtype,
+        load_seconds=seconds,
+        mesh=devices,
         quantization=quantization,
     )
 

@@ -7,10 +7,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxsvd.models.attention import Places
 from jaxsvd.models.decoder import Block, Decoder
+from jaxsvd.models.layers import MLP, Linear
+from jaxsvd.models.matrices import matrices, part
+from jaxsvd.svd import truncate
+from theory import softmax
 
 
 class Reading(NamedTuple):
@@ -30,7 +35,7 @@ class Reading(NamedTuple):
 def streams(decoder: Decoder, tokens: Int[np.ndarray, " T"]) -> list[Float[Array, "1 T D"]]:
     """The residual stream before every block, for a prompt without padding."""
     ids = jnp.asarray(tokens)[None]
-    places = Places.in_order(decoder.config, *ids.shape)
+    places = _places(decoder, ids.shape[1])
     stream = decoder.embedding(ids, places.positions)
     before = []
     for block in decoder.blocks:
@@ -41,8 +46,68 @@ def streams(decoder: Decoder, tokens: Int[np.ndarray, " T"]) -> list[Float[Array
 
 def reading(decoder: Decoder, block: Block, stream: Float[Array, "1 T D"]) -> Reading:
     """What a block (perhaps a truncated one) reads and adds at the last token of a stream."""
-    places = Places.in_order(decoder.config, *stream.shape[:2])
+    places = _places(decoder, stream.shape[1])
     own = block.states(stream, places)
-    attended = block.attend(stream, places, own, places)[0, -1]
-    read = block.mlp_input(stream[0, -1], attended)
-    return Reading(*(np.asarray(a, np.float32) for a in (attended, read, block.mlp(read))))
+    attended = block.attend(stream, places, own, places)
+    read = block.mlp_input(stream, attended)[0, -1]
+    return Reading(*(np.asarray(a, np.float32) for a in (attended[0, -1], read, block.mlp(read))))
+
+
+def _places(decoder: Decoder, count: int) -> Places:
+    """Of the tokens of one row."""
+    return Places.of(decoder.config, jnp.arange(count)[None])
+
+
+def first_matrices(block: Block) -> tuple[Float[np.ndarray, "F D"], ...]:
+    """The matrices of a block's MLP that read the stream: one, or the two of a gated MLP."""
+    linears = [block.mlp.fc_in, *([] if block.mlp.fc_up is None else [block.mlp.fc_up])]
+    return tuple(np.asarray(linear.weight[...], np.float32) for linear in linears)
+
+
+def with_first_matrices(block: Block, weights: tuple[Float[np.ndarray, "F D"], ...]) -> MLP:
+    """A block's MLP with other first matrices, in float32."""
+    mlp = nnx.clone(block.mlp)
+    linears = [mlp.fc_in, *([] if mlp.fc_up is None else [mlp.fc_up])]
+    for linear, weight in zip(linears, weights, strict=True):
+        linear.weight = nnx.Param(jnp.asarray(weight, jnp.float32))
+    return mlp
+
+
+def truncated(decoder: Decoder, layer: int, module: str, rate: float) -> Block:
+    """A copy of a layer's block with a module truncated."""
+    block = nnx.clone(decoder.blocks[layer])
+    for name in matrices(decoder.config, module):
+        weight = getattr(getattr(block, part(name)), name).weight
+        weight.set_value(truncate(weight.get_value(), rate))
+    return block
+
+
+def normed_streams(
+    decoder: Decoder, tokens: Int[np.ndarray, " T"]
+) -> list[Float[np.ndarray, "T D"]]:
+    """What every layer's attention reads: the streams after its norm, float32."""
+    return [
+        np.asarray(block.attention_input(stream)[0], np.float32)
+        for block, stream in zip(decoder.blocks, streams(decoder, tokens), strict=True)
+    ]
+
+
+def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softmax.Rotary]:
+    """A layer's attention as :mod:`theory.softmax` takes it, in float64."""
+    config, attn = decoder.config, decoder.blocks[layer].attn
+
+    def by_head(linear: Linear) -> tuple[np.ndarray, np.ndarray | None]:
+        weight = np.asarray(linear.weight[...], np.float64)
+        bias = None if linear.bias is None else np.asarray(linear.bias[...], np.float64)
+        heads = weight.reshape(-1, config.head_width, weight.shape[-1])
+        return heads, None if bias is None else bias.reshape(-1, config.head_width)
+
+    (query, query_bias), (key, key_bias), (value, value_bias) = (
+        by_head(linear) for linear in (attn.q_proj, attn.k_proj, attn.v_proj)
+    )
+    output = np.asarray(attn.out_proj.weight[...], np.float64).T
+    output = output.reshape(-1, config.head_width, output.shape[-1])
+    (rotary,) = config.rotaries
+    turned = softmax.Rotary(np.asarray(rotary.inverse_frequencies, np.float64), rotary.pairs)
+    attention = softmax.Attention(query, key, value, output, query_bias, key_bias, value_bias)
+    return attention, turned
