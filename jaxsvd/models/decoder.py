@@ -85,11 +85,7 @@ class Block(nnx.Module):
     def mlp_input(
         self, x_BQD: Float[Array, "*batch D"], attended_BQD: Float[Array, "*batch D"]
     ) -> Float[Array, "*batch D"]:
-<<<<<<< HEAD
-        """What the MLP reads, from the stream before and after attention."""
-=======
         """What the MLP reads of the stream before attention (parallel blocks) or after it."""
->>>>>>> main
         read = x_BQD if self.residual in ("parallel", "parallel-two") else attended_BQD
         norm = self.norm_attn if self.residual == "parallel" else self.norm_mlp
         return read if norm is None else norm(read)
