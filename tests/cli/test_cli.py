@@ -11,6 +11,7 @@ import pytest
 
 from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.cli.main import main
+from jaxsvd.models import FAMILIES
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -63,7 +64,7 @@ def test_a_directory_without_config(capsys: pytest.CaptureFixture[str], tmp_path
 def test_an_unsupported_family(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     (model / "config.json").write_text('{"model_type": "bert"}')
     said = refused(capsys, "evaluate", model)
-    assert "model_type = 'bert' is not supported; supported: gptj, llama" in said
+    assert "model_type = 'bert' is not supported; supported: gptj, llama, gpt2" in said
 
 
 def test_a_shard_cut_in_half(capsys: pytest.CaptureFixture[str], model: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_hub_id_without_network(tmp_path: Path) -> None:
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     """A line each."""
     assert main(["models"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["gptj", "llama"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FAMILIES)
     assert main(["tasks"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["sst2", "agnews", "emoc", "mrpc", "rte", "cb", "copa", "bundled"]
