@@ -21,6 +21,7 @@ from jaxsvd.checkpoints.gguf.weights import is_quantized
 from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
 from jaxsvd.checkpoints.hub import model_directory, read_raw_config, recorded_source
 from jaxsvd.checkpoints.load import load_decoder, parameter_shapes, save_decoder
+from jaxsvd.checkpoints.save import full_disk_as_user_error
 from jaxsvd.devices import sharding
 from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes

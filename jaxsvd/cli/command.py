@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from jaxsvd.cli.options import Parser
+
 Arguments = TypeVar("Arguments", bound=argparse.Namespace)
 
 
@@ -28,4 +30,4 @@ class Command(Generic[Arguments]):
     arguments: type[Arguments]
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[Arguments], None]
-    shared: Sequence[Callable[[], argparse.ArgumentParser]] = ()
+    shared: Sequence[Callable[[], Parser]] = ()

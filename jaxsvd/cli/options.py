@@ -68,7 +68,7 @@ def size(text: str) -> int:
     return value
 
 
-def model_options() -> argparse.ArgumentParser:
+def model_options() -> Parser:
     """Which model."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("model")
@@ -91,7 +91,7 @@ def model_options() -> argparse.ArgumentParser:
     return parser
 
 
-def draw_options() -> argparse.ArgumentParser:
+def draw_options() -> Parser:
     """One draw: a number of shots, a seed, a test set."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("draw")
@@ -113,7 +113,7 @@ def draw_options() -> argparse.ArgumentParser:
     return parser
 
 
-def device_options() -> argparse.ArgumentParser:
+def device_options() -> Parser:
     """Which devices, of which hosts."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("devices")
@@ -171,7 +171,7 @@ def svd_option(group: argparse._ActionsContainer) -> None:
     )
 
 
-def task_options(*, several: bool = False) -> argparse.ArgumentParser:
+def task_options(*, several: bool = False) -> Parser:
     """Which task; ``several``: or tasks."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("task")
@@ -216,7 +216,7 @@ def task_options(*, several: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
-def run_options() -> argparse.ArgumentParser:
+def run_options() -> Parser:
     """Where results go."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("run")
@@ -278,7 +278,7 @@ _GRID: dict[str, tuple[Callable[[str], list[Any]], str, str, str]] = {
 }
 
 
-def grid_options(*wanted: str, **defaults: str) -> argparse.ArgumentParser:
+def grid_options(*wanted: str, **defaults: str) -> Parser:
     """What a grid runs over.
 
     Args:
