@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
-    from jaxsvd.edits.condition import condition_numbers as condition_numbers
     from jaxsvd.edits.edit import Edit as Edit
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
     from jaxsvd.runtime.errors import UserError as UserError
+    from jaxsvd.selection.condition import condition_numbers as condition_numbers
 
 _HOMES = {
     "Edit": "jaxsvd.edits.edit",
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.runtime.errors",
     "compare": "jaxsvd.commands.compare",
-    "condition_numbers": "jaxsvd.edits.condition",
+    "condition_numbers": "jaxsvd.selection.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
     "prune": "jaxsvd.commands.prune",

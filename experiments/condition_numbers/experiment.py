@@ -16,12 +16,12 @@ from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table, whole
 from experiments.language import tables, units
 from experiments.language.setting import config_of
-from jaxsvd import svd
 from jaxsvd.cli import options
 from jaxsvd.commands.sweep import MODULES
-from jaxsvd.edits.condition import TOP_LAYERS
+from jaxsvd.condition_number import condition_number
 from jaxsvd.models.matrices import matrices
 from jaxsvd.score import model_record
+from jaxsvd.selection.condition import TOP_LAYERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def study(study: Study) -> Record:
                     study.once(
                         {"layer": layer, "matrix": name},
                         lambda at=(layer, name): {
-                            "condition_number": svd.condition_number(engine.matrix(*at))
+                            "condition_number": condition_number(engine.matrix(*at))
                         },
                     )
                 )

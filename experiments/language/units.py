@@ -15,7 +15,6 @@ from experiments.language.setting import Asked, Setting
 from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import cell_record, points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
-from jaxsvd.edits.condition import LayerChoice, choose_layer
 from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
@@ -29,6 +28,7 @@ from jaxsvd.score import (
     right_answers,
     score_split,
 )
+from jaxsvd.selection.condition import LayerChoice, choose_layer
 
 Record = dict[str, Any]
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, Unpack
 from jaxsvd import svd
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
-from jaxsvd.edits.condition import TOP_LAYERS, LayerChoice, choose_layer
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import all_replacements, smallest_rank
 from jaxsvd.encoded_task import DrawOptions, encode_task
@@ -28,6 +27,7 @@ from jaxsvd.score import (
     right_answers,
     score_split,
 )
+from jaxsvd.selection.condition import TOP_LAYERS, LayerChoice, choose_layer
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def search(
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
         module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
-            or a choice made before (:func:`jaxsvd.edits.condition.choose_layer`), for many searches
-            of one model.
+            or a choice made before (:func:`jaxsvd.selection.condition.choose_layer`), for many
+            searches of one model.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
         method: exact SVD, or randomized as in the reference scripts.

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from jaxsvd.commands.search import SearchResult
-from jaxsvd.edits.condition import LayerChoice
 from jaxsvd.results import schema
 from jaxsvd.results.points import Point, chance_of
 from jaxsvd.results.statistics import Accuracy, PairedDifference
 from jaxsvd.results.verdict import verdict as search_answer
 from jaxsvd.runs.directory import Record
+from jaxsvd.selection.condition import LayerChoice
 
 
 def answer(result: Record, points: Sequence[Point]) -> str:

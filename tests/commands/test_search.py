@@ -17,13 +17,13 @@ from flax import nnx
 
 import jaxsvd
 from jaxsvd.commands.search import RateScore, best_of, check_rates
-from jaxsvd.edits.condition import choose_layer, condition_numbers
 from jaxsvd.engine import kernels
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Advance, Progress
+from jaxsvd.selection.condition import choose_layer, condition_numbers
 from jaxsvd.svd import rank_at
 
 SMALL: dict[str, Any] = {"validation_size": 60, "test_size": 40, "layer": -2, "shots": 4}

@@ -18,7 +18,6 @@ from flax import nnx
 import jaxsvd
 from jaxsvd.commands.prune import prune
 from jaxsvd.devices import sharding
-from jaxsvd.edits import condition
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import variants
 from jaxsvd.engine import kernels, memory
@@ -26,6 +25,7 @@ from jaxsvd.engine.packing import Shape
 from jaxsvd.engine.requests import Group, Scoring, line_of
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.selection import condition
 
 FOLDER = Path(sys.argv[1])
 ONE = "data=1,model=1"

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsvd import svd
+from jaxsvd.condition_number import condition_number, ratio
 from jaxsvd.devices import distributed, sharding
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
@@ -70,7 +71,7 @@ def condition_numbers(
             return dict(zip(keys, found, strict=True))
         numbers = {}
         for key in keys:
-            numbers[key] = svd.condition_number(engine.matrix(*key))
+            numbers[key] = condition_number(engine.matrix(*key))
             advance(1)
     return numbers
 
@@ -99,7 +100,7 @@ def condition_numbers_on(
 
     def collect() -> None:
         for i, values in waiting.items():
-            found[i] = svd.ratio(np.asarray(values), max(shapes[i]))
+            found[i] = ratio(np.asarray(values), max(shapes[i]))
         waiting.clear()
 
     shapes: dict[int, tuple[int, ...]] = {}
@@ -111,7 +112,7 @@ def condition_numbers_on(
             if on_devices:
                 waiting[i] = svd.singular_values(whole)
             else:
-                found[i] = svd.condition_number(whole)
+                found[i] = condition_number(whole)
         if len(waiting) == len(devices):
             collect()
         advance(1)
