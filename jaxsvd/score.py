@@ -19,6 +19,7 @@ from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.requests import only
 from jaxsvd.engine.variants import Replacement
 from jaxsvd.model import Model
+from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.runs.directory import Record, Run
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
@@ -201,6 +202,18 @@ def _record(
         "prediction": predict(scores),
         "scores": [float(f"{score:.9g}") for score in scores],  # all that float32 holds
     }
+
+
+def label_counts(labels: Sequence[str], scored: Sequence[Sequence[Record]]) -> LabelCounts:
+    """How often each label is said.
+
+    Args:
+        labels: words of the candidates, in label order.
+        scored: prediction records of the untouched model, then of a truncated one, if any.
+    """
+    gold = np.array([line["gold"] for line in scored[0]])
+    said = [np.array([line["prediction"] for line in lines]) for lines in scored]
+    return LabelCounts.of(labels, gold, said[0], said[1] if len(said) > 1 else None)
 
 
 def model_record(model: Model) -> Record:

@@ -12,7 +12,6 @@ import jaxsvd
 from experiments.common.scaffold import Study
 from experiments.language import pooled
 from experiments.language.setting import Asked, Setting
-from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import cell_record, points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
 from jaxsvd.edits.edit import Edit
@@ -20,6 +19,7 @@ from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.results.points import Point, corrected, paired, points_of
 from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.results.search import LayerChoice, SearchResult
 from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.score import (
     Stopwatch,
@@ -28,7 +28,7 @@ from jaxsvd.score import (
     right_answers,
     score_split,
 )
-from jaxsvd.selection.condition import LayerChoice, choose_layer
+from jaxsvd.selection.condition import choose_layer
 
 Record = dict[str, Any]
 

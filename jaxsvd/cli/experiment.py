@@ -1,6 +1,7 @@
 """``jaxsvd experiment NAME ...``: the same as ``python -m experiments.NAME ...``."""
 
 import argparse
+import importlib
 import sys
 
 from jaxsvd.cli.command import Command
@@ -28,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: ExperimentArguments) -> None:
     """Run an experiment, which ends the process with its own exit status, or list them all."""
-    from experiments.common import registry
+    # By name: experiments stand above the library, which does without them.
+    registry = importlib.import_module("experiments.common.registry")
 
     if arguments.name is None:
         print(*registry.names(), sep="\n")

@@ -14,6 +14,7 @@ from jaxsvd.runs.directory import PREDICTIONS, surroundings
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    label_counts,
     model_record,
     request_record,
     right_answers,
@@ -70,6 +71,9 @@ def evaluate(
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
         }
+        record |= label_counts(encoded_task.prepared.labels, scored).to_json()
+        if model.edits:
+            record["edits"] = model.edit_records()
         record |= surroundings() | mesh_record(model.mesh)
         if run:
             run.write_lines(PREDICTIONS, scored[0])

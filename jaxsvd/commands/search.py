@@ -2,8 +2,7 @@
 
 import contextlib
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -15,56 +14,23 @@ from jaxsvd.edits.replacement import all_replacements, smallest_rank
 from jaxsvd.encoded_task import DrawOptions, encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
-from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.results.calibration import explain, score_table
+from jaxsvd.results.explanation import Explanation
+from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
+from jaxsvd.results.statistics import Accuracy, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, Record, surroundings
 from jaxsvd.runtime.background import background
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    label_counts,
     model_record,
     request_record,
     right_answers,
     score_split,
 )
-from jaxsvd.selection.condition import TOP_LAYERS, LayerChoice, choose_layer
-
-
-@dataclass(frozen=True)
-class RateScore:
-    """Validation accuracy at a clipping rate; ``rank`` is None where nothing is cut."""
-
-    rate: float
-    rank: int | None
-    accuracy: Accuracy
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        layer, module: what was truncated.
-        choice: how the layer was chosen.
-        validation: by rate, ascending.
-        best_rate: the best on the validation set, the smallest among equals.
-        base: on the test set, nothing truncated.
-        pruned: on the test set, at the best rate.
-        paired: the two compared, example by example.
-        record: everything, as in result.json.
-        out: the run directory, if one was written.
-    """
-
-    layer: int
-    module: str
-    choice: LayerChoice
-    validation: tuple[RateScore, ...]
-    best_rate: float
-    base: Accuracy
-    pruned: Accuracy
-    paired: PairedDifference
-    record: dict[str, Any]
-    out: Path | None
+from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -203,6 +169,10 @@ def search(
                 "notices": list(encoded_task.notices),
             },
             out=run.path if run else None,
+            label_counts=label_counts(encoded_task.prepared.labels, test_records),
+            explanation=_explanation(
+                dict(zip(rates, records, strict=True)), best.rate, test_records
+            ),
         )
         result.record.update(
             _findings(result),
@@ -225,10 +195,30 @@ def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
     return LayerChoice(layer_index(model.config, int(layer)))
 
 
+def _explanation(
+    validation: Mapping[float, Sequence[Record]],
+    best_rate: float,
+    tested: Sequence[Sequence[Record]],
+) -> Explanation | None:
+    """What the change on the test set is made of; None where there is none to be explained."""
+    if best_rate == 0 or 0.0 not in validation:
+        return None
+    known = [score_table(validation[rate]) for rate in (0.0, best_rate)]
+    found = [score_table(lines) for lines in tested]
+    if any(table is None for table in (*known, *found)):
+        return None
+    (one, gold), (other, _) = [table for table in known if table]
+    (before, test_gold), (after, _) = [table for table in found if table]
+    return explain((one, other), gold, (before, after), test_gold)
+
+
 def _findings(result: SearchResult) -> dict[str, Any]:
     """What ``search`` adds to result.json."""
     paired = result.paired
-    return {
+    further = {} if result.label_counts is None else result.label_counts.to_json()
+    if result.explanation is not None:
+        further["explanation"] = result.explanation.to_json()
+    return further | {
         "layer": result.layer,
         "module": result.module,
         "layer_choice": result.choice.record(),

@@ -1,8 +1,6 @@
 """Which layer to truncate: condition numbers, and the choice that Algorithm 1 makes by them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,41 +11,11 @@ from jaxsvd.condition_number import condition_number, ratio
 from jaxsvd.devices import distributed, sharding
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
+from jaxsvd.results.search import LayerChoice
 from jaxsvd.runtime.progress import SILENT, Advance, Progress
 
 TOP_LAYERS = 3
 """Layers that compete by condition number; the paper leaves its k open."""
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """How the layer was chosen.
-
-    Attributes:
-        layer: counted from 0.
-        top: the layers with the largest condition numbers, from the largest on; empty where
-            the layer was given.
-        numbers: condition number by layer and matrix; a layer's own is the largest of its
-            matrices'.
-    """
-
-    layer: int
-    top: tuple[int, ...] = ()
-    numbers: tuple[dict[str, float], ...] = ()
-
-    def record(self) -> dict[str, Any]:
-        """For result.json."""
-        if not self.numbers:
-            return {"rule": "given", "layer": self.layer}
-        return {
-            "rule": f"deepest of the {len(self.top)} layers with the largest condition number",
-            "layer": self.layer,
-            "top": list(self.top),
-            "condition_numbers": [
-                {"layer": i, "condition_number": max(by_name.values()), "matrices": by_name}
-                for i, by_name in enumerate(self.numbers)
-            ],
-        }
 
 
 def condition_numbers(

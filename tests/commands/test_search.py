@@ -16,10 +16,11 @@ import pytest
 from flax import nnx
 
 import jaxsvd
-from jaxsvd.commands.search import RateScore, best_of, check_rates
+from jaxsvd.commands.search import best_of, check_rates
 from jaxsvd.engine import kernels
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices, part
+from jaxsvd.results.search import RateScore
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Advance, Progress
