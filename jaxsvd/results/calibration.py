@@ -143,20 +143,22 @@ def explain(
         test_gold: likewise.
         seed: of the bootstrap of the share.
     """
-    fitted = [
-        log_softmax(scores, axis=1) + fitted_offsets(known, validation_gold)
-        for scores, known in zip(test, validation, strict=True)
-    ]
-    calibrated = [batch_calibrated(scores) for scores in test]
+
+    def fitted(scores: Scores, known: Scores) -> Scores:
+        return log_softmax(scores, axis=1) + fitted_offsets(known, validation_gold)
+
+    before, after = test
+    prior_before, prior_after = fitted(before, validation[0]), fitted(after, validation[1])
     accuracy = {
-        RAW: accuracy_change(*test, test_gold),
-        BATCH: accuracy_change(*calibrated, test_gold),
-        FITTED: accuracy_change(*fitted, test_gold),
+        RAW: accuracy_change(before, after, test_gold),
+        BATCH: accuracy_change(batch_calibrated(before), batch_calibrated(after), test_gold),
+        FITTED: accuracy_change(prior_before, prior_after, test_gold),
     }
-    area = _auc_change(*test, test_gold)
+    area = _auc_change(before, after, test_gold)
     share = None
     if accuracy[RAW].sign:
-        share = _share_explained(_turned(*test, test_gold), _turned(*fitted, test_gold), seed)
+        turned = _turned(before, after, test_gold), _turned(prior_before, prior_after, test_gold)
+        share = _share_explained(turned[0], turned[1], seed)
     return Explanation(
         accuracy, area, share, _verdict(accuracy[RAW], accuracy[FITTED], area, share)
     )

@@ -42,7 +42,7 @@ class Change:
 
     def to_json(self) -> dict[str, object]:
         """Its fields."""
-        p_value = {} if self.p_value is None else {"p_value": self.p_value}
+        p_value: dict[str, object] = {} if self.p_value is None else {"p_value": self.p_value}
         return {
             "untouched": self.untouched,
             "truncated": self.truncated,

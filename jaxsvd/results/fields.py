@@ -161,7 +161,7 @@ class Fields:
     def one_or_more(self, name: str, kind: Kind[T]) -> T | tuple[T, ...]:
         """A single value, or a list of several."""
         if isinstance(self.raw(name), list):
-            return self.list(name, kind)
+            return self.several(name, kind)
         return self.read(name, kind)
 
     def named(self, name: str, kind: Kind[T]) -> dict[str, T]:
