@@ -10,10 +10,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsvd.models.decoder import MLP, Block, Decoder
+from jaxsvd.models.decoder import MLP, Block, Decoder, Linear
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.models.rotary import Rotation, rotation
 from jaxsvd.svd import truncate
+from theory import softmax
 
 
 class Reading(NamedTuple):
@@ -82,3 +83,34 @@ def truncated(decoder: Decoder, layer: int, module: str, rate: float) -> Block:
         weight = getattr(getattr(block, part(name)), name).weight
         weight.set_value(truncate(weight.get_value(), rate))
     return block
+
+
+def normed_streams(
+    decoder: Decoder, tokens: Int[np.ndarray, " T"]
+) -> list[Float[np.ndarray, "T D"]]:
+    """What every layer's attention reads: the streams after its norm, float32."""
+    return [
+        np.asarray(block.norm_attn(stream)[0], np.float32)
+        for block, stream in zip(decoder.blocks, streams(decoder, tokens), strict=True)
+    ]
+
+
+def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softmax.Rotary]:
+    """A layer's attention as :mod:`theory.softmax` takes it, in float64."""
+    config, attn = decoder.config, decoder.blocks[layer].attn
+
+    def by_head(linear: Linear) -> tuple[np.ndarray, np.ndarray | None]:
+        weight = np.asarray(linear.weight[...], np.float64)
+        bias = None if linear.bias is None else np.asarray(linear.bias[...], np.float64)
+        heads = weight.reshape(-1, config.head_width, weight.shape[-1])
+        return heads, None if bias is None else bias.reshape(-1, config.head_width)
+
+    (query, query_bias), (key, key_bias), (value, value_bias) = (
+        by_head(linear) for linear in (attn.q_proj, attn.k_proj, attn.v_proj)
+    )
+    output = np.asarray(attn.out_proj.weight[...], np.float64).T
+    output = output.reshape(-1, config.head_width, output.shape[-1])
+    rotary = config.rotary
+    turned = softmax.Rotary(np.asarray(rotary.inverse_frequencies, np.float64), rotary.pairs)
+    attention = softmax.Attention(query, key, value, output, query_bias, key_bias, value_bias)
+    return attention, turned
