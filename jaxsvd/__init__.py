@@ -8,19 +8,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxsvd.commands.compare import compare as compare
     from jaxsvd.commands.evaluate import evaluate as evaluate
     from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
     from jaxsvd.edits.condition import condition_numbers as condition_numbers
+    from jaxsvd.edits.edit import Edit as Edit
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
     from jaxsvd.runtime.errors import UserError as UserError
 
 _HOMES = {
+    "Edit": "jaxsvd.edits.edit",
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.runtime.errors",
+    "compare": "jaxsvd.commands.compare",
     "condition_numbers": "jaxsvd.edits.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
@@ -31,8 +35,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Edit",
     "Model",
     "UserError",
+    "compare",
     "condition_numbers",
     "evaluate",
     "load",

@@ -4,7 +4,7 @@ The message names the argument, what it must be and what it was.
 """
 
 import numbers
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Num, Shaped
 
-Real = Shaped[Array | np.ndarray, "..."] | list[Any]
-"""Real numbers: an array of any floating, integer or boolean dtype, or nested lists."""
+# A type checker sees what is computed with; at run time nested lists are taken too.
+if TYPE_CHECKING:
+    Real = Array | np.ndarray
+else:
+    Real = Shaped[Array | np.ndarray, "..."] | list[Any]
+    """Real numbers: an array of any floating, integer or boolean dtype, or nested lists."""
 
 
 def require(holds: bool, argument: str, requirement: str, found: object) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from experiments.common import style
 from experiments.common.records import Record
 from experiments.common.scaffold import table
-from experiments.language import telling
+from experiments.language import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def report(result: Record) -> Iterable[Table | str]:
     """A row each layer untouched, then each layer truncated."""
-    yield from telling.heading({"model": result["model"]})
+    yield from tables.heading({"model": result["model"]})
     yield (
         f"{result['questions']} questions of {result['task']}, with {result['context_tokens']:.0f} "
         "tokens of demonstrations and without"

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxsvd.models.decoder import MLP, Block, Decoder, Linear
+from jaxsvd.models.attention import Places
+from jaxsvd.models.decoder import Block, Decoder
+from jaxsvd.models.layers import MLP, Linear
 from jaxsvd.models.matrices import matrices, part
-from jaxsvd.models.rotary import Rotation, rotation
 from jaxsvd.svd import truncate
 from theory import softmax
 
@@ -34,31 +35,27 @@ class Reading(NamedTuple):
 def streams(decoder: Decoder, tokens: Int[np.ndarray, " T"]) -> list[Float[Array, "1 T D"]]:
     """The residual stream before every block, for a prompt without padding."""
     ids = jnp.asarray(tokens)[None]
-    stream = decoder.embedding[...][ids].astype(jnp.float32)
+    places = _places(decoder, ids.shape[1])
+    stream = decoder.embedding(ids, places.positions)
     before = []
     for block in decoder.blocks:
         before.append(stream)
-        stream, _ = block(stream, *_places(decoder, ids.shape[1]))
+        stream, _ = block(stream, places)
     return before
 
 
 def reading(decoder: Decoder, block: Block, stream: Float[Array, "1 T D"]) -> Reading:
     """What a block (perhaps a truncated one) reads and adds at the last token of a stream."""
-    turn, mask = _places(decoder, stream.shape[1])
-    own = block.states(stream, turn)
-    attended = block.attend(stream, turn, own, mask)[0, -1]
-    # A parallel block's MLP reads what its attention reads.
-    norm, source = block.norm_mlp, attended
-    if norm is None:
-        norm, source = block.norm_attn, stream[0, -1]
-    read = norm(source)
-    return Reading(*(np.asarray(a, np.float32) for a in (attended, read, block.mlp(read))))
+    places = _places(decoder, stream.shape[1])
+    own = block.states(stream, places)
+    attended = block.attend(stream, places, own, places)
+    read = block.mlp_input(stream, attended)[0, -1]
+    return Reading(*(np.asarray(a, np.float32) for a in (attended[0, -1], read, block.mlp(read))))
 
 
-def _places(decoder: Decoder, count: int) -> tuple[Rotation, Bool[Array, "1 T T"]]:
-    """Rotations and the causal mask of a row."""
-    turn = rotation(decoder.config.rotary, jnp.arange(count)[None])
-    return turn, jnp.tril(jnp.ones((count, count), bool))[None]
+def _places(decoder: Decoder, count: int) -> Places:
+    """Of the tokens of one row."""
+    return Places.of(decoder.config, jnp.arange(count)[None])
 
 
 def first_matrices(block: Block) -> tuple[Float[np.ndarray, "F D"], ...]:
@@ -90,7 +87,7 @@ def normed_streams(
 ) -> list[Float[np.ndarray, "T D"]]:
     """What every layer's attention reads: the streams after its norm, float32."""
     return [
-        np.asarray(block.norm_attn(stream)[0], np.float32)
+        np.asarray(block.attention_input(stream)[0], np.float32)
         for block, stream in zip(decoder.blocks, streams(decoder, tokens), strict=True)
     ]
 
@@ -110,7 +107,7 @@ def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softm
     )
     output = np.asarray(attn.out_proj.weight[...], np.float64).T
     output = output.reshape(-1, config.head_width, output.shape[-1])
-    rotary = config.rotary
+    (rotary,) = config.rotaries
     turned = softmax.Rotary(np.asarray(rotary.inverse_frequencies, np.float64), rotary.pairs)
     attention = softmax.Attention(query, key, value, output, query_bias, key_bias, value_bias)
     return attention, turned

@@ -90,6 +90,7 @@ def draw_phases(result: Record) -> "Figure":
                 fontsize=6,
                 color="white" if share[row, column] < 0.5 else "k",
             )
+    assert image is not None
     figure.colorbar(image, ax=panels, label="best rank over d (1: truncation only hurts)")
     return figure
 

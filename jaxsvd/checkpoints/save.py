@@ -7,17 +7,51 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsvd.models.layout import Layout
 from jaxsvd.runtime.errors import UserError
 
 SHARD_BYTES = 2 * 2**30
 """Most bytes of a file; the library that writes one copies it, so this is what saving takes."""
 
 _TOKENIZER = re.compile(r"tokenizer|special_tokens|vocab|merges|added_tokens|gener")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A tensor of a file that holds several parameters, or one transposed; made when it is written.
+
+    Attributes:
+        layout: of the model.
+        name: of the tensor.
+        parameters: that it holds, by path.
+    """
+
+    layout: Layout
+    name: str
+    parameters: Mapping[str, jax.Array]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its numbers."""
+        return next(iter(self.parameters.values())).dtype
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return sum(parameter.size for parameter in self.parameters.values())
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """The tensor."""
+        del copy
+        parameters = {path: np.asarray(x) for path, x in self.parameters.items()}
+        return np.asarray(self.layout.joined(self.name, parameters), dtype)
 
 
 def refuse_existing(directory: Path) -> None:
@@ -50,7 +84,7 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def full_disk_told(directory: Path) -> Iterator[None]:
+def full_disk_as_user_error(directory: Path) -> Iterator[None]:
     """What the system says of a directory that cannot be written, as one line.
 
     Raises:
@@ -74,7 +108,7 @@ def copy_tokenizer(source: Path, directory: Path) -> None:
 
 def write_tensors(
     directory: Path,
-    tensors: Mapping[str, ArrayLike],
+    tensors: Mapping[str, ArrayLike | Joined],
     *,
     name: str = "model",
     most: int | None = None,

@@ -11,7 +11,8 @@ from jaxsvd import svd
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.edits.condition import TOP_LAYERS, LayerChoice, choose_layer
-from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import all_replacements, smallest_rank
 from jaxsvd.encoded_task import DrawOptions, encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
@@ -24,7 +25,7 @@ from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
-    right_at_each_rate,
+    right_answers,
     score_split,
 )
 
@@ -154,34 +155,35 @@ def search(
                 encoded_task.save_prompts(run)
             with watch.on("condition"):
                 choice = choosing.result(progress)
-        engine, key = model.engine, seed_key(encoded_task.prepared.seed)
+        engine, seed = model.engine, encoded_task.prepared.seed
+
+        def edit(rate: float) -> Edit:
+            return Edit(choice.layer, module, rate, method=method, seed=seed)
+
+        candidates = [(edit(rate),) for rate in rates]
         with watch.on("factor"):
-            cut = truncations(
+            made = all_replacements(engine, candidates, progress=progress)
+        with watch.on("score"):
+            records = score_split(
                 engine,
-                choice.layer,
-                module,
-                rates,
-                method=method,
-                key=key,
-                keep=True,
+                encoded_task,
+                "validation",
+                candidates,
+                made=made,
+                run=run,
                 progress=progress,
             )
-        with watch.on("score"):
-            [records] = score_split(
-                engine, encoded_task, "validation", [cut], run=run, progress=progress
-            )
-            right = right_at_each_rate(records, cut)
         validation = tuple(
-            RateScore(rate, rank, Accuracy.of(row))
-            for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
+            RateScore(rate, smallest_rank(engine, edit(rate)), Accuracy.of(row))
+            for rate, row in zip(rates, right_answers(records), strict=True)
         )
         best = best_of(validation)
         with watch.on("score"):
-            both = cut.with_base(best.rate)
-            [test_records] = score_split(
-                engine, encoded_task, "test", [both], run=run, progress=progress
+            both = [(edit(rate),) for rate in sorted({0.0, best.rate})]
+            test_records = score_split(
+                engine, encoded_task, "test", both, made=made, run=run, progress=progress
             )
-            tested = right_at_each_rate(test_records, both)
+        tested = right_answers(test_records)
         base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
         result = SearchResult(
             layer=choice.layer,
@@ -209,7 +211,7 @@ def search(
             **mesh_record(model.mesh),
         )
         if run:
-            run.write_lines(PREDICTIONS, [*records, *test_records])
+            run.write_lines(PREDICTIONS, [r for found in (*records, *test_records) for r in found])
             run.finish(result.record)
     return result
 

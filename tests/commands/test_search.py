@@ -225,7 +225,7 @@ def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.
     assert 0 < kept < 8 * 2000 + 300
     if sign == signal.SIGINT:
         assert process.returncode == 130
-        assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; the same command with")
+        assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; to continue, repeat")
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
     for name in ("predictions.jsonl", "run.json"):
         assert (out / name).read_bytes() == (long_run / name).read_bytes()

@@ -36,7 +36,7 @@ def forward(
 ) -> list[Read]:
     """What the last token reads in every layer; in layer ``at`` some matrices are exchanged."""
     config = model.config
-    x = np.asarray(model.decoder.embedding[...], np.float64)[tokens]
+    x = np.asarray(model.decoder.embedding.tokens[...], np.float64)[tokens]
     reads = []
     for layer in range(config.layers):
         block = weights_of(model, layer, exchanged if layer == at else None)

@@ -15,7 +15,8 @@ from attention_reference import Read, log_norms, turn, weights_of
 
 import jaxsvd
 from experiments.bounds_vs_accuracy import trajectories
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import variants
 from jaxsvd.engine.attention_trace import attention_layers
 from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
@@ -135,7 +136,7 @@ def test_against_hooks(name: str, tmp_path: Path) -> None:
     # And a truncated variant: the torch model with its matrices exchanged.
     _, at = trajectories.walk(engine, [given], N, stop=2)
     for module in ("attn", "mlp"):
-        variant = truncations(engine, 1, module, [0.7]).branches.make()[0]
+        [variant] = variants(engine, [(Edit(1, module, 0.7),)]).make([0])
         cut = torch_model(config, tensors)
         for matrix in matrices(model.config, module):
             weight = torch_weight(cut, family, 1, matrix)

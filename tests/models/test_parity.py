@@ -19,7 +19,6 @@ from .random_models import (
     FAMILY_NAMES,
     JSON_OF,
     TOLERANCE,
-    Json,
     Uniform,
     Weights,
     gptj_json,
@@ -30,6 +29,7 @@ from .random_models import (
     write_checkpoint,
     write_index,
 )
+from .tiny_families import TINY, Json
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -122,6 +122,19 @@ def test_llama_grid(tmp_path: Path, heads: int, states: int, tied: bool, biased:
         vocab_size=53,
     )
     check_grid(tmp_path, config, seed=heads + states)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        pytest.param(name, changes, id=f"{name}, {what}")
+        for name, family in TINY.items()
+        for what, changes in {"": {}, **family.grid}.items()
+    ],
+)
+def test_families(tmp_path: Path, family: str, changes: Json) -> None:
+    config = TINY[family].json(**changes)
+    check_grid(tmp_path, {key: value for key, value in config.items() if value is not None})
 
 
 @pytest.mark.parametrize("biased", ["attention_bias", "mlp_bias"])
@@ -263,12 +276,6 @@ def test_file_dtypes(tmp_path: Path, family: str, dtype: str, pickled: bool) -> 
     check(jaxsvd.load(tmp_path), torch_model(config, values), *padded_batch(config))
 
 
-OLD_BUFFERS = {
-    "gptj": ["transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"],
-    "llama": ["model.layers.{}.self_attn.rotary_emb.inv_freq"],
-}
-
-
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_buffers_of_old_checkpoints_in_pickles(tmp_path: Path, family: str) -> None:
     config = JSON_OF[family]()
@@ -276,7 +283,7 @@ def test_buffers_of_old_checkpoints_in_pickles(tmp_path: Path, family: str) -> N
     reference.config.save_pretrained(tmp_path)
     buffers = {
         name.format(layer): torch.ones((1, 1, 12, 12), dtype=torch.bool)
-        for name in OLD_BUFFERS[family]
+        for name in TINY[family].buffers
         for layer in range(2)
     }
     torch.save(reference.state_dict() | buffers, tmp_path / "pytorch_model.bin")

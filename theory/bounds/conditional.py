@@ -6,6 +6,8 @@ feature f of the past the best is found: the objective is convex in (a, beta) (a
 with a log link), and beta = 0 is the unconditional form.
 """
 
+from typing import cast
+
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
@@ -46,6 +48,6 @@ def log_scales(
     if low > 0 or high < 0:  # the best exponent is beyond all reason: take the nearest
         beta = -reach if low > 0 else reach
     else:
-        beta = float(brentq(slope, -reach, reach))
+        beta = cast(float, brentq(slope, -reach, reach))
     scales = logsumexp(log_total - beta * apart) - np.log(count)
     return scales + beta * apart

@@ -60,15 +60,15 @@ def regression_prompts(
         ValueError: a count below 1, a noise that is negative or not finite, or a w of another
             length.
     """
-    w = np.eye(d)[0] if w is None else np.asarray(real(w=w)[0])
-    require(w.shape == (d,), "w", f"of shape {(d,)}", w.shape)
+    weights = np.eye(d)[0] if w is None else np.asarray(real(w=w)[0])
+    require(weights.shape == (d,), "w", f"of shape {(d,)}", weights.shape)
     for name, count in (("m", m), ("n", n), ("d", d)):
         require_whole(name, count, 1)
     require(0 <= noise < np.inf, "noise", "at least 0", noise)
     for_x, for_noise = jax.random.split(key)
     with double():
         x = jax.random.normal(for_x, (m, n, d), jnp.float64)
-        y = x @ w + noise * jax.random.normal(for_noise, (m, n), jnp.float64)
+        y = x @ weights + noise * jax.random.normal(for_noise, (m, n), jnp.float64)
         return np.asarray(jnp.concatenate([x, y[..., None]], axis=-1))
 
 

@@ -171,10 +171,10 @@ def measure(
         require(states.shape == wanted, "states", f"of shape {wanted}", states.shape)
     dimensions = None
     if weights is not None:
-        (weights,) = real(weights=weights)
-        count = weights.value.shape[0]
+        stack: Weights = real(weights=weights)[0]
+        count = stack.value.shape[0]
         require(count == layers, "weights", f"{layers} layers, as the factors", count)
-        dimensions = gradient_dimensions(weights)
+        dimensions = gradient_dimensions(stack)
     diverged = _diverged(factors, states)
     finite = factors if diverged is None else Factors(*(a[:, :diverged] for a in factors))
     seen = states if diverged is None or states is None else states[:, :diverged]

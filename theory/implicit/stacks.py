@@ -179,7 +179,7 @@ def _trajectory(
         if feed_forward is not None:
             inner, outer = feed_forward
             attended = jnp.einsum("nha,nh->a", v, q @ test)
-            v = (v @ inner.T * _gate(inner @ attended, activation)) @ outer.T
+            v = (v @ inner.T * _gate(jnp.asarray(inner @ attended), activation)) @ outer.T
         factors = Factors(v, q, q @ state)
         gradient = jnp.einsum("nha,nhd->ad", v, factors.r)
         after = state + gradient

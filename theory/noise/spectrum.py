@@ -52,6 +52,7 @@ def kappa(n: int, b: int | None = None, *, threshold: int | None = None) -> floa
         require_whole("n", n, 1)
         require_whole("threshold", threshold, max(n, 2))
         return (threshold - n) / (n * (threshold - 1))
+    assert b is not None
     require_whole("n", n, 2)
     require_whole("b", b, 1)
     require(b <= n, "b", f"at least 1 and at most N = {n}", b)

@@ -1,12 +1,12 @@
 """Norms of a head's update and of its Jacobian, for one test token."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from theory.checks import Real, as_mask, real, require, require_finite
 from theory.precision import by_input
@@ -20,7 +20,7 @@ from theory.softmax.weights import (
 )
 
 Arrays = Float[Array | np.ndarray, "..."]
-Mask = Shaped[Array | np.ndarray, "..."] | list[Any]
+Mask = Real
 """Booleans, or the numbers 0 and 1."""
 
 
@@ -136,16 +136,16 @@ def _head_norms(
     return Norms(update.reshape(heads), jacobian, layer)
 
 
-def _diagonal(gram: Array) -> Array:
+def _diagonal(gram: Real) -> Array:
     """A Gram matrix's blocks of a head with itself, ``[H, w, w]``."""
     return jnp.einsum("hvhw->hvw", gram)
 
 
-def _unit(a: Array) -> tuple[Array, Array]:
+def _unit(a: Real) -> tuple[Array, Array]:
     """An array divided by its largest entry, and that entry; 1 for zeros."""
     size = jnp.abs(a).max()
     size = jnp.where(size > 0, size, 1)
-    return a / size, size
+    return jnp.asarray(a / size), size
 
 
 @by_input
