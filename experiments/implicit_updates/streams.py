@@ -14,6 +14,7 @@ from jaxsvd.models.attention import Places
 from jaxsvd.models.decoder import Block, Decoder
 from jaxsvd.models.layers import MLP, Linear
 from jaxsvd.models.matrices import matrices, part
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.svd import truncate
 from theory import softmax
 
@@ -92,22 +93,38 @@ def normed_streams(
     ]
 
 
-def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softmax.Rotary]:
-    """A layer's attention as :mod:`theory.softmax` takes it, in float64."""
-    config, attn = decoder.config, decoder.blocks[layer].attn
+def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softmax.Rotary | None]:
+    """A layer's attention as :mod:`theory.softmax` takes it, in float64: heads, biases, rotary.
 
-    def by_head(linear: Linear) -> tuple[np.ndarray, np.ndarray | None]:
-        weight = np.asarray(linear.weight[...], np.float64)
-        bias = None if linear.bias is None else np.asarray(linear.bias[...], np.float64)
+    A factor on the products of queries and keys that is not d_head^-1/2 is put into the queries.
+
+    Raises:
+        UserError: scores that are no products of projections (normalised or capped ones), a window,
+            or a scaled rotation (YaRN).
+    """
+    config, attn = decoder.config, decoder.blocks[layer].attn
+    kind = config.kind(layer)
+    for name, there in (
+        ("normalised queries and keys", config.qk_norm is not None),
+        ("capped scores", config.attention_cap is not None),
+        ("a window", kind.window is not None),
+        ("a scaled rotation", kind.rotary is not None and kind.rotary.scale != 1),
+    ):
+        if there:
+            raise UserError(f"layer {layer} has {name}, which theory.softmax does not cover")
+
+    def by_head(linear: Linear, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray | None]:
+        weight = factor * np.asarray(linear.weight[...], np.float64)
+        bias = None if linear.bias is None else factor * np.asarray(linear.bias[...], np.float64)
         heads = weight.reshape(-1, config.head_width, weight.shape[-1])
         return heads, None if bias is None else bias.reshape(-1, config.head_width)
 
-    (query, query_bias), (key, key_bias), (value, value_bias) = (
-        by_head(linear) for linear in (attn.q_proj, attn.k_proj, attn.v_proj)
-    )
+    query, query_bias = by_head(attn.q_proj, attn.scale * config.head_width**0.5)
+    (key, key_bias), (value, value_bias) = map(by_head, (attn.k_proj, attn.v_proj))
     output = np.asarray(attn.out_proj.weight[...], np.float64).T
     output = output.reshape(-1, config.head_width, output.shape[-1])
-    (rotary,) = config.rotaries
-    turned = softmax.Rotary(np.asarray(rotary.inverse_frequencies, np.float64), rotary.pairs)
     attention = softmax.Attention(query, key, value, output, query_bias, key_bias, value_bias)
-    return attention, turned
+    if kind.rotary is None:
+        return attention, None
+    frequencies = np.asarray(kind.rotary.inverse_frequencies, np.float64)
+    return attention, softmax.Rotary(frequencies, kind.rotary.pairs)

@@ -4,12 +4,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.common.scaffold import main
 from experiments.implicit_updates import experiment, streams
 from jaxsvd.model import Model
+from jaxsvd.models.attention import Places
+from theory import softmax
 
 TOKENS = np.arange(12) * 7 % 50
 
@@ -31,6 +35,25 @@ def test_the_changed_mlp_is_exact_in_every_layer(family: str, tiny: Callable[...
         if layer + 1 < len(decoder.blocks):  # the readings are the decoder's own
             after = kept[0][layer + 1][0, -1]
             np.testing.assert_allclose(contextual.attended + contextual.output, after, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_a_layers_attention_as_theory_takes_it(family: str, tiny: Callable[..., Model]) -> None:
+    """Its Jacobian is the derivative of what the decoder's attention adds, keys and values held."""
+    decoder = tiny(family).decoder
+    attn = decoder.blocks[1].attn
+    hidden = streams.normed_streams(decoder, TOKENS)[1]
+    attention, rotary = streams.attention_of(decoder, 1)
+    norms = softmax.layer_norms(hidden, attention, rotary)
+    places = Places.of(decoder.config, jnp.arange(len(TOKENS))[None])
+    rows = jnp.asarray(hidden)[None]
+    own = attn.states(rows, places)
+
+    def added(x: jax.Array) -> jax.Array:
+        return attn(rows.at[0, -1].set(x), places, own, places)[0, -1]
+
+    jacobian = np.asarray(jax.jacobian(added)(rows[0, -1]))
+    assert float(norms.layer) == pytest.approx(np.log(np.linalg.norm(jacobian)), abs=1e-4)
 
 
 def test_a_truncated_block_is_a_copy(tiny: Callable[..., Model]) -> None:

@@ -13,8 +13,14 @@ from theory.implicit import Weights
 from theory.pruning import Setting
 
 
+def rotation(rng: np.random.Generator, width: int) -> np.ndarray:
+    return np.linalg.qr(rng.normal(size=(width, width)))[0]
+
+
 def of_rank(rng: np.random.Generator, width: int, rank: int) -> np.ndarray:
-    return rng.normal(size=(width, rank)) @ rng.normal(size=(rank, width))
+    """Singular values between 1 and 2, so that brute force can count what is not zero."""
+    values = np.where(np.arange(width) < rank, rng.uniform(1, 2, width), 0)
+    return rotation(rng, width) * values @ rotation(rng, width)
 
 
 def brute_force_dimension(left: list[np.ndarray], right: list[np.ndarray]) -> int:
@@ -36,9 +42,9 @@ def test_dimension_of_the_gradients(seed: int, width: int, data: st.DataObject) 
     ranks = [data.draw(st.integers(0, width)) for _ in range(3)]
     value, key, query = (of_rank(rng, width, rank) for rank in ranks)
     if data.draw(st.booleans()) and ranks[0]:  # columns of W_K^T W_Q inside the rows of W_V
-        key = rng.normal(size=(width, width)) @ value
+        key = rotation(rng, width) @ value
     weights = Weights(value[None], key[None], query[None])
-    state = np.eye(width) + 0.3 * rng.normal(size=(width, width)) / np.sqrt(width)
+    state = of_rank(rng, width, width)
     left, right = value @ state, state.T @ key.T @ query @ state
     assert noise.gradient_dimensions(weights)[0] == brute_force_dimension([left], [right])
 
