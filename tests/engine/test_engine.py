@@ -278,8 +278,8 @@ def test_one_program_for_a_kind_of_layer(tiny: Callable[..., Model]) -> None:
         model = make_model(raw)
         assert len(model.config.kinds) == 2
         before = compile_count()
-        cut = truncations(model.engine, 1, "all", (0.0, 0.5))
-        list(model.engine.score(encoded, [cut.branches], shape=shape))
+        what = cuts(model, (1, "all"), rates=(0.0, 0.5))
+        list(model.engine.score_groups(encoded, what, shape=shape))
         return compile_count() - before
 
     programs(2)  # what serves any model

@@ -221,7 +221,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         (["--layer", "9", "--rate", "0.5"], "no layer 9: the model has 4 layers"),
         (["--layer", "0", "--rate", "0.5", "--module", "fc_up"], "gptj has no module 'fc_up'"),
         (["--layer", "0", "--rate", "0", "--factored"], "there are no factors to keep"),
-        (["--layer", "0"], "required: --rate"),
+        (["--layer", "0"], "give --layer and --rate, or --edit alone"),
     ],
 )
 def test_mistakes(
