@@ -67,9 +67,8 @@ def said(path: Path) -> list[tuple[object, object]] | None:
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         cells = [line.split("\t") for line in lines if line]
     else:
-        cells = [
-            row for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row
-        ]
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        cells = [row for row in reader if row]
     where = [cells[0].index(name) for name in ("sentence", "label")]
     return [(row[where[0]], row[where[1]]) for row in cells[1:]]
 
