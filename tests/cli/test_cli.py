@@ -143,6 +143,7 @@ def test_import_is_light() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.long
 def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     """The compilation cache is in the user's cache folder; a user's own setting is kept."""
     command = [sys.executable, "-m", "jaxsvd", "evaluate", "--test-size", "20", "--out"]

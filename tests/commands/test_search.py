@@ -86,6 +86,7 @@ def test_result_is_what_the_predictions_say(run: Path) -> None:
         assert len(record["scores"]) == len(result["task"]["labels"])
 
 
+@pytest.mark.long
 def test_predictions_are_those_of_the_truncated_model(model: Model, run: Path) -> None:
     """From prompts.jsonl alone: encode, truncate by numpy in float64, one full forward each."""
     prompts = {(p["split"], p["index"]): p for p in lines(run / "prompts.jsonl")}
@@ -208,6 +209,7 @@ sys.exit(main(sys.argv[1:]))
 """The command with Ctrl-C in force: a shell's background jobs inherit that it is ignored."""
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.Signals) -> None:

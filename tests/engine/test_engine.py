@@ -145,6 +145,7 @@ def test_every_family_and_module(tiny: Callable[..., Model], family: str) -> Non
         assert np.abs(ours[0] - ours[2]).max() > 1e-3, f"truncating {module} changed nothing"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["gemma2", "opt"])
 def test_mean_logits_with_caps_and_projections(tiny: Callable[..., Model], family: str) -> None:
     """The mean over the vocabulary is no product with the mean row where logits are capped."""
@@ -165,6 +166,7 @@ def test_every_kind_of_score(tiny: Callable[..., Model], family: str, scoring: S
         assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), encoded))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [Shape(1, 64, 64), Shape(2, 128, 24), Shape(8, 64, 16)])
 def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None:
     """Any row length, number of rows and number of reads gives the same scores."""
@@ -175,6 +177,7 @@ def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prefix", [0, 1, 63, 64, 65])
 def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
     """No prefix at all, and lengths around the multiple that they are padded to."""
@@ -227,6 +230,7 @@ def test_passes_of_one_batch(tiny: Callable[..., Model]) -> None:
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.long
 def test_order_of_examples_does_not_matter(tiny: Callable[..., Model]) -> None:
     """Reversed lines pack into other rows; one is longer than a row; the scores are the same."""
     model = tiny("llama")

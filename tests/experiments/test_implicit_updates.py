@@ -18,6 +18,7 @@ from theory import softmax
 TOKENS = np.arange(12) * 7 % 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_the_changed_mlp_is_exact_in_every_layer(family: str, tiny: Callable[..., Model]) -> None:
     """Parallel blocks and sequential ones, plain MLPs and gated ones."""

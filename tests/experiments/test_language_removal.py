@@ -86,6 +86,7 @@ def requests(prompts: list[list[int]]) -> list[Request]:
     return [Request(prompt, [[label] for label in LABELS], "label tokens") for prompt in prompts]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 @pytest.mark.parametrize("layer", [0, 2])
 def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) -> None:
@@ -106,6 +107,7 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
 
 
+@pytest.mark.long
 def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
     """Pruned matrices written into the model, and a plain pass."""
     model, layer = tiny("llama"), 1

@@ -11,6 +11,7 @@ from experiments.pruned_trajectories import experiment, subspace
 from experiments.pruned_trajectories.report import CLAIMS
 
 
+@pytest.mark.long
 def test_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ from jaxsvd.model import Model
 from jaxsvd.runs.directory import PREDICTIONS, RESULT
 from jaxsvd.runtime.errors import UserError
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "shots": [2],

@@ -18,6 +18,8 @@ from tests.models.random_models import llama_json, weights, write_checkpoint
 
 from .loopback_hub import TOKEN, Files, Hub, Repository, serving
 
+pytestmark = pytest.mark.long
+
 MODEL, GATED, DATA = "someone/tiny", "someone/gated", "stanfordnlp/sst2"
 WEIGHTS = "model.safetensors"
 

@@ -19,6 +19,8 @@ from jaxsvd.engine.workers import workers
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
 
+pytestmark = pytest.mark.long
+
 CASES = (
     "gptj data=4,model=2 label tokens",
     "llama data=2,model=4 sequence log-likelihood",

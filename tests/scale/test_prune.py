@@ -58,6 +58,7 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("family", "layer", "module", "rate"),
     [
@@ -146,6 +147,7 @@ def test_rate_0_touches_nothing(tiny: Callable[..., Model], tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rates", [(0.0, 0.1, 0.5), (0.3, 0.5, 0.7, 0.9), (0.7,)])
 def test_randomized_is_what_a_search_tests(
     tiny: Callable[..., Model], rates: tuple[float, ...]

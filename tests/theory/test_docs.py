@@ -5,9 +5,12 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = (Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_worked_examples_run() -> None:
     chapters = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     assert len(chapters) == 4
