@@ -4,8 +4,8 @@ Computed from the scores that a run has anyway: no further pass of the model. Ev
 off the scores three times: as they are; after batch calibration (Zhou et al., 2023), which
 subtracts each label's mean log-probability over the split and uses no labels; and with a prior
 fitted on validation, one offset for each label by maximum likelihood. What a change of accuracy
-loses on the way was a shift of the label prior. The area under the ROC curve of two labels does not
-depend on offsets at all.
+loses on the way was a shift of the label prior. The area under the ROC curve is of the scores with
+the fitted prior; for two labels it does not depend on any prior.
 """
 
 import math
@@ -154,7 +154,9 @@ def explain(
         BATCH: accuracy_change(batch_calibrated(before), batch_calibrated(after), test_gold),
         FITTED: accuracy_change(prior_before, prior_after, test_gold),
     }
-    area = _auc_change(before, after, test_gold)
+    # With two labels offsets cannot change the area. With more they do, since the probability of
+    # one label depends on the offsets of the others: so each model has its fitted prior.
+    area = _auc_change(prior_before, prior_after, test_gold)
     share = None
     if accuracy[RAW].sign:
         turned = _turned(before, after, test_gold), _turned(prior_before, prior_after, test_gold)

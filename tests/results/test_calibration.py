@@ -117,6 +117,23 @@ def test_auc_against_counting_pairs() -> None:
     assert auc(scores, gold) == pytest.approx(np.mean(areas), abs=1e-12)
 
 
+def test_a_shift_of_three_labels_is_all_prior() -> None:
+    """Offsets of three labels that are taken away: neither accuracy nor area changes, calibrated.
+
+    The area is compared to 1e-3: each model's offsets are fitted to it, to the optimiser's
+    tolerance and the ridge.
+    """
+    rng = np.random.default_rng(5)
+    gold = rng.integers(0, 3, (2, 3000))
+    seen = np.eye(3)[gold] * 1.5 + rng.normal(size=(2, 3000, 3))
+    shifted = seen + np.array([0.0, 2.0, -1.0])
+    found = explain((shifted[0], seen[0]), gold[0], (shifted[1], seen[1]), gold[1])
+    assert found.raw.difference > 0.05
+    assert found.verdict == "label prior"
+    assert found.auc is not None
+    assert abs(found.auc.difference) < 1e-3
+
+
 def test_numbers_survive_json() -> None:
     found = explained((1.0, 2.0), (1.5, 0.0), n=300)
     assert Explanation.from_json(Fields(found.to_json())) == found
