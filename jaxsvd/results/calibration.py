@@ -29,6 +29,9 @@ RIDGE = 1e-3
 
 RESAMPLES = 10_000
 
+Z975 = 2.241402727604945
+"""98.75 % point of the normal distribution: two-sided 97.5 %."""
+
 
 def score_table(lines: Sequence[Mapping[str, Any]]) -> tuple[Scores, Gold] | None:
     """Scores and right candidates of the lines of predictions.jsonl of one variant and split.
@@ -193,9 +196,14 @@ def _share_explained(
 def _verdict(raw: Change, fitted: Change, area: Change | None, share: Share | None) -> Verdict:
     """Discrimination where calibrated accuracy or area changes, the prior where raw accuracy does.
 
-    Both where the raw change is more than the calibrated one explains.
+    Calibrated accuracy and area are two tests of one thing, each at 2.5 % (Bonferroni). Both where
+    the raw change is more than the calibrated one explains.
     """
-    discrimination = fitted.sign != 0 or (area is not None and area.sign != 0)
+    assert fitted.p_value is not None
+    discrimination = fitted.p_value < 0.025
+    if area is not None:
+        low, high = area.interval
+        discrimination |= abs(area.difference) > (high - low) / 2 * (Z975 / Z95)
     if not discrimination:
         return "label prior" if raw.sign else "no change"
     return "both" if share is not None and share.interval[0] > 0 else "discrimination"

@@ -106,7 +106,7 @@ class Explanation:
         share_explained: of the raw difference, by the label prior: 1 - difference of
             ``fitted_prior`` / difference of ``raw``; None where the interval of the latter
             holds 0.
-        verdict: in a word or two.
+        verdict: in a word or two, see :func:`jaxsvd.results.calibration.explain`.
         controls: other edits of the same weights.
     """
 
