@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,20 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
-from jaxsvd.checkpoints.factored import without_factors
+from jaxsvd.checkpoints.factored import Pair, without_factors
 from jaxsvd.checkpoints.gguf import header
 from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.gguf.weights import is_quantized
 from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
-from jaxsvd.checkpoints.hub import BUNDLED, model_directory, read_raw_config
-from jaxsvd.checkpoints.load import load_decoder, save_decoder
+from jaxsvd.checkpoints.hub import model_directory, read_raw_config, recorded_source
+from jaxsvd.checkpoints.load import load_decoder, parameter_shapes, save_decoder
+from jaxsvd.checkpoints.save import full_disk_as_user_error
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.edits.decoder import edited_decoder
+from jaxsvd.edits.edit import Edit, Edits, as_edits, format_edits, matrix_edits
+from jaxsvd.edits.replacement import matrix_shapes
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
 from jaxsvd.models import FAMILIES, notices, read_known
@@ -42,12 +47,15 @@ class Model:
         config: shape and style.
         decoder: the Flax NNX module with the weights.
         hf_config: config.json as it was read, without what only jaxsvd writes there.
-        source: directory or hub id as given; ``"bundled"`` for the bundled model.
+        source: absolute path of a directory, or hub id; ``"bundled"`` for the bundled model.
         revision: on the hub, as given.
         directory: where the files are; of a GGUF model the file.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
         mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
+        edits: what was done to the weights since they were loaded, in that order.
+        factors: the matrices that are of low rank by these edits, as products, by their paths in
+            the decoder.
         quantization: of the file that the weights were dequantised from (``"Q4_K_M"``), if any.
     """
 
@@ -60,6 +68,8 @@ class Model:
     dtype: str
     load_seconds: float = 0.0
     mesh: Mesh | None = None
+    edits: Edits = ()
+    factors: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
     quantization: str | None = None
 
     @functools.cached_property
@@ -121,19 +131,81 @@ class Model:
             return _logits(graph, state, ids, None if mask is None else np.asarray(mask), self.mesh)
         return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
 
-    def save(self, directory: str | Path) -> None:
-        """Write the model in Hugging Face layout, with its tokenizer.
+    def edited(self, edits: Edit | str | Iterable[Edit], *, progress: Progress = SILENT) -> "Model":
+        """The model with some matrices edited; shares all other weights with this one.
+
+        An edited model is a model: it may be edited again, and remembers all of its edits.
+
+        Args:
+            edits: one, several of different matrices, or as they are written
+                (``26:mlp:0.95+25:attn:0.9``).
+            progress: where to show it.
 
         Raises:
-            UserError: the directory exists already.
+            UserError: a layer or module that the model does not have, more of a matrix than there
+                is, or a matrix edited twice in one call.
         """
-        save_decoder(
-            self.decoder,
-            FAMILIES[self.config.family],
-            self.hf_config,
-            Path(directory),
-            copy_from=self.directory,
+        edits = tuple(edit.resolved(self.config) for edit in as_edits(edits))
+        by_matrix = matrix_edits(edits, self.config)
+        decoder, made = edited_decoder(self.decoder, by_matrix, self.mesh, progress=progress)
+        factors = {**self.factors, **made}
+        source = self.source
+        if by_matrix:  # no run of this model is to be taken for one of the untouched
+            source += f", edited {format_edits(edit for edit in edits if edit.touches)}"
+        return dataclasses.replace(
+            self,
+            decoder=decoder,
+            source=source,
+            edits=(*self.edits, *edits),
+            factors={path: pair for path, pair in factors.items() if pair is not None},
         )
+
+    def edit_records(self) -> list[dict[str, Any]]:
+        """The ``edits`` of result.json."""
+        return [
+            edit.record(self.config, matrix_shapes(self.engine, edit.layer)) for edit in self.edits
+        ]
+
+    def save(self, directory: str | Path, *, factored: bool = False) -> None:
+        """Write the model in Hugging Face layout, with its tokenizer.
+
+        Args:
+            directory: a new one.
+            factored: keep truncated matrices as two factors
+                (:mod:`jaxsvd.checkpoints.factored`): smaller wherever
+                rank (rows + columns) < rows columns. Only jaxsvd reads it.
+
+        Raises:
+            UserError: the directory exists already or cannot be written, or there are no factors
+                because nothing was truncated.
+        """
+        path = Path(directory)
+        if factored and not self.factors:
+            raise UserError(_no_factors(self.edits))
+        with full_disk_as_user_error(path):
+            save_decoder(
+                self.decoder,
+                FAMILIES[self.config.family],
+                self.hf_config,
+                path,
+                copy_from=self.directory,
+                factors=self.factors if factored else {},
+            )
+
+    def stored_parameters(self, *, factored: bool = False) -> int:
+        """How many numbers :meth:`save` writes."""
+        if not factored:
+            return self.parameters
+        shapes = parameter_shapes(self.config)
+        dense = sum(shapes[path][0] * shapes[path][1] for path in self.factors)
+        kept = sum(pair.left.size + pair.right.size for pair in self.factors.values())
+        return self.parameters - dense + kept
+
+
+def _no_factors(edits: Edits) -> str:
+    if any(edit.touches for edit in edits):
+        return "none of the edits truncates a matrix: there are no factors to keep"
+    return "a clipping rate of 0 truncates nothing: there are no factors to keep"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -171,6 +243,7 @@ def load(
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
+    require_backend()
     directory = model_directory(source, revision)
     raw, path = read_raw_config(directory)
     raw, ranks = without_factors(raw, path)
@@ -199,10 +272,19 @@ def load(
             f"the file's weights are quantised ({quantization}); they are dequantised to {dtype}, "
             "and it is the dequantised weights that are truncated"
         )
-    name = "bundled" if directory == BUNDLED else str(source)
+    name = recorded_source(source, directory)
     seconds = time.perf_counter() - start
     return Model(
-        config, decoder, raw, name, revision, directory, dtype, seconds, devices, quantization
+        config=config,
+        decoder=decoder,
+        hf_config=raw,
+        source=name,
+        revision=revision,
+        directory=directory,
+        dtype=dtype,
+        load_seconds=seconds,
+        mesh=devices,
+        quantization=quantization,
     )
 
 

@@ -12,8 +12,9 @@ from jaxsvd.checkpoints.tensors import LAYOUTS, is_file, read_json, require_torc
 from jaxsvd.models import read_config
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
+BUNDLED = resolved(Path(__file__).parents[1] / "bundled")
 """The model that is used when none is named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
@@ -25,13 +26,16 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
 
     Args:
         source: a directory in Hugging Face layout or with one GGUF file, such a file, a hub id, or
-            None for the bundled model.
+            None (or ``"bundled"``) for the bundled model.
         revision: branch, tag or commit on the hub.
+
+    Returns:
+        For a directory its absolute path, symbolic links followed.
 
     Raises:
         UserError: neither a directory nor an id, a revision of a directory, or the hub's reason.
     """
-    if source is None:
+    if source is None or source == "bundled":
         return BUNDLED
     path = _path(source)
     if path.is_dir() or (path.exists() and is_gguf(path)):
@@ -48,6 +52,19 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     return _download(source, revision)
+
+
+def recorded_source(source: str | Path | None, directory: Path) -> str:
+    """How records name a model: ``"bundled"``, the hub id, or the absolute path.
+
+    Args:
+        source: as given.
+        directory: that :func:`model_directory` returned for it.
+    """
+    if directory == BUNDLED:
+        return "bundled"
+    assert source is not None
+    return str(directory) if _path(source).exists() else str(source)
 
 
 def _gguf_in(path: Path) -> Path | None:
@@ -83,7 +100,7 @@ def read_raw_config(directory: Path) -> tuple[dict[str, Any], Path]:
 def _path(source: str | Path) -> Path:
     """A source as a path that the file system can look at."""
     try:
-        path = Path(source).expanduser()
+        path = resolved(source)
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # also no home directory, a NUL
         reason = getattr(error, "strerror", None) or error
@@ -97,7 +114,7 @@ def is_local(source: str | Path | None) -> bool:
     Raises:
         UserError: a name that the file system cannot look at.
     """
-    return source is None or _path(source).exists()
+    return source in (None, "bundled") or _path(source).exists()
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

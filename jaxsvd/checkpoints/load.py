@@ -112,7 +112,7 @@ def load_decoder(
     arrays: dict[str, jax.Array] = {}
     try:
         with open_tensors(directory, family) as stored:
-            tensors = _with_body(merged(stored, ranks or {}), layout, family)
+            tensors = _renamed(merged(stored, ranks or {}), layout, family)
             layout = _split(layout, config, tensors if ranks else {})
             wrong = _header_problems(tensors, layout, config, family)
             finite: dict[str, bool] = {}
@@ -164,10 +164,13 @@ def _head_name(family: Family) -> str:
     return head.name if isinstance(head, Stored) else head
 
 
-def _with_body(
-    tensors: Mapping[str, Tensor], layout: Layout, family: Family
-) -> Mapping[str, Tensor]:
-    """Tensors of a checkpoint of the body alone, by the names that they have in a whole one."""
+def _renamed(tensors: Mapping[str, Tensor], layout: Layout, family: Family) -> Mapping[str, Tensor]:
+    """Tensors by the names that they have in a whole checkpoint, where only its body was saved."""
+    aliases = family.aliases
+    tensors = {
+        name if aliases.get(name, name) in tensors else aliases[name]: tensor
+        for name, tensor in tensors.items()
+    }
     if not any(
         name not in layout.shapes and family.body + name in layout.shapes for name in tensors
     ):

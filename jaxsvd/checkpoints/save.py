@@ -84,7 +84,7 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def full_disk_told(directory: Path) -> Iterator[None]:
+def full_disk_as_user_error(directory: Path) -> Iterator[None]:
     """What the system says of a directory that cannot be written, as one line.
 
     Raises:

@@ -9,6 +9,7 @@ from rich.table import Table
 from jaxsvd.checkpoints import hub
 from jaxsvd.checkpoints.factored import without_factors
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import Axes
 from jaxsvd.engine import memory
 from jaxsvd.engine.limits import Limits
@@ -76,6 +77,8 @@ def plan(
     Raises:
         UserError: a mesh that the model's widths do not divide over.
     """
+    if device_bytes is None:
+        require_backend()
     sharding.check(config, axes, axes.devices)
     limits = (
         Limits.of_mesh(axes) if device_bytes is None else Limits.of_accelerator(device_bytes, axes)

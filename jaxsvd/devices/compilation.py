@@ -22,35 +22,44 @@ def cache_directory() -> Path:
 
 
 def use_persistent_cache() -> None:
-    """Keep what is compiled, unless the user has told JAX where to (``JAX_COMPILATION_CACHE_DIR``).
+    """Keep what is compiled, small programs too: the engine's are small and many.
 
-    For the command line; a library does not change its user's settings. Without a folder that
-    can be written there is no cache.
+    For the command line; a library does not change its user's settings. The user's own folder
+    (``JAX_COMPILATION_CACHE_DIR``) and threshold
+    (``JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS``) stay as they are. Without a folder that can be
+    written there is no cache.
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    directory = cache_directory()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(directory, os.W_OK):
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        directory = cache_directory()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        if not os.access(directory, os.W_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class _Compiled:
-    """Seconds of tracing, lowering and compiling in this process, and how often."""
+    """Seconds of tracing, lowering and compiling in this process, and how often.
+
+    JAX reports each of the three at its end, and compiles what it has traced: ``underway`` is True
+    from the end of tracing to the end of compiling.
+    """
 
     def __init__(self) -> None:
-        self.seconds, self.count = 0.0, 0
+        self.seconds, self.count, self.underway = 0.0, 0, False
 
     def __call__(self, event: str, duration_secs: float, **_: object) -> None:
         if event.startswith("/jax/core/compile/"):
             self.seconds += duration_secs
-            self.count += event.endswith("backend_compile_duration")
+            compiled = event.endswith("backend_compile_duration")
+            self.count += compiled
+            self.underway = not compiled
 
 
 @functools.cache
@@ -74,3 +83,10 @@ def compile_count() -> int:
     """Functions that JAX has compiled, or read from the cache, since this was first called."""
     _compiled()
     return _compiled().count
+
+
+def activity() -> str:
+    """``"compiling"`` while JAX is, for a progress bar that waits for it; else nothing."""
+    # Registering here would import JAX in the thread that draws the bar.
+    registered = _compiled.cache_info().currsize > 0
+    return "compiling" if registered and _compiled().underway else ""

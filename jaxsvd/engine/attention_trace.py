@@ -20,7 +20,7 @@ from jaxsvd.engine import kernels
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.kernels import Rows, Weights
 from jaxsvd.engine.prompts import Prompts
-from jaxsvd.engine.variants import Variant, replaced
+from jaxsvd.engine.variants import Variant, blocks_with
 from jaxsvd.models.attention import KeyValues, Places, Prefix, at_columns, visible, visible_prefix
 from jaxsvd.models.config import DecoderConfig, LayerKind
 from jaxsvd.models.lowrank import LowRank
@@ -79,8 +79,7 @@ def attention_layers(
         prompts: whose last tokens read.
         first: where to begin.
         before: the streams before it, from an earlier walk; not needed at layer 0.
-        variant: the matrices exchanged in layer ``first`` (see
-            :class:`~jaxsvd.engine.variants.Branches`).
+        variant: the matrices that are replaced, in layer ``first`` and above.
 
     Raises:
         ValueError: a layer above 0 without streams.
@@ -104,10 +103,9 @@ def attention_layers(
         before = Streams(
             kernels.embed_prefix(config, engine.embedding, jnp.asarray(prompts.prefix)), x
         )
+    blocks = blocks_with(engine.blocks, variant or {})
     for layer in range(first, config.layers):
-        weights, kind = engine.blocks[layer], config.kind(layer)
-        if variant and layer == first:
-            weights = replaced(weights, variant)
+        weights, kind = blocks[layer], config.kind(layer)
         effect = kernels.prefix_layer(config, kind, weights, before.prefix)
         prefix = Prefix(effect.states, exists)
         read = _read(config, kind, weights, before.rows, rows, prefix)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsvd.engine.sequences import Group, Scoring, line_of
+from jaxsvd.engine.requests import Group, Request, Scoring, common_prefix, grouped
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.tasks.base import Question, Rule
@@ -26,11 +26,11 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Encoded:
-    """Questions ready for the model.
+    """Questions and the requests that they make of the engine.
 
     Attributes:
         questions: as they are asked, demonstrations dropped where they did not fit.
-        groups: all their lines.
+        groups: what the engine scores; the requests are in the order of the questions.
         scoring: what the scores are.
         label_ids: the label tokens, where they are what is read.
         shortened: prompts that lost demonstrations.
@@ -127,7 +127,7 @@ def encode(
         scoring = "label tokens" if label_ids else "sequence log-likelihood"
     return Encoded(
         questions=tuple(asked),
-        groups=_group(asked, joints, scoring),
+        groups=grouped(_requests(asked, joints, scoring, label_ids)),
         scoring=scoring,
         label_ids=label_ids,
         shortened=sum(n > 0 for n in lost),
@@ -245,16 +245,6 @@ def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[in
     return [row[:-last] for row in ids] if last else ids
 
 
-def common_prefix(sequences: Sequence[list[int] | Int[np.ndarray, "_"]]) -> int:
-    """How many first tokens all sequences share."""
-    n = min(map(len, sequences))
-    first = np.asarray(sequences[0][:n])
-    for sequence in sequences[1:]:
-        differ = np.flatnonzero(first[:n] != np.asarray(sequence[:n]))
-        n = int(differ[0]) if len(differ) else n
-    return n
-
-
 def _common_label_tokens(joints: Sequence[_Joint]) -> tuple[int, ...]:
     """The label tokens, if each label is one token of its own, the same in every question."""
     continuations = joints[0].continuations
@@ -281,21 +271,15 @@ def _word_tokens(
     return tuple(ids)
 
 
-def _group(
-    questions: Sequence[Question], joints: Sequence[_Joint], scoring: Scoring
-) -> tuple[Group, ...]:
-    by_prompt: dict[tuple[str, ...], list[int]] = {}
-    for i, question in enumerate(questions):
-        by_prompt.setdefault(question.demonstrations, []).append(i)
-    groups = []
-    for members in by_prompt.values():
-        contexts = [joints[i].context for i in members]
-        # At least one token of every context stays with its line: the scores are read there.
-        n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
-        n = 0 if scoring == "mean raw logit" else n  # there the prefix is averaged over too
-        lines = tuple(
-            line_of(i, joints[i].context[n:].tolist(), joints[i].continuations, scoring)
-            for i in members
-        )
-        groups.append(Group(contexts[0][:n], lines))
-    return tuple(groups)
+def _requests(
+    questions: Sequence[Question],
+    joints: Sequence[_Joint],
+    scoring: Scoring,
+    label_ids: tuple[int, ...],
+) -> list[Request]:
+    """What is asked of the model; questions of the same demonstrations are one family."""
+    labels = [[token] for token in label_ids]
+    return [
+        Request(joint.context, labels or joint.continuations, scoring, question.demonstrations)
+        for question, joint in zip(questions, joints, strict=True)
+    ]

@@ -145,6 +145,11 @@ class DecoderConfig:
         """The kind of a layer, counted from 0."""
         return self.kinds[self.pattern[layer % len(self.pattern)]]
 
+    @property
+    def rotary(self) -> RotaryConfig | None:
+        """The rotary embedding of the first layer; where all layers are alike, of all."""
+        return self.kind(0).rotary
+
     @functools.cached_property
     def rotaries(self) -> tuple[RotaryConfig, ...]:
         """The distinct rotary embeddings of all kinds."""

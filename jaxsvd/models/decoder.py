@@ -79,10 +79,16 @@ class Block(nnx.Module):
         self, x_BQD: Float[Array, "B Q D"], attended_BQD: Float[Array, "B Q D"]
     ) -> Float[Array, "B Q D"]:
         """The residual stream after the MLP, from before and after attention."""
+        update = self.mlp(self.mlp_input(x_BQD, attended_BQD))
+        return self._add(attended_BQD, update, self.norm_mlp_out)
+
+    def mlp_input(
+        self, x_BQD: Float[Array, "*batch D"], attended_BQD: Float[Array, "*batch D"]
+    ) -> Float[Array, "*batch D"]:
+        """What the MLP reads of the stream before attention (parallel blocks) or after it."""
         read = x_BQD if self.residual in ("parallel", "parallel-two") else attended_BQD
         norm = self.norm_attn if self.residual == "parallel" else self.norm_mlp
-        update = self.mlp(read if norm is None else norm(read))
-        return self._add(attended_BQD, update, self.norm_mlp_out)
+        return read if norm is None else norm(read)
 
     def _add(self, x: Array, update: Array, norm: Norm | None) -> Array:
         if norm is None:

@@ -20,7 +20,7 @@ class Embedding(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         """``positions`` and ``project`` are None where the config has none."""
-        self.config = config
+        self.scale, self.context = config.embedding_scale, config.context
         narrow, offset = config.embedding_width, config.position_offset
         self.tokens = table(config.vocabulary, narrow or config.width, dtype, rngs)
         self.positions = (
@@ -40,11 +40,13 @@ class Embedding(nnx.Module):
             positions: from 0; those beyond the context (of padding) get the last row's.
         """
         x = self.tokens[...][tokens].astype(jnp.float32)
-        if self.config.embedding_scale != 1.0:
-            x = x * self.config.embedding_scale
+        if self.scale != 1.0:
+            x = x * self.scale
         if self.project is not None:
             x = self.project(x)
         if self.positions is not None:
-            rows = jnp.minimum(positions, self.config.context - 1) + self.config.position_offset
-            x = x + self.positions[...][rows].astype(jnp.float32)
+            known = self.positions[...]
+            rows = jnp.minimum(positions, self.context - 1)
+            rows = rows + len(known) - self.context
+            x = x + known[rows].astype(jnp.float32)
         return x

@@ -288,6 +288,7 @@ class Family:
         example: a hub id, for users.
         buffers: regular expressions of tensors that old checkpoints carry and no model reads.
         safetensors_revision: hub id to a revision that has safetensors where main has none.
+        aliases: other names of tensors that some files have.
         body: what the names of all tensors but the head's begin with; checkpoints of the body
             alone leave it out.
     """
@@ -299,4 +300,5 @@ class Family:
     example: str
     buffers: tuple[str, ...] = ()
     safetensors_revision: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: str = ""

@@ -20,7 +20,7 @@ import numpy as np
 from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.tensors import read_json, refuse_pointer
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.runtime.rust_errors import from_rust, unheard
+from jaxsvd.runtime.rust_errors import from_rust, silenced_on_error
 from jaxsvd.tokenizer import sentencepiece
 from jaxsvd.tokenizer.tokenizer import Tokenizer
 
@@ -56,7 +56,7 @@ def load(directory: Path) -> Any:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        with unheard():
+        with silenced_on_error():
             tokenizer = _read(directory)
             largest = max(tokenizer.get_vocab().values(), default=0)
             tokenizer("text: one of 2 tests\nlabel: na\u00efve")
@@ -248,12 +248,17 @@ def _overridden(backend: Any, config: Mapping[str, Any], directory: Path) -> lis
 
 
 def _set_prefix_space(backend: Any, config: Mapping[str, Any]) -> None:
-    """``add_prefix_space`` of the classes that heed it, for byte-level tokenizers."""
+    """``add_prefix_space`` of the classes that follow it, for byte-level tokenizers."""
     wanted = config.get("add_prefix_space")
     name = str(config.get("tokenizer_class", "")).removesuffix("Fast")
-    heeded = name in ("GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer", "Qwen2Tokenizer")
+    decides_spaces = name in (
+        "GPT2Tokenizer",
+        "CodeGenTokenizer",
+        "GPTNeoXTokenizer",
+        "Qwen2Tokenizer",
+    )
     if (
-        not heeded
+        not decides_spaces
         or not isinstance(wanted, bool)
         or "ByteLevel" not in _kinds(backend.pre_tokenizer)
     ):

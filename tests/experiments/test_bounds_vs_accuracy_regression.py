@@ -17,6 +17,7 @@ from experiments.common.scaffold import main
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.trained import Trained
+from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
 from jaxsvd.models.attention import Places
 from theory import bounds, implicit, pruning
@@ -79,6 +80,7 @@ def test_a_linear_cell(weights: Weights) -> None:
     assert cell["predictors"]["energy removed"] == pytest.approx(removed)
 
 
+@pytest.mark.long
 def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
     """The training error of the bounds is that of predicting each demonstration directly."""
     bench = linear.Bench(1, 4, 3, 2)
@@ -105,6 +107,7 @@ def bench() -> linear_functions.Bench:
     return linear_functions.Bench.of(0, SIZE.d, SIZE.points - 1, 7, 4, (3, 2))
 
 
+@pytest.mark.long
 def test_losses_of_the_linear_function_transformer(
     model: Trained, bench: linear_functions.Bench
 ) -> None:
@@ -122,6 +125,7 @@ def test_losses_of_the_linear_function_transformer(
     assert 0 <= sample["training_error"] <= 1
 
 
+@pytest.mark.long
 def test_norms_of_the_linear_function_transformer(
     model: Trained, bench: linear_functions.Bench
 ) -> None:
@@ -158,7 +162,7 @@ def test_cells_of_the_linear_function_transformer(
         (m, r) for m in ("mlp", "k_proj") for r in (0.5, 0.9)
     ]
     for cell in cells:
-        variant = model.truncated(1, cell["module"], cell["rate"])
+        variant = model.edited(Edit(1, cell["module"], cell["rate"]))
         assert cell["test_error"][0] == pytest.approx(bench.risks(variant)[0].mean(), rel=1e-5)
         mlp = cell["module"] == "mlp"
         # The MLP of the last layer changes no attention; keys change that of their own layer.

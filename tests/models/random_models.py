@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxsvd.checkpoints.load import layout_of
-from jaxsvd.models import read_config
+from jaxsvd.models import read_config, read_known
 
 from .tiny_families import NAMES, TINY
 
@@ -94,7 +94,8 @@ def shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     by_hand = SHAPES_OF.get(config["model_type"])
     if by_hand is not None:
         return by_hand(config)
-    return dict(layout_of(*read_config(config, "config.json")).shapes)
+    decoder, family, _ = read_known(config, "config.json")
+    return dict(layout_of(decoder, family).shapes)
 
 
 EMBEDDINGS = ("wte.weight", "embed_tokens.weight", "embed_in.weight")

@@ -15,7 +15,6 @@ from jaxsvd.models.hf_config import HARMLESS
 
 from .random_models import (
     JSON_OF,
-    Json,
     gptj_json,
     llama_json,
 )
@@ -26,6 +25,7 @@ from .refusals import (
     tiny_checkpoint,
     unless_refused,
 )
+from .tiny_families import Json
 
 # --- config.json --------------------------------------------------------------------------------
 
@@ -48,10 +48,10 @@ def test_a_config_that_is_a_directory(tmp_path: Path) -> None:
     assert "config.json" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "", None, 3, ["gptj"], {"gptj": 1}])
+@pytest.mark.parametrize("name", ["gpt3", "", None, 3, ["gptj"], {"gptj": 1}])
 def test_an_unknown_family(name: Any) -> None:
     line = config_refusal({"model_type": name})
-    assert f"model_type = {name!r} is not supported; supported: gptj, llama" in line
+    assert f"model_type = {name!r} is not supported; supported: gptj, llama, gpt2" in line
 
 
 @families
@@ -333,6 +333,7 @@ ROPE_KEYS = [
     *("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
 ]
 READ = {
+    "gpt2": [*JSON_OF["gpt2"](), "scale_attn_weights", "reorder_and_upcast_attn", "n_ctx"],
     "gptj": [*gptj_json(), "rotary", "scale_attn_weights", "n_ctx"],
     "llama": [
         *llama_json(),
@@ -352,9 +353,10 @@ def read_or_refuse(config: Json) -> None:
     if read is None:
         return
     result, _ = read
-    assert all(np.isfinite(f) and f >= 0 for f in result.rotary.inverse_frequencies)
-    assert np.isfinite(result.rotary.scale)
-    assert 2 * len(result.rotary.inverse_frequencies) <= result.head_width
+    for rotary in result.rotaries:
+        assert all(np.isfinite(f) and f >= 0 for f in rotary.inverse_frequencies)
+        assert np.isfinite(rotary.scale)
+        assert rotary.width <= result.head_width
 
 
 @families

@@ -276,12 +276,6 @@ def test_file_dtypes(tmp_path: Path, family: str, dtype: str, pickled: bool) -> 
     check(jaxsvd.load(tmp_path), torch_model(config, values), *padded_batch(config))
 
 
-OLD_BUFFERS = {
-    "gptj": ["transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"],
-    "llama": ["model.layers.{}.self_attn.rotary_emb.inv_freq"],
-}
-
-
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_buffers_of_old_checkpoints_in_pickles(tmp_path: Path, family: str) -> None:
     config = JSON_OF[family]()
@@ -289,7 +283,7 @@ def test_buffers_of_old_checkpoints_in_pickles(tmp_path: Path, family: str) -> N
     reference.config.save_pretrained(tmp_path)
     buffers = {
         name.format(layer): torch.ones((1, 1, 12, 12), dtype=torch.bool)
-        for name in OLD_BUFFERS[family]
+        for name in TINY[family].buffers
         for layer in range(2)
     }
     torch.save(reference.state_dict() | buffers, tmp_path / "pytorch_model.bin")

@@ -23,6 +23,7 @@ class TinyFamily:
         grid: changes for parity, by a name.
         context: attribute with the most tokens.
         layers: attribute with the number of layers.
+        inner: attribute with the width of the MLP.
         buffers: tensors of old checkpoints that no model reads; ``{}`` for the layer.
         usual: whether the default tests take it; the others are relatives of one that they take,
             and wait for ``make long``.
@@ -33,6 +34,7 @@ class TinyFamily:
     grid: Mapping[str, Json] = field(default_factory=dict)
     context: str = "max_position_embeddings"
     layers: str = "num_hidden_layers"
+    inner: str = "intermediate_size"
     buffers: Sequence[str] = ()
     usual: bool = False
 
@@ -41,9 +43,8 @@ class TinyFamily:
         return self.config | {"architectures": [self.architecture]} | changes
 
     def sized(self, **changes: Any) -> Json:
-        """For the engine: 3 layers or more, a context of 256, V = 97."""
-        layers = max(3, self.config[self.layers])
-        sizes = {"vocab_size": 97, self.context: 256, self.layers: layers}
+        """For the engine: 3 layers, a context of 256, V = 97, F = 48."""
+        sizes = {"vocab_size": 97, self.context: 256, self.layers: 3, self.inner: 48}
         return self.json(**(sizes | changes))
 
 
@@ -90,6 +91,7 @@ TINY: dict[str, TinyFamily] = {
         "GPTJForCausalLM",
         context="n_positions",
         layers="n_layer",
+        inner="n_inner",
         buffers=("transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"),
         usual=True,
     ),
@@ -127,6 +129,7 @@ TINY: dict[str, TinyFamily] = {
         },
         context="n_positions",
         layers="n_layer",
+        inner="n_inner",
         buffers=("transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"),
         usual=True,
     ),
@@ -175,6 +178,7 @@ TINY: dict[str, TinyFamily] = {
             "tie_word_embeddings": True,
         },
         "OPTForCausalLM",
+        inner="ffn_dim",
         grid={
             "pre-norm": {"do_layer_norm_before": True, "word_embed_proj_dim": 32},
             "pre-norm, no final norm": {
@@ -209,7 +213,6 @@ TINY: dict[str, TinyFamily] = {
             },
         },
         buffers=_OLD_ROTARY,
-        usual=True,
     ),
     "mistral": TinyFamily(
         _LLAMA | {"model_type": "mistral", "sliding_window": 5},
@@ -275,7 +278,6 @@ TINY: dict[str, TinyFamily] = {
             "untied": _UNTIED,
         },
         buffers=_OLD_ROTARY,
-        usual=True,
     ),
     "gemma3_text": TinyFamily(
         _GEMMA
@@ -321,14 +323,12 @@ TINY: dict[str, TinyFamily] = {
             },
         },
         buffers=_OLD_ROTARY,
-        usual=True,
     ),
     "olmo2": TinyFamily(
         _LLAMA | {"model_type": "olmo2"},
         "Olmo2ForCausalLM",
         grid={"tied, odd": _TIED | _ODD, "biased": {"attention_bias": True}},
         buffers=_OLD_ROTARY,
-        usual=True,
     ),
     "stablelm": TinyFamily(
         {key: value for key, value in _LLAMA.items() if key != "rms_norm_eps"}

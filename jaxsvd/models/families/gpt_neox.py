@@ -72,6 +72,7 @@ GPT_NEOX = Family(
         r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
         r"gpt_neox\.rotary_emb\.inv_freq",
     ),
+    aliases={"lm_head.weight": "embed_out.weight"},  # what transformers calls it in memory
     body="gpt_neox.",
     description="parallel attention and MLP with two norms, partial rotary (GPT-NeoX, Pythia)",
     example="EleutherAI/pythia-410m",

@@ -1,12 +1,11 @@
-"""Do predicted changes have the right sign, and what are bounds worth as bounds?"""
+"""Whether predicted changes have the right sign, and what bounds are worth as bounds."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
-from theory.checks import require
+from theory.checks import Real, real, require
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class SignAgreement:
 
 
 def sign_agreement(
-    predicted: Float[np.ndarray, "..."],
-    measured: Float[np.ndarray, "..."],
-    standard_error: Float[np.ndarray, "..."],
+    predicted: Real,
+    measured: Real,
+    standard_error: Real,
 ) -> SignAgreement:
     """Signs of predicted and measured changes, with a dead zone of one standard error.
 
@@ -43,16 +42,20 @@ def sign_agreement(
         measured: changes of the outcome, ``[n]``.
         standard_error: of each measured change, ``[n]``.
     """
+    predicted, measured, standard_error = (
+        np.asarray(column, np.float64)
+        for column in real(predicted=predicted, measured=measured, standard_error=standard_error)
+    )
     for name, found in (("predicted", predicted), ("standard_error", standard_error)):
         require(found.shape == measured.shape, name, f"of shape {measured.shape}", found.shape)
     for name, column in (("predicted", predicted), ("measured", measured)):
         require(not np.isnan(column).any(), name, "without NaN", "NaN")
     require(bool((standard_error >= 0).all()), "standard_error", "at least 0", standard_error)
     alive = (np.abs(measured) > standard_error) & (measured != 0)
-    said = alive & (predicted != 0)
-    agree = said & (np.sign(predicted) == np.sign(measured))
+    signed = alive & (predicted != 0)
+    agree = signed & (np.sign(predicted) == np.sign(measured))
     return SignAgreement(
-        int(agree.sum()), int(said.sum()), int((~alive).sum()), int((alive & ~said).sum())
+        int(agree.sum()), int(signed.sum()), int((~alive).sum()), int((alive & ~signed).sum())
     )
 
 
@@ -75,9 +78,7 @@ class Coverage:
     cells: int
 
 
-def coverage(
-    bound: Float[np.ndarray, "..."], gap: Float[np.ndarray, "..."], *, trivial: float = 1.0
-) -> Coverage:
+def coverage(bound: Real, gap: Real, *, trivial: float = 1.0) -> Coverage:
     """How often bounds hold, how loose they are, and how often they say anything.
 
     Args:
@@ -85,6 +86,7 @@ def coverage(
         gap: measured, ``[n]``. (For test error and training error + bound: their difference.)
         trivial: what is known without a bound; 1 for losses in [0, 1].
     """
+    bound, gap = (np.asarray(column, np.float64) for column in real(bound=bound, gap=gap))
     require(bound.shape == gap.shape, "bound", f"of shape {gap.shape}", bound.shape)
     require(bound.size > 0, "bound", "not empty", bound.shape)
     for name, column in (("bound", bound), ("gap", gap)):

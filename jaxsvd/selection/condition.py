@@ -1,52 +1,21 @@
 """Which layer to truncate: condition numbers, and the choice that Algorithm 1 makes by them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsvd import svd
+from jaxsvd.condition_number import condition_number, ratio
 from jaxsvd.devices import distributed, sharding
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
+from jaxsvd.results.search import LayerChoice
 from jaxsvd.runtime.progress import SILENT, Advance, Progress
 
 TOP_LAYERS = 3
 """Layers that compete by condition number; the paper leaves its k open."""
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """How the layer was chosen.
-
-    Attributes:
-        layer: counted from 0.
-        top: the layers with the largest condition numbers, from the largest on; empty where
-            the layer was given.
-        numbers: condition number by layer and matrix; a layer's own is the largest of its
-            matrices'.
-    """
-
-    layer: int
-    top: tuple[int, ...] = ()
-    numbers: tuple[dict[str, float], ...] = ()
-
-    def record(self) -> dict[str, Any]:
-        """For result.json."""
-        if not self.numbers:
-            return {"rule": "given", "layer": self.layer}
-        return {
-            "rule": f"deepest of the {len(self.top)} layers with the largest condition number",
-            "layer": self.layer,
-            "top": list(self.top),
-            "condition_numbers": [
-                {"layer": i, "condition_number": max(by_name.values()), "matrices": by_name}
-                for i, by_name in enumerate(self.numbers)
-            ],
-        }
 
 
 def condition_numbers(
@@ -70,7 +39,7 @@ def condition_numbers(
             return dict(zip(keys, found, strict=True))
         numbers = {}
         for key in keys:
-            numbers[key] = svd.condition_number(engine.matrix(*key))
+            numbers[key] = condition_number(engine.matrix(*key))
             advance(1)
     return numbers
 
@@ -99,7 +68,7 @@ def condition_numbers_on(
 
     def collect() -> None:
         for i, values in waiting.items():
-            found[i] = svd.ratio(np.asarray(values), max(shapes[i]))
+            found[i] = ratio(np.asarray(values), max(shapes[i]))
         waiting.clear()
 
     shapes: dict[int, tuple[int, ...]] = {}
@@ -111,7 +80,7 @@ def condition_numbers_on(
             if on_devices:
                 waiting[i] = svd.singular_values(whole)
             else:
-                found[i] = svd.condition_number(whole)
+                found[i] = condition_number(whole)
         if len(waiting) == len(devices):
             collect()
         advance(1)
