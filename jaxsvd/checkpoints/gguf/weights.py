@@ -166,7 +166,7 @@ def _rows(
     gguf: Any,
     found: Header,
     placed: Placed,
-    order: Int[np.ndarray, " rows"] | None,
+    order: Int[np.ndarray, " all_rows"] | None,
     offset: float,
     start: int,
     stop: int,
