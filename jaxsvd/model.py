@@ -234,7 +234,7 @@ def load(
         mesh: ``"data=4,model=2"`` (rows of a batch over 4 groups of devices, weights over the 2 of
             each), or ``"auto"``: all devices, the weights over as few as have room for them; None
             is one device.
-        progress: where to show it; told a mesh that was chosen.
+        progress: where to show it, and a mesh that was chosen.
 
     Raises:
         UserError: no such model, one that does not fit the devices' memory or the mesh, an

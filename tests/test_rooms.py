@@ -18,7 +18,7 @@ FLOORS = (
     ("jaxsvd.engine",),
     ("jaxsvd.tokenizer",),
     ("jaxsvd.checkpoints",),
-    ("jaxsvd.devices",),
+    ("jaxsvd.devices", "jaxsvd.errors"),
     ("jaxsvd.models", "jaxsvd.runs", "jaxsvd.svd", "jaxsvd.condition_number", "jaxsvd.tasks"),
     ("jaxsvd.runtime", "theory"),
 )

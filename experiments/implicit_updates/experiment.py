@@ -33,6 +33,7 @@ from experiments.language import units
 from experiments.language.setting import config_of
 from jaxsvd import tasks
 from jaxsvd.cli import options
+from jaxsvd.cli.arguments import task_of
 from jaxsvd.model import Model
 from jaxsvd.models.decoder import Block
 from jaxsvd.runtime.errors import UserError
@@ -51,7 +52,7 @@ def prompts_of(model: Model, asked: argparse.Namespace, count: int) -> list[tupl
         UserError: a task without demonstrations, or prompts longer than the model's context.
     """
     prepared = tasks.prepare(
-        asked.task,
+        task_of(asked.task, asked.model),
         data=asked.data,
         shots=asked.shots,
         seed=asked.seed,
@@ -176,7 +177,7 @@ def study(study: Study) -> Record:
     return {
         "model": model_record(model),
         "parallel": model.config.parallel,
-        "task": study.options.task,
+        "task": task_of(study.options.task, study.options.model),
         "questions": len(prompts),
         "context_tokens": float(np.mean([len(whole) - len(alone) for whole, alone in prompts])),
         "layers": layers,

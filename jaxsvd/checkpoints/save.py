@@ -20,7 +20,10 @@ from jaxsvd.runtime.errors import UserError
 SHARD_BYTES = 2 * 2**30
 """Most bytes of a file; the library that writes one copies it, so this is what saving takes."""
 
-_TOKENIZER = re.compile(r"tokenizer|special_tokens|vocab|merges|added_tokens|gener")
+_COMPANIONS = re.compile(
+    r"tokenizer|special_tokens|vocab|merges|added_tokens|generation_config|(additional_)?chat_templates?|.*\.jinja$"
+)
+"""What belongs to a model beside config.json and weights."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,14 @@ def full_disk_as_user_error(directory: Path) -> Iterator[None]:
 
 
 def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Copy what belongs to the tokenizer, and the settings for generation."""
+    """Copy what belongs to the tokenizer, chat templates, and the settings for generation."""
     for file in sorted(source.iterdir()) if source.is_dir() else ():
-        if _TOKENIZER.match(file.name):
-            shutil.copy(file, directory / file.name)
+        if not _COMPANIONS.match(file.name):
+            continue
+        if file.is_dir():  # additional_chat_templates of transformers
+            shutil.copytree(file, directory / file.name, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(file, directory / file.name)  # permissions by umask
 
 
 def write_tensors(

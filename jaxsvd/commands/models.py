@@ -1,4 +1,4 @@
-"""What is supported, and what a model would need, told without loading it."""
+"""What is supported, and what a model would need, without loading it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -227,7 +227,7 @@ def _encode_jointly(
 
 
 def _refuse_equal_labels(question: Question, joint: _Joint) -> None:
-    """Labels whose tokens are the same could never be told apart."""
+    """Labels whose tokens are the same could never be distinguished."""
     first: dict[tuple[int, ...], str] = {}
     for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
         other = first.setdefault(tuple(tokens), candidate)

@@ -1,6 +1,6 @@
 """Many short lines in rows of one fixed length, so that little is computed for padding.
 
-A row holds several lines, told apart by segment numbers; attention is block-diagonal within a
+A row holds several lines, distinguished by segment numbers; attention is block-diagonal within a
 row, plus the prefix that all lines share. This module is the one place that decides shapes: one
 batch shape for a group of lines, whatever their number.
 """

@@ -1,4 +1,4 @@
-"""The prompts of some questions as tokens, each token told the demonstration that it is of."""
+"""The prompts of some questions as tokens, each token with the demonstration that it is of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -48,7 +48,7 @@ def read_config(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Fami
 
 
 def read_known(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Family, tuple[str, ...]]:
-    """As :func:`read_config`, but unknown attributes are told and not raised.
+    """As :func:`read_config`, but unknown attributes are returned and not raised.
 
     They say nothing of shapes, so the weights can be checked too before all is reported.
     """

@@ -152,11 +152,11 @@ def _evaluate_answer(result: Record) -> str:
 def _condition_answer(result: Record) -> str:
     ranked = sorted(result["condition_numbers"], key=lambda n: float(n["condition_number"]))
 
-    def told(number: Record) -> str:
+    def described(number: Record) -> str:
         value = float(number["condition_number"])
         return f"{value:,.4g} ({number['matrix']} of layer {number['layer']})"
 
-    return f"Condition numbers (2-norm) go from {told(ranked[0])} to {told(ranked[-1])}."
+    return f"Condition numbers (2-norm) go from {described(ranked[0])} to {described(ranked[-1])}."
 
 
 def sweep_answer(points: Iterable[Point], chance: float | None) -> str:
@@ -191,12 +191,13 @@ def sweep_answer(points: Iterable[Point], chance: float | None) -> str:
 
 
 def _verdicts(cut: Sequence[Point]) -> str:
-    told = [p.change for p in cut if p.change and p.beyond_noise]
+    significant = [p.change for p in cut if p.change and p.beyond_noise]
     if any(p.change is None for p in cut):
         return f"{len(cut)} truncated models were scored; not all predictions are here to pair."
-    up = sum(change.difference > 0 for change in told)
+    up = sum(change.difference > 0 for change in significant)
     return (
-        f"Of {len(cut)} truncated models, {up} answer better and {len(told) - up} worse than the "
+        f"Of {len(cut)} truncated models, {up} answer better and "
+        f"{len(significant) - up} worse than the "
         "untouched one beyond noise (exact McNemar, Holm's correction at 5 %)."
     )
 

@@ -56,7 +56,7 @@ def condition_numbers_on(
     Args:
         matrices: all processes give the same, in the same order.
         count: how many.
-        advance: told of each that is done.
+        advance: called for each that is done.
         on_devices: whether the devices themselves decompose, several at a time. GPUs do; LAPACK
             on a CPU uses all cores for one matrix, and TPUs know no float64.
     """

@@ -56,19 +56,19 @@ def load(path: Path) -> Tokenizer:
         UserError: none there, or of a kind that is not known.
     """
     found = header.read(path)
-    told = found.metadata
-    tokens = told.get("tokenizer.ggml.tokens")
+    metadata = found.metadata
+    tokens = metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"{path}: it holds no tokenizer (tokenizer.ggml.tokens)")
     if len(set(tokens)) < len(tokens):
         raise UserError(f"{path}: its tokenizer has one token twice")
-    kind = told.get("tokenizer.ggml.model")
+    kind = metadata.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        name = told.get("tokenizer.ggml.pre") or _OLD.get(found.architecture, "")
-        backend = _byte_level(path, told, tokens, name)
+        name = metadata.get("tokenizer.ggml.pre") or _OLD.get(found.architecture, "")
+        backend = _byte_level(path, metadata, tokens, name)
         begins = name in _LLAMA3
     elif kind == "llama":
-        backend = _sentencepiece(path, told, tokens, found.architecture.startswith("gemma"))
+        backend = _sentencepiece(path, metadata, tokens, found.architecture.startswith("gemma"))
         begins = True
     else:
         raise UserError(
@@ -78,11 +78,13 @@ def load(path: Path) -> Tokenizer:
     special = {
         name: tokens[i]
         for name, theirs in _NAMES.items()
-        if isinstance(i := told.get(f"tokenizer.ggml.{theirs}_token_id"), int)
+        if isinstance(i := metadata.get(f"tokenizer.ggml.{theirs}_token_id"), int)
         and 0 <= i < len(tokens)
     }
-    begin = special.get("bos_token") if told.get("tokenizer.ggml.add_bos_token", begins) else None
-    end = special.get("eos_token") if told.get("tokenizer.ggml.add_eos_token", False) else None
+    begin = (
+        special.get("bos_token") if metadata.get("tokenizer.ggml.add_bos_token", begins) else None
+    )
+    end = special.get("eos_token") if metadata.get("tokenizer.ggml.add_eos_token", False) else None
     named = [token for token in dict.fromkeys(special.values()) if token]
     backend.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in named])
     around = [token for token in (begin, end) if token]
@@ -105,17 +107,17 @@ def save(path: Path, directory: Path) -> None:
     (directory / "tokenizer_config.json").write_text(text + "\n", "utf-8")
 
 
-def _types(path: Path, told: dict[str, Any], count: int) -> list[int]:
-    types = told.get("tokenizer.ggml.token_type") or [NORMAL] * count
+def _types(path: Path, metadata: dict[str, Any], count: int) -> list[int]:
+    types = metadata.get("tokenizer.ggml.token_type") or [NORMAL] * count
     if len(types) != count:
         raise UserError(f"{path}: {len(types)} token types for {count} tokens")
     return types
 
 
 def _byte_level(
-    path: Path, told: dict[str, Any], tokens: list[str], name: str
+    path: Path, metadata: dict[str, Any], tokens: list[str], name: str
 ) -> tokenizers.Tokenizer:
-    merges = told.get("tokenizer.ggml.merges")
+    merges = metadata.get("tokenizer.ggml.merges")
     if not isinstance(merges, list):
         raise UserError(f"{path}: its byte-level tokenizer has no merges")
     if name in _GPT2:
@@ -152,7 +154,7 @@ def _byte_level(
     backend.pre_tokenizer = cut
     backend.decoder = decoders.ByteLevel()  # pyright: ignore
     alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    types = _types(path, told, len(tokens))
+    types = _types(path, metadata, len(tokens))
     # A control token that no byte spells is mislabelled by the converter.
     right = [
         NORMAL if kind == CONTROL and not set(token) <= alphabet else kind
@@ -163,10 +165,10 @@ def _byte_level(
 
 
 def _sentencepiece(
-    path: Path, told: dict[str, Any], tokens: list[str], gemma: bool
+    path: Path, metadata: dict[str, Any], tokens: list[str], gemma: bool
 ) -> tokenizers.Tokenizer:
-    types = _types(path, told, len(tokens))
-    scores = told.get("tokenizer.ggml.scores")
+    types = _types(path, metadata, len(tokens))
+    scores = metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) != len(tokens):
         raise UserError(f"{path}: its SentencePiece tokenizer has no scores")
     if gemma:
@@ -179,10 +181,10 @@ def _sentencepiece(
         for token, score, kind in zip(tokens, scores, types, strict=True)
         if kind in (NORMAL, USER_DEFINED, sentencepiece.UNUSED)
     }
-    unknown = told.get("tokenizer.ggml.unknown_token_id", 0)
+    unknown = metadata.get("tokenizer.ggml.unknown_token_id", 0)
     merges = sentencepiece.merges_of(tokens, usable)
     backend = tokenizers.Tokenizer(sentencepiece.bpe(tokens, merges, tokens[unknown], True))
-    prefix = bool(told.get("tokenizer.ggml.add_space_prefix", True))
+    prefix = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
     steps: list[normalizers.Normalizer] = [normalizers.Prepend(SPACE)] if prefix else []
     steps.append(normalizers.Replace(" ", SPACE))
     sentencepiece.set_text_rules(backend, steps, prefix=prefix)

@@ -89,6 +89,21 @@ def test_saving_that_fails_leaves_nothing(
     model.save(tmp_path / "out")
 
 
+def test_chat_templates_go_along(model: Model, tmp_path: Path) -> None:
+    """Where transformers keeps them, and any that lie beside; with the permissions of new files."""
+    source = tmp_path / "with-templates"
+    model.save(source)
+    (source / "chat_template.jinja").write_text("{{ messages }}")
+    (source / "chat_template.jinja").chmod(0o400)
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tool.jinja").write_text("{{ tools }}")
+    again = jaxsvd.load(source)
+    again.save(tmp_path / "copy")
+    for name in ("chat_template.jinja", "additional_chat_templates/tool.jinja"):
+        assert (tmp_path / "copy" / name).read_text() == (source / name).read_text()
+    assert (tmp_path / "copy" / "chat_template.jinja").stat().st_mode & stat.S_IWUSR
+
+
 # --- logits -------------------------------------------------------------------------------------
 
 
