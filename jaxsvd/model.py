@@ -21,7 +21,7 @@ from jaxsvd.checkpoints.gguf.weights import is_quantized
 from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
 from jaxsvd.checkpoints.hub import model_directory, read_raw_config, recorded_source
 from jaxsvd.checkpoints.load import load_decoder, parameter_shapes, save_decoder
-from jaxsvd.checkpoints.save import full_disk_as_user_error
+from jaxsvd.checkpoints.save import copy_tokenizer, full_disk_as_user_error
 from jaxsvd.devices import sharding
 from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
@@ -188,9 +188,18 @@ class Model:
                 FAMILIES[self.config.family],
                 self.hf_config,
                 path,
-                copy_from=self.directory,
+                write_companions=self._write_tokenizer,
                 factors=self.factors if factored else {},
             )
+
+    def _write_tokenizer(self, directory: Path) -> None:
+        """Into a directory that is being written; of a GGUF file as tokenizer.json."""
+        if is_gguf(self.directory):
+            from jaxsvd.tokenizer import gguf
+
+            gguf.save(self.directory, directory)
+        else:
+            copy_tokenizer(self.directory, directory)
 
     def stored_parameters(self, *, factored: bool = False) -> int:
         """How many numbers :meth:`save` writes."""

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from jaxsvd.checkpoints.factored import FIELD, FILES, Pair, merged
 from jaxsvd.checkpoints.placement import part_of, to_devices
-from jaxsvd.checkpoints.save import Joined, copy_tokenizer, whole_directory, write_tensors
+from jaxsvd.checkpoints.save import Joined, whole_directory, write_tensors
 from jaxsvd.checkpoints.tensors import FLOATS, Tensor, open_tensors, summarise
 from jaxsvd.devices.sharding import sharding_of
 from jaxsvd.models.config import DecoderConfig
@@ -225,7 +225,7 @@ def save_decoder(
     hf_config: Mapping[str, Any],
     directory: Path,
     *,
-    copy_from: Path | None = None,
+    write_companions: Callable[[Path], None] | None = None,
     factors: Mapping[str, Pair] | None = None,
 ) -> None:
     """Write a Hugging Face model directory: config.json, safetensors, tokenizer files.
@@ -235,7 +235,7 @@ def save_decoder(
         family: tells the tensor names.
         hf_config: the config.json to write, its dtype set to the decoder's.
         directory: a new one; it appears when all is written.
-        copy_from: a model directory whose tokenizer files are copied.
+        write_companions: writes the tokenizer's files into the directory, before it appears.
         factors: matrices to be written as products, by path (:mod:`jaxsvd.checkpoints.factored`).
 
     Raises:
@@ -268,8 +268,8 @@ def save_decoder(
     if pairs:
         config[FIELD] = {name: pair.left.shape[1] for name, pair in pairs.items()}
     with whole_directory(directory) as partial:
-        if copy_from is not None:
-            copy_tokenizer(copy_from, partial)
+        if write_companions is not None:
+            write_companions(partial)
         text = json.dumps(config, indent=2, sort_keys=True)
         (partial / "config.json").write_text(text + "\n", "utf-8")
         write_tensors(partial, tensors, name=FILES if factors else "model")
