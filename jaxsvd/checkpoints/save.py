@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsvd.models.layout import Layout
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_errors
 
 SHARD_BYTES = 2 * 2**30
 """Most bytes of a file; the library that writes one copies it, so this is what saving takes."""
@@ -57,6 +57,7 @@ class Joined:
         return np.asarray(self.layout.joined(self.name, parameters), dtype)
 
 
+@path_errors()
 def refuse_existing(directory: Path) -> None:
     """Fail before any work is done if a directory could not be made after it.
 

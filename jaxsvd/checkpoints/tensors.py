@@ -212,7 +212,9 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tens
 
     try:
         file = stack.enter_context(safe_open(path, framework="numpy"))
-    except FileNotFoundError:
+    except FileNotFoundError:  # which the library raises, too, of a file that may not be read
+        if path.exists():
+            raise UserError(f"{path}: can't be read (Permission denied)") from None
         raise UserError(f"{path}: no such file, though the index lists it") from None
     except PermissionError as error:
         raise UserError(f"{path}: can't be read ({unreadable(error)})") from None

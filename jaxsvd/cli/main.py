@@ -26,7 +26,7 @@ from jaxsvd.cli.sweep import SWEEP
 from jaxsvd.cli.tasks import TASKS
 from jaxsvd.runs.files import full_disk
 from jaxsvd.runtime import interruption
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_error
 from jaxsvd.runtime.paths import shortened
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -103,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         if isinstance(error, BrokenPipeError):
             return _failed(f"standard output was closed before all was printed{_kept(arguments)}")
-        return _failed(str(full_disk(error)))
+        try:
+            return _failed(str(full_disk(error)))
+        except OSError:
+            return _failed(str(path_error(error)))
     except KeyboardInterrupt:
         print(f"jaxsvd: interrupted{_kept(arguments)}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, REQUEST, RESULT, Record
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_errors
 from jaxsvd.runtime.progress import Progress
 
 _MEGABYTE = 1_000_000
@@ -41,6 +41,7 @@ class FinishedRun:
         return path if path.is_file() else None
 
 
+@path_errors()
 def read_run(run: str | Path) -> FinishedRun:
     """Read a run directory.
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from jaxsvd.runs.request_diff import differences
 from jaxsvd.runs.files import KEPT, append_lines, whole_lines, write_whole
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_errors
 from jaxsvd.runs.lock import LOCK, Lock, refuse_held
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
@@ -195,6 +195,7 @@ def _refuse_used(path: Path, resume: bool) -> None:
         raise UserError(f"{path} exists already; choose another --out, or --resume to continue it")
 
 
+@path_errors()
 def _in_use(path: Path) -> bool:
     """Whether there is anything but an empty directory, or that of a run killed at its start."""
     if not path.is_dir():

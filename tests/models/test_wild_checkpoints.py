@@ -1,6 +1,8 @@
 """Checkpoints as they lie around: pointers, shards without an index, old buffers, long names."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 import jaxsvd
-from jaxsvd.checkpoints import hub
 from jaxsvd.commands import models
+from jaxsvd.results.read import read_run
 from jaxsvd.runtime.errors import UserError
 
 from .random_models import JSON_OF, weights, write_checkpoint, write_sharded
@@ -98,11 +100,25 @@ def test_the_hubs_config_is_judged_before_weights(
     assert asked == [["config.json"]]
 
 
-def test_a_name_too_long_for_the_file_system() -> None:
-    for source in ("x" * 300, "/tmp/" + "y" * 5000):
-        with pytest.raises(UserError) as error:
-            hub.model_directory(source)
-        assert "\n" not in str(error.value)
+bundled = functools.cache(jaxsvd.load)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: jaxsvd.evaluate(bundled(), out=path, test_size=4, validation_size=4),
+        lambda path: jaxsvd.load(path),
+        lambda path: bundled().save(path),
+        lambda path: read_run(path),
+        lambda path: jaxsvd.evaluate(bundled(), task="sst2", data=path),
+    ],
+    ids=["out", "model", "prune", "run", "data"],
+)
+@pytest.mark.parametrize("path", ["x" * 300, f"{__file__}/below"], ids=["long", "below a file"])
+def test_paths_that_cannot_be(call: Callable[[str], object], path: str) -> None:
+    """A name too long for the file system, and a directory that is a file: one line each."""
+    with pytest.raises(UserError):
+        call(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
