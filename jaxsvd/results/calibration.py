@@ -23,6 +23,8 @@ from jaxsvd.results.statistics import Z95, paired_difference
 
 Scores = Float[np.ndarray, "examples labels"]
 Gold = Int[np.ndarray, " examples"]
+ValidationScores = Float[np.ndarray, "validation labels"]
+TestScores = Float[np.ndarray, "test labels"]
 
 RIDGE = 1e-3
 """Weight of the squared offsets in the fit: a label that validation lacks stays finite."""
@@ -129,10 +131,10 @@ def accuracy_change(before: Scores, after: Scores, gold: Gold) -> Change:
 
 
 def explain(
-    validation: tuple[Scores, Scores],
-    validation_gold: Gold,
-    test: tuple[Scores, Scores],
-    test_gold: Gold,
+    validation: tuple[ValidationScores, ValidationScores],
+    validation_gold: Int[np.ndarray, " validation"],
+    test: tuple[TestScores, TestScores],
+    test_gold: Int[np.ndarray, " test"],
     *,
     seed: int = 0,
 ) -> Explanation:
@@ -147,7 +149,7 @@ def explain(
         seed: of the bootstrap of the share.
     """
 
-    def fitted(scores: Scores, known: Scores) -> Scores:
+    def fitted(scores: TestScores, known: ValidationScores) -> TestScores:
         return log_softmax(scores, axis=1) + fitted_offsets(known, validation_gold)
 
     before, after = test

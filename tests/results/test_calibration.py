@@ -134,6 +134,11 @@ def test_a_shift_of_three_labels_is_all_prior() -> None:
     assert abs(found.auc.difference) < 1e-3
 
 
+def test_validation_and_test_may_differ_in_size() -> None:
+    (val_gold, one, _), (test_gold, other, _) = logistic(30, 1.0, 1.0, 1), logistic(50, 1.0, 1.0, 2)
+    assert explain((one, one), val_gold, (other, other), test_gold).verdict == "no change"
+
+
 def test_numbers_survive_json() -> None:
     found = explained((1.0, 2.0), (1.5, 0.0), n=300)
     assert Explanation.from_json(Fields(found.to_json())) == found
