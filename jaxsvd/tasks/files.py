@@ -4,7 +4,6 @@ Nothing here knows of tasks. Whatever a file holds, a reader either gives all it
 raises a ``UserError`` that names the file and the line (parquet: the row, counted from 1).
 """
 
-import codecs
 import contextlib
 import csv
 import dataclasses
@@ -13,9 +12,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.tasks.lines import POINTER, place, text_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The endings that ``read`` knows."""
@@ -40,9 +39,10 @@ class Record:
 def read(path: Path, columns: tuple[str, ...], encoding: str = "utf-8") -> Iterator[Record]:
     """All records of a file, by its ending, one after another: no list of them is made.
 
-    csv is read with the quoting of RFC 4180, spaces after a comma dropped; tsv without any, as
-    GLUE writes it, unless its cells show that it was written with quoting. Both need a header.
-    Blank lines are skipped, a byte-order mark is dropped.
+    csv is read with the quoting of RFC 4180, without spaces after commas where the header or a
+    quotation mark has one; tsv without any quoting, as GLUE writes it, unless its cells show that
+    it was written with some. Both need a header. Blank lines are skipped, a byte-order mark is
+    dropped.
 
     Args:
         path: a file that ends in one of ``SUFFIXES``.
@@ -135,7 +135,7 @@ def tsv_rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, list[st
     Raises:
         UserError: the file can't be read, or a line is not text of its encoding.
     """
-    for number, line in _lines(path, encoding):
+    for number, line in text_lines(path, encoding):
         line = line.removesuffix("\n").removesuffix("\r")
         if line:
             yield number, line.split("\t")
@@ -144,7 +144,7 @@ def tsv_rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, list[st
 def csv_rows(
     path: Path, delimiter: str = ",", encoding: str = "utf-8"
 ) -> Iterator[tuple[int, list[str]]]:
-    """First line number and cells of every row of a csv file; spaces after a comma are dropped.
+    """First line number and cells of every row of a csv file.
 
     Args:
         path: the file.
@@ -157,8 +157,9 @@ def csv_rows(
     Raises:
         UserError: the file can't be read, is not text of its encoding or not csv.
     """
-    lines = (line for _, line in _lines(path, encoding))
-    reader = csv.reader(lines, strict=True, delimiter=delimiter, skipinitialspace=delimiter == ",")
+    lines = (line for _, line in text_lines(path, encoding))
+    spaced = delimiter == "," and _spaced(path, encoding)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter, skipinitialspace=spaced)
     start = 1
     with _long_fields():
         try:
@@ -168,6 +169,28 @@ def csv_rows(
                 start = reader.line_num + 1
         except csv.Error as error:
             raise UserError(f"{place(path, start)}: not csv: {error}") from error
+
+
+_SPACE_QUOTE = re.compile(r', +"')
+_SPACED_HEADER = re.compile(r'[^",]+(, +[^",]+)+')
+
+
+def _spaced(path: Path, encoding: str) -> bool:
+    """Whether a csv file has spaces after its commas that are no part of the cells.
+
+    So it is where its header has them, or a quotation mark follows one; elsewhere a space is text.
+    """
+    inside = 0  # 1 within a quoted cell that goes on in the next line
+    for number, line in text_lines(path, encoding):
+        if number == 1 and _SPACED_HEADER.fullmatch(line.rstrip("\r\n")):
+            return True
+        if any(
+            (inside + line.count('"', 0, match.start())) % 2 == 0
+            for match in _SPACE_QUOTE.finditer(line)
+        ):
+            return True
+        inside = (inside + line.count('"')) % 2
+    return False
 
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -217,7 +240,7 @@ def _long_fields() -> Iterator[None]:
 
 
 def _jsonl(path: Path, encoding: str) -> Iterator[Record]:
-    for number, line in _lines(path, encoding):
+    for number, line in text_lines(path, encoding):
         if not line.strip():
             continue
         try:
@@ -236,7 +259,7 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     row = 0
     # A handle rather than a path: pyarrow would take a folder for a data set.
     with _parquet_errors(path), path.open("rb") as handle:
-        if handle.read(len(_POINTER)) == _POINTER:
+        if handle.read(len(POINTER)) == POINTER:
             raise UserError(f"{path}: a git-lfs pointer and not the file; run git lfs pull")
         file = pyarrow.parquet.ParquetFile(handle, page_checksum_verification=True)
         names = file.schema_arrow.names
@@ -273,90 +296,6 @@ def _column(path: Path, before: int, column) -> list[object]:
         except (ValueError, OverflowError) as error:  # dates that Python has not
             raise UserError(f"{path}, row {row}: not readable: {error}") from error
     return values
-
-
-def _lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Lines as text with their ends, numbered from 1.
-
-    A line feed alone ends a line; in a file that has none, as old Macs wrote, a carriage return.
-    """
-    if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
-        yield from _lines_of(path, encoding)
-        return
-    try:
-        with path.open("rb") as handle:
-            lines = handle if _line_feeds(path) else _old_lines(handle)
-            for number, raw in enumerate(lines, 1):
-                if number == 1 and raw.startswith(_POINTER):
-                    raise UserError(f"{path}: a git-lfs pointer and not the file; run git lfs pull")
-                if b"\0" in raw:
-                    raise UserError(
-                        f"{place(path, number)}: a NUL byte; UTF-8 text is expected (a task file "
-                        'can name another: encoding = "utf-16")'
-                    )
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    at = error.start + 1
-                    raise UserError(
-                        f"{place(path, number)}: byte {at} is not UTF-8 text ({error.reason}; a "
-                        'task file can name another: encoding = "cp1252")'
-                    ) from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror or error}") from error
-
-
-_POINTER = b"version https://git-lfs"
-
-
-def _line_feeds(path: Path) -> bool:
-    """Whether a file has a line feed, or no end of a line at all."""
-    returns = False
-    with path.open("rb") as handle:
-        while chunk := handle.read(2**20):
-            if b"\n" in chunk:
-                return True
-            returns = returns or b"\r" in chunk
-    return not returns
-
-
-def _old_lines(handle: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    while chunk := handle.read(2**20):
-        *lines, rest = (rest + chunk).split(b"\r")
-        for line in lines:
-            yield line + b"\n"
-    if rest:
-        yield rest
-
-
-def _lines_of(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """Lines of another encoding than UTF-8; any of the three ends of a line is one."""
-    number = 1
-    try:
-        with path.open(encoding=encoding) as handle:
-            for number, line in enumerate(handle, 1):
-                text = line.removeprefix("\ufeff") if number == 1 else line
-                if "\0" in text:
-                    raise UserError(f"{place(path, number)}: a NUL; {encoding} text is expected")
-                yield number, text
-    except UnicodeError as error:
-        raise UserError(f"{place(path, number)}: not {encoding} text ({error})") from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror or error}") from error
-
-
-def place(path: Path, line: int) -> str:
-    """``path, line N``, as all messages have it.
-
-    Args:
-        path: the file.
-        line: counted from 1.
-
-    Returns:
-        The words.
-    """
-    return f"{path}, line {line}"
 
 
 def shown(value: object) -> str:

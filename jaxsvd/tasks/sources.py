@@ -20,6 +20,7 @@ import numpy as np
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files, hub
 from jaxsvd.tasks.files import Record
+from jaxsvd.tasks.lines import place
 from jaxsvd.tasks.rows import counted, to_rows
 from jaxsvd.tasks.specs import Reading, Row, TaskSpec
 
@@ -258,10 +259,10 @@ def _agnews_record(path: Path, line: int, cells: list[str]) -> Record:
     label = _AGNEWS_CLASSES.get(number.strip())
     if label is None:
         raise UserError(
-            f"{files.place(path, line)}: unknown label {files.shown(number)}; agnews' own files"
+            f"{place(path, line)}: unknown label {files.shown(number)}; agnews' own files"
             f" number the classes 1 to 4 ({', '.join(_AGNEWS_CLASSES.values())})"
         )
-    return Record(files.place(path, line), {"text": f"{title} {description}", "label": label})
+    return Record(place(path, line), {"text": f"{title} {description}", "label": label})
 
 
 _NATIVE = {

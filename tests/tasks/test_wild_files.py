@@ -44,6 +44,11 @@ GOOD_BAD = [{"label": "1", "text": "a good film"}, {"label": "0", "text": "a bad
 def test_spaces_after_commas(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'label, text\n1, "a good film"\n0, "a bad film"\n')
     assert values(path) == GOOD_BAD
+    path = write(tmp_path / "b.csv", 'label,text\n1, "good, a film"\n0,"said ""no, "" he"\n')
+    assert [row["text"] for row in values(path)] == ["good, a film", 'said "no, " he']
+    # Otherwise a space is text, whatever stands within quotes.
+    path = write(tmp_path / "c.csv", 'label,text\n1," ""one, ""two"\n0, plain\n')
+    assert [row["text"] for row in values(path)] == [' "one, "two', " plain"]
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
