@@ -41,7 +41,7 @@ lint: $(READY) ## style and types
 	$(VENV)/bin/pyright
 
 parity: .venv-parity/.ready ## compare live with transformers in torch
-	.venv-parity/bin/pytest -m parity
+	.venv-parity/bin/pytest -n $(WORKERS) -m parity
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .

@@ -8,20 +8,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxsvd.commands.compare import compare as compare
     from jaxsvd.commands.evaluate import evaluate as evaluate
     from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
     from jaxsvd.commands.sweep import sweep as sweep
-    from jaxsvd.edits.condition import condition_numbers as condition_numbers
+    from jaxsvd.edits.edit import Edit as Edit
     from jaxsvd.model import Model as Model
     from jaxsvd.model import load as load
     from jaxsvd.runtime.errors import UserError as UserError
+    from jaxsvd.selection.condition import condition_numbers as condition_numbers
 
 _HOMES = {
+    "Edit": "jaxsvd.edits.edit",
     "Model": "jaxsvd.model",
     "UserError": "jaxsvd.runtime.errors",
-    "condition_numbers": "jaxsvd.edits.condition",
+    "compare": "jaxsvd.commands.compare",
+    "condition_numbers": "jaxsvd.selection.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
     "prune": "jaxsvd.commands.prune",
@@ -31,8 +35,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Edit",
     "Model",
     "UserError",
+    "compare",
     "condition_numbers",
     "evaluate",
     "load",

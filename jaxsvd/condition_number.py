@@ -91,7 +91,7 @@ def _by_extremes(a: Float64[np.ndarray, "m k"]) -> float:
         number = math.inf
     if number <= LARGEST_BY_CHOLESKY:
         return number
-    (factor,) = linalg.qr(a, mode="r", overwrite_a=True, check_finite=False)
+    factor = np.asarray(linalg.qr(a, mode="r", overwrite_a=True, check_finite=False)[0])
     factor = np.asfortranarray(factor[:size])
     if np.abs(np.diag(factor)).min() <= largest / LARGEST_BY_QR:
         return _by_full_decomposition(np.triu(factor))
@@ -114,7 +114,7 @@ def _largest_eigenvalue(
 ) -> float:
     """Of a symmetric positive definite operator, to full precision."""
     size = len(start)
-    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)  # pyright: ignore
     values = eigsh(
         operator, k=1, which="LA", v0=start, ncv=min(size, 32), return_eigenvectors=False
     )

@@ -14,6 +14,7 @@ from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.model import Model
 from jaxsvd.runs.directory import PROMPTS, Record, Run
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.runtime.rust_errors import from_rust
 from jaxsvd.tasks.base import Prepared, Protocol, Question
@@ -144,7 +145,7 @@ def _check_vocabulary(model: Model, encoded: Encoded) -> None:
         for line in group.lines:
             largest = int(np.concatenate([group.prefix, line.tokens, line.targets, labels]).max())
             if largest >= size:
-                question = encoded.questions[line.question]
+                question = encoded.questions[line.request]
                 token = model.tokenizer.convert_ids_to_tokens(largest)
                 raise UserError(
                     f"row {question.index} of {question.split}: the tokenizer gives the token "
@@ -213,8 +214,8 @@ def encode_task(
         protocol=protocol,
     )
     asked = {
-        "task": str(task) if prepared.name == str(task) else str(Path(task).resolve()),
-        "data": None if data is None else str(Path(data).resolve()),
+        "task": str(task) if prepared.name == str(task) else str(resolved(task)),
+        "data": None if data is None else str(resolved(data)),
         "validation_size": validation_size,
         "test_size": test_size,
         "skip_long": skip_long,
@@ -224,8 +225,11 @@ def encode_task(
     )
     for split in splits:
         if not encoded_task.positions(split):
-            raise UserError(f"the {split} set is empty; it needs at least one example")
-    for notice in encoded_task.notices:
+            raise UserError(
+                f"the {split} set is empty; --{split}-size should be at least 1, and the data "
+                "should have examples for it"
+            )
+    for notice in (*getattr(model.tokenizer, "notices", ()), *encoded_task.notices):
         progress.notice(notice)
     return encoded_task
 

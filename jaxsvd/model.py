@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +14,27 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
-from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.hub import BUNDLED, model_directory
-from jaxsvd.checkpoints.load import load_decoder, save_decoder
-from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.checkpoints.factored import Pair, without_factors
+from jaxsvd.checkpoints.gguf import header
+from jaxsvd.checkpoints.gguf.header import is_gguf
+from jaxsvd.checkpoints.gguf.weights import is_quantized
+from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
+from jaxsvd.checkpoints.hub import model_directory, read_raw_config, recorded_source
+from jaxsvd.checkpoints.load import load_decoder, parameter_shapes, save_decoder
+from jaxsvd.checkpoints.save import copy_tokenizer, full_disk_as_user_error
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.edits.decoder import edited_decoder
+from jaxsvd.edits.edit import Edit, Edits, as_edits, format_edits, matrix_edits
+from jaxsvd.edits.replacement import matrix_shapes
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
-from jaxsvd.models import FAMILIES, read_known
+from jaxsvd.models import FAMILIES, notices, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
-from jaxsvd.runtime.rust_errors import from_rust, unheard
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -44,12 +47,16 @@ class Model:
         config: shape and style.
         decoder: the Flax NNX module with the weights.
         hf_config: config.json as it was read, without what only jaxsvd writes there.
-        source: directory or hub id as given; ``"bundled"`` for the bundled model.
+        source: absolute path of a directory, or hub id; ``"bundled"`` for the bundled model.
         revision: on the hub, as given.
-        directory: where the files are.
+        directory: where the files are; of a GGUF model the file.
         dtype: of weights and computation, by name.
         load_seconds: how long loading took.
         mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
+        edits: what was done to the weights since they were loaded, in that order.
+        factors: the matrices that are of low rank by these edits, as products, by their paths in
+            the decoder.
+        quantization: of the file that the weights were dequantised from (``"Q4_K_M"``), if any.
     """
 
     config: DecoderConfig
@@ -61,10 +68,15 @@ class Model:
     dtype: str
     load_seconds: float = 0.0
     mesh: Mesh | None = None
+    edits: Edits = ()
+    factors: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
+    quantization: str | None = None
 
     @functools.cached_property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The checkpoint's own tokenizer (transformers' AutoTokenizer; no remote code).
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer: a :class:`jaxsvd.tokenizer.tokenizer.Tokenizer`.
+
+        One of transformers where the directory has neither tokenizer.json nor tokenizer.model.
 
         Raises:
             UserError: none there, or damaged.
@@ -119,19 +131,90 @@ class Model:
             return _logits(graph, state, ids, None if mask is None else np.asarray(mask), self.mesh)
         return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
 
-    def save(self, directory: str | Path) -> None:
-        """Write the model in Hugging Face layout, with its tokenizer.
+    def edited(self, edits: Edit | str | Iterable[Edit], *, progress: Progress = SILENT) -> "Model":
+        """The model with some matrices edited; shares all other weights with this one.
+
+        An edited model is a model: it may be edited again, and remembers all of its edits.
+
+        Args:
+            edits: one, several of different matrices, or as they are written
+                (``26:mlp:0.95+25:attn:0.9``).
+            progress: where to show it.
 
         Raises:
-            UserError: the directory exists already.
+            UserError: a layer or module that the model does not have, more of a matrix than there
+                is, or a matrix edited twice in one call.
         """
-        save_decoder(
-            self.decoder,
-            FAMILIES[self.config.family],
-            self.hf_config,
-            Path(directory),
-            copy_from=self.directory,
+        edits = tuple(edit.resolved(self.config) for edit in as_edits(edits))
+        by_matrix = matrix_edits(edits, self.config)
+        decoder, made = edited_decoder(self.decoder, by_matrix, self.mesh, progress=progress)
+        factors = {**self.factors, **made}
+        source = self.source
+        if by_matrix:  # no run of this model is to be taken for one of the untouched
+            source += f", edited {format_edits(edit for edit in edits if edit.touches)}"
+        return dataclasses.replace(
+            self,
+            decoder=decoder,
+            source=source,
+            edits=(*self.edits, *edits),
+            factors={path: pair for path, pair in factors.items() if pair is not None},
         )
+
+    def edit_records(self) -> list[dict[str, Any]]:
+        """The ``edits`` of result.json."""
+        return [
+            edit.record(self.config, matrix_shapes(self.engine, edit.layer)) for edit in self.edits
+        ]
+
+    def save(self, directory: str | Path, *, factored: bool = False) -> None:
+        """Write the model in Hugging Face layout, with its tokenizer.
+
+        Args:
+            directory: a new one.
+            factored: keep truncated matrices as two factors
+                (:mod:`jaxsvd.checkpoints.factored`): smaller wherever
+                rank (rows + columns) < rows columns. Only jaxsvd reads it.
+
+        Raises:
+            UserError: the directory exists already or cannot be written, or there are no factors
+                because nothing was truncated.
+        """
+        path = Path(directory)
+        if factored and not self.factors:
+            raise UserError(_no_factors(self.edits))
+        with full_disk_as_user_error(path):
+            save_decoder(
+                self.decoder,
+                FAMILIES[self.config.family],
+                self.hf_config,
+                path,
+                write_companions=self._write_tokenizer,
+                factors=self.factors if factored else {},
+            )
+
+    def _write_tokenizer(self, directory: Path) -> None:
+        """Into a directory that is being written; of a GGUF file as tokenizer.json."""
+        if is_gguf(self.directory):
+            from jaxsvd.tokenizer import gguf
+
+            gguf.save(self.directory, directory)
+        else:
+            copy_tokenizer(self.directory, directory)
+
+    def stored_parameters(self, *, factored: bool = False) -> int:
+        """How many numbers :meth:`save` writes."""
+        if not factored:
+            return self.parameters
+        shapes = parameter_shapes(self.config)
+        dense = sum(shapes[path][0] * shapes[path][1] for path in self.factors)
+        kept = sum(pair.left.size + pair.right.size for pair in self.factors.values())
+        return self.parameters - dense + kept
+
+
+def _no_factors(edits: Edits) -> str:
+    if any(edit.touches for edit in edits):
+        return "none of the edits truncates a matrix: there are no factors to keep"
+    return "a clipping rate of 0 truncates nothing: there are no factors to keep"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -153,13 +236,14 @@ def load(
     """Load a model.
 
     Args:
-        source: a directory in Hugging Face layout or a hub id; the bundled model if left out.
+        source: a directory in Hugging Face layout, a GGUF file or a directory that holds one, or
+            a hub id; the bundled model if left out.
         revision: branch, tag or commit on the hub.
         dtype: ``"float32"`` or ``"bfloat16"``, whatever the files hold.
         mesh: ``"data=4,model=2"`` (rows of a batch over 4 groups of devices, weights over the 2 of
             each), or ``"auto"``: all devices, the weights over as few as have room for them; None
             is one device.
-        progress: where to show it; told a mesh that was chosen.
+        progress: where to show it, and a mesh that was chosen.
 
     Raises:
         UserError: no such model, one that does not fit the devices' memory or the mesh, an
@@ -168,10 +252,13 @@ def load(
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
+    require_backend()
     directory = model_directory(source, revision)
-    path = directory / "config.json"
-    raw, ranks = without_factors(read_json(path), path)
+    raw, path = read_raw_config(directory)
+    raw, ranks = without_factors(raw, path)
     config, family, unknown = read_known(raw, str(path))
+    for notice in notices(raw):
+        progress.notice(notice)
     axes = memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
     memory.check(config, dtype, axes, str(source or "the bundled model"))
     devices = sharding.make_mesh(axes)
@@ -187,35 +274,35 @@ def load(
         problems=unknown,
         progress=progress,
     )
-    name = "bundled" if directory == BUNDLED else str(source)
+    quantization = None
+    if is_gguf(directory) and is_quantized(found := header.read(directory)):
+        quantization = quantization_of(found)
+        progress.notice(
+            f"the file's weights are quantised ({quantization}); they are dequantised to {dtype}, "
+            "and it is the dequantised weights that are truncated"
+        )
+    name = recorded_source(source, directory)
     seconds = time.perf_counter() - start
-    return Model(config, decoder, raw, name, revision, directory, dtype, seconds, devices)
+    return Model(
+        config=config,
+        decoder=decoder,
+        hf_config=raw,
+        source=name,
+        revision=revision,
+        directory=directory,
+        dtype=dtype,
+        load_seconds=seconds,
+        mesh=devices,
+        quantization=quantization,
+    )
 
 
-def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model directory.
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a model directory (:mod:`jaxsvd.tokenizer.load`).
 
     Raises:
         UserError: none there, or damaged.
     """
-    # Without torch transformers would say so on every import.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from transformers import AutoTokenizer
+    from jaxsvd.tokenizer.load import load as read
 
-    try:
-        with unheard():
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(directory), trust_remote_code=False, local_files_only=True
-            )
-            largest = max(tokenizer.get_vocab().values(), default=0)
-            tokenizer("text: one of 2 tests\nlabel: na\u00efve")
-    except BaseException as error:  # transformers and tokenizers raise what they like here
-        if not isinstance(error, Exception) and not from_rust(error):
-            raise
-        raise UserError(
-            f"{directory}: no usable tokenizer ({type(error).__name__}: {error})"
-        ) from None
-    if largest > 2**31 - 1:
-        raise UserError(f"{directory}: no usable tokenizer (a token has the number {largest})")
-    return tokenizer
+    return read(directory)

@@ -1,24 +1,27 @@
-"""Questions scored under several clipping rates, resumable, as arrays of right and wrong."""
+"""Questions scored under variants of the weights, resumable, as arrays of right and wrong."""
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxsvd.checkpoints import fingerprint
 from jaxsvd.devices.compilation import compile_seconds
-from jaxsvd.edits.truncation import Truncations
+from jaxsvd.edits.edit import Edit, Edits, format_edits
+from jaxsvd.edits.replacement import variants
 from jaxsvd.encoded_task import EncodedTask
-from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.engine import Engine
-from jaxsvd.engine.sequences import Group
+from jaxsvd.engine.requests import only
+from jaxsvd.engine.variants import Replacement
 from jaxsvd.model import Model
+from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.runs.directory import Record, Run
+from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
 from jaxsvd.tasks.base import Prepared, Question
 
@@ -51,36 +54,63 @@ def predict(scores: Float[np.ndarray, " candidates"]) -> int:
     return int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
 
 
-Key = tuple[str | None, int | None, float, int]
-"""What a score belongs to: module, layer, rate, and the question's index in its source."""
+class Cell(NamedTuple):
+    """How predictions.jsonl names a variant of the weights.
+
+    Attributes:
+        module, layer, rate: of its only edit; None, None and 0 for the model as it is.
+        edits: as they are written, where there are several; None elsewhere.
+    """
+
+    module: str | None
+    layer: int | None
+    rate: float | None
+    edits: str | None = None
+
+    @classmethod
+    def of(cls, edits: Edits) -> "Cell":
+        """The name of a variant."""
+        if not edits:
+            return cls(None, None, 0.0)
+        if len(edits) == 1 and edits[0].rate is not None:
+            return cls(edits[0].module, edits[0].layer, edits[0].rate)
+        return cls(None, None, None, format_edits(edits))
+
+
+Key = tuple[Cell, int]
+"""What a score belongs to: a variant, and the question's index in its source."""
 
 
 def score_split(
     engine: Engine,
     encoded_task: EncodedTask,
     split: str,
-    cuts: Sequence[Truncations],
+    edited: Sequence[Edits],
     *,
+    made: Mapping[Edit, Replacement] | None = None,
+    cells: Sequence[Cell] | None = None,
     run: Run | None,
     progress: Progress,
 ) -> list[list[Record]]:
-    """Score a split under truncations; what a run has already is not scored again.
+    """Score a split under edits; what a run has already is not scored again.
 
     Args:
         engine: holds the weights.
         encoded_task: the questions.
         split: ``"validation"`` or ``"test"``.
-        cuts: the truncations to score.
+        edited: the edits of each variant; none are the model as it is.
+        made: their matrices, if several calls use them; see
+            :func:`jaxsvd.edits.replacement.variants`.
+        cells: what predictions.jsonl calls each variant; after its edits if left out.
         run: gets a record of each example as it is finished; None keeps no file.
         progress: where to show it.
 
     Returns:
-        For each of the truncations the prediction records, by rate and then in the order of the
-        questions.
+        For each variant the prediction records, in the order of the questions.
     """
     encoded, prepared = encoded_task.encoded, encoded_task.prepared
     positions = encoded_task.positions(split)
-    asked = {cell for what in cuts for cell in _cells(what)}
+    cells = [Cell.of(edits) for edits in edited] if cells is None else cells
     indices = {encoded.questions[i].index for i in positions}
     records = {
         key: record
@@ -88,27 +118,29 @@ def score_split(
         if _complete(record)
         and record["split"] == split
         and (record["shots"], record["seed"]) == (prepared.shots, prepared.seed)
-        and (key := _key(record))[:3] in asked
-        and key[3] in indices
+        and (key := _key(record))[0] in cells
+        and key[1] in indices
     }
 
-    def key_of(point: int, variant: int, question: int) -> Key:
-        what = cuts[point]
-        return what.module, what.layer, what.rates[variant], encoded.questions[question].index
+    def key_of(variant: int, request: int) -> Key:
+        return cells[variant], encoded.questions[request].index
 
-    def done(point: int, variant: int, question: int) -> bool:
-        return key_of(point, variant, question) in records
+    def done(variant: int, request: int) -> bool:
+        return key_of(variant, request) in records
 
-    with progress.bar(f"scoring {split}", len(asked) * len(positions), "examples") as advance:
+    count = len(set(cells)) * len(positions)
+    with progress.bar(f"scoring {split}", count, "examples") as advance:
         advance(len(records))
         waiting: list[Record] = []
         saved = time.monotonic()
-        scored = engine.score(_only(encoded, positions), [c.branches for c in cuts], done=done)
+        groups = only(encoded.groups, positions)
+        scored = engine.score_groups(groups, variants(engine, edited, made=made), done=done)
         try:
-            for point, variant, position, scores in scored:
-                key = key_of(point, variant, position)
+            for variant, position, scores in scored:
+                key = key_of(variant, position)
                 if key not in records:
-                    records[key] = _record(prepared, encoded.questions[position], key, scores)
+                    scores = encoded.tied(position, scores)
+                    records[key] = _record(prepared, encoded.questions[position], key[0], scores)
                     waiting.append(records[key])
                     advance(1)
                 if run and time.monotonic() - saved > 0.5:  # syncing each example would take over
@@ -117,25 +149,19 @@ def score_split(
         finally:  # of Ctrl-C too
             if run and waiting:
                 run.append(waiting)
-    return [
-        [records[*cell, encoded.questions[i].index] for cell in _cells(what) for i in positions]
-        for what in cuts
-    ]
-
-
-def _cells(what: Truncations) -> list[tuple[str | None, int | None, float]]:
-    return [(what.module, what.layer, rate) for rate in what.rates]
+    return [[records[cell, encoded.questions[i].index] for i in positions] for cell in cells]
 
 
 def _key(record: Record) -> Key:
-    return record["module"], record["layer"], record["rate"], record["index"]
+    cell = Cell(record["module"], record["layer"], record["rate"], record.get("edits"))
+    return cell, record["index"]
 
 
 _TYPES = {
     "split": str,
     "module": str | None,
     "layer": int | None,
-    "rate": int | float,
+    "rate": int | float | None,
     "shots": int,
     "seed": int,
     "index": int,
@@ -147,45 +173,47 @@ _TYPES = {
 
 def _complete(record: Record) -> bool:
     """Whether a line of predictions.jsonl is one that we wrote; any other is scored again."""
-    return record.keys() == _TYPES.keys() and all(
-        isinstance(record[name], kind) for name, kind in _TYPES.items()
+    several = {"edits": str} if "edits" in record else {}
+    types = _TYPES | several
+    return record.keys() == types.keys() and all(
+        isinstance(record[name], kind) for name, kind in types.items()
     )
 
 
-def right_at_each_rate(
-    records: Sequence[Record], what: Truncations
-) -> Bool[np.ndarray, "rates examples"]:
-    """Which examples are right, from the prediction records of truncations."""
-    right = np.array([r["prediction"] == r["gold"] for r in records], bool)
-    return right.reshape(len(what.rates), -1)
+def right_answers(scored: Sequence[Sequence[Record]]) -> Bool[np.ndarray, "variants examples"]:
+    """Which examples each variant has right, from what :func:`score_split` returns."""
+    return np.array([[r["prediction"] == r["gold"] for r in records] for records in scored], bool)
 
 
 def _record(
-    prepared: Prepared, question: Question, key: Key, scores: Float[np.ndarray, " candidates"]
+    prepared: Prepared, question: Question, cell: Cell, scores: Float[np.ndarray, " candidates"]
 ) -> Record:
-    module, layer, rate, index = key
+    module, layer, rate, several = cell
     return {
         "split": question.split,
         "module": module,
         "layer": layer,
         "rate": rate,
+        **({} if several is None else {"edits": several}),
         "shots": prepared.shots,
         "seed": prepared.seed,
-        "index": index,
+        "index": question.index,
         "gold": question.gold,
         "prediction": predict(scores),
         "scores": [float(f"{score:.9g}") for score in scores],  # all that float32 holds
     }
 
 
-def _only(encoded: Encoded, positions: Collection[int]) -> Encoded:
-    """The same questions, the lines of some of them."""
-    wanted = set(positions)
-    groups = (
-        Group(group.prefix, tuple(line for line in group.lines if line.question in wanted))
-        for group in encoded.groups
-    )
-    return replace(encoded, groups=tuple(group for group in groups if group.lines))
+def label_counts(labels: Sequence[str], scored: Sequence[Sequence[Record]]) -> LabelCounts:
+    """How often each label is said.
+
+    Args:
+        labels: words of the candidates, in label order.
+        scored: prediction records of the untouched model, then of a truncated one, if any.
+    """
+    gold = np.array([line["gold"] for line in scored[0]])
+    said = [np.array([line["prediction"] for line in lines]) for lines in scored]
+    return LabelCounts.of(labels, gold, said[0], said[1] if len(said) > 1 else None)
 
 
 def model_record(model: Model) -> Record:
@@ -197,6 +225,8 @@ def model_record(model: Model) -> Record:
         "layers": model.config.layers,
         "parameters": model.parameters,
         "dtype": model.dtype,
+        **({"edits": model.edit_records()} if model.edits else {}),
+        **({"quantization": model.quantization} if model.quantization else {}),
     }
 
 
@@ -209,7 +239,7 @@ def request_record(
         "command": command,
         "model": model_record(model)
         | {
-            "files": str(Path(model.directory).resolve()),
+            "files": str(resolved(model.directory)),
             "contents": fingerprint.of_model(Path(model.directory)),
         },
         "task": task,

@@ -2,7 +2,7 @@
 
 A matrix is factored once and truncated at every clipping rate. Everything is computed in float32
 or better with ``highest`` matmul precision, whatever the dtype of the weights: accelerators would
-otherwise multiply in TF32 or bfloat16. Condition numbers reach 1e7 and are computed in float64.
+otherwise multiply in TF32 or bfloat16.
 """
 
 import functools
@@ -180,27 +180,6 @@ def truncate(
     elif factors is None:
         factors = factor(matrix)
     return reconstruct(factors, rank).astype(matrix.dtype)
-
-
-def condition_number(
-    matrix: Float[Array, "rows columns"] | Float[np.ndarray, "rows columns"],
-) -> float:
-    """sigma_max / sigma_min in float64; ``inf`` where the matrix is singular to float64.
-
-    The paper's guide to the layer to truncate (Algorithm 1, step 2).
-    """
-    return ratio(np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False), max(matrix.shape))
-
-
-def ratio(singular_values: Float[np.ndarray, " k"], size: int) -> float:
-    """The largest by the smallest of a matrix's singular values, descending, in float64.
-
-    ``inf`` where the smallest is rounding: below float64's epsilon times the matrix's larger side.
-    """
-    largest, smallest = float(singular_values[0]), float(singular_values[-1])
-    if smallest <= largest * size * np.finfo(np.float64).eps:
-        return math.inf
-    return largest / smallest
 
 
 def singular_values(matrix: Float[Array, "rows columns"]) -> Float[Array, " k"]:

@@ -117,7 +117,7 @@ def _tell(work: Made, paths: Sequence[Path]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     try:
-        with interruption.heeded():
+        with interruption.handler():
             run(parser().parse_args(argv))
     except UserError as error:
         print(f"paper_figures: error: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,39 +16,21 @@ from flax import nnx
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
 from jaxsvd.models.decoder import Decoder
-
-CONFIGS = {
-    "gptj": {
-        "model_type": "gptj",
-        "vocab_size": 97,
-        "n_positions": 256,
-        "n_embd": 32,
-        "n_layer": 3,
-        "n_head": 4,
-        "rotary_dim": 4,
-        "n_inner": 48,
-    },
-    "llama": {
-        "model_type": "llama",
-        "vocab_size": 97,
-        "max_position_embeddings": 256,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    },
-}
+from tests.models.tiny_families import TINY
 
 
 @functools.cache
 def make_tiny(family: str, **changes: object) -> Model:
+    """A tiny model of a family, kept."""
+    return make_model(TINY[family].sized(**changes))
+
+
+def make_model(raw: dict[str, Any]) -> Model:
     """A random model in which every part matters, and roundings stay the size that they are.
 
     Matrices have about unit gain, 1 / sqrt(width) = 0.18: with 0.3 the scores of attention are so
     large that a Llama of three layers blows up a change of its embeddings fifty times.
     """
-    raw = CONFIGS[family] | changes
     config, _ = read_config(raw, "config.json")
     decoder = Decoder(config, rngs=nnx.Rngs(0))
     keys = iter(jax.random.split(jax.random.key(1), 1000))

@@ -12,8 +12,17 @@ What holds, and what does not:
 - Example 1's UB = sum_i ||W_V h_i (x) W_K h_i||_F^2 ||W_Q||_F^2 is no upper bound of ||dW||_F^2: as
   ||sum_i a_i||^2 <= N sum_i ||a_i||^2, a factor N is missing. With ten times the same h,
   |h|^4 = 5.136, and identities of size 6: 513.6 > 308.2.
-- Bounds without a ridge, or with a relative one, rise under pruning, as C becomes more singular:
-  the opposite of the paper's Remark 4. They may fall with an absolute one, the noise held fixed.
+- Lemma 6 reads ||G_k|| = ||dW_k A_{k-1}||, not ||dW_k||. Pruning W_V lowers that too (it stands on
+  the left); pruning W_Q may raise it: W_V^1 = [[0, 0], [-2, 0]], W_V^2 = [[7, 3], [0, 0]],
+  W_Q^2 = diag(2, 1), all others and S the identity; rank 1 of W_Q^2 takes ||G_2|| from 1 to 2.
+- Remark 4, that truncation lowers the bound, depends on where the noise is taken to live. With the
+  directions held fixed (all D^2, or D (D + 1) / 2) and no ridge, or a relative one, the bound
+  rises, as C becomes more singular: that says something of the choice only. A prior may know the
+  weights and the past, so the subspace may shrink with the weights (``gradients``). There, without
+  a ridge, the bound falls along every path of small random weights that we measured, and along most
+  of those of trained ones (``python -m experiments.pruned_trajectories``).
+- Clipping small *entries* of W_V (Remark 6) need not lower ||dW||, since it does not keep the
+  directions: :func:`magnitude_prune`.
 """
 
 import itertools
@@ -27,10 +36,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from theory.bounds import Bound, Risks, lemma6, measure, theorem2
-from theory.checks import require, require_finite
-from theory.implicit import Mlp, Weights
+from theory.checks import Real, real, require, require_finite, require_whole
+from theory.implicit import Mlp, Weights, check_weights, has_heads
 from theory.noise import Noisy, Ridge, Subspace, noisy_trajectory
 from theory.precision import by_input
+from theory.subspaces import MOVING
 
 Matrix = Literal["value", "key", "query", "inner", "outer"]
 Stack = TypeVar("Stack", Weights, Mlp)
@@ -53,14 +63,20 @@ def kept_rank(rate: float, shape: tuple[int, ...]) -> int:
 
 
 @by_input
-def truncate(
-    matrix: Float[Array | np.ndarray, "*batch m n"], rank: int
-) -> Float[Array | np.ndarray, "*batch m n"]:
+def truncate(matrix: Real, rank: int) -> Float[Array | np.ndarray, "*batch m n"]:
     """The best approximation of a rank (Eckart-Young-Mirsky); at full rank the matrix itself.
 
+    Args:
+        matrix: ``[*batch, m, n]``.
+        rank: to keep.
+
     Raises:
-        ValueError: a rank below 1 or above the smaller side, or values that are not finite.
+        ValueError: a rank below 1 or above the smaller side, or values that are not finite real
+            numbers.
     """
+    (matrix,) = real(matrix=matrix)
+    require(matrix.ndim >= 2, "matrix", "a matrix", matrix.shape)
+    require_whole("rank", rank, 1)
     full = min(matrix.shape[-2:])
     require(1 <= rank <= full, "rank", f"at least 1 and at most {full}", rank)
     require_finite("matrix", matrix)
@@ -73,38 +89,75 @@ def truncate(
 def prune(stack: Stack, layer: int, matrix: Matrix, rate: float) -> Stack:
     """A stack with one matrix of one layer truncated; at rate 0 untouched.
 
-    Layers count from 0, negative ones from the end.
+    Layers count from 0, negative ones from the end. Several heads are truncated as the one matrix
+    of all heads that a transformer stores.
 
     Raises:
         ValueError: no such layer or matrix, or a rate outside [0, 1).
     """
-    require(matrix in stack._fields, "matrix", f"one of {', '.join(stack._fields)}", matrix)
-    whole = np.asarray(getattr(stack, matrix))
+    require(matrix in stack._fields, "matrix", f"one of {', '.join(stack._fields)}", repr(matrix))
+    (whole,) = real(matrix=getattr(stack, matrix))
+    whole = np.asarray(whole)
     layers = whole.shape[0]
     require(-layers <= layer < layers, "layer", f"one of {layers} layers", layer)
     pruned = whole.copy()
-    pruned[layer] = truncate(whole[layer], kept_rank(rate, whole.shape))
+    joint = whole[layer].reshape(-1, whole.shape[-1])
+    kept = truncate(joint, kept_rank(rate, joint.shape))
+    pruned[layer] = np.asarray(kept).reshape(whole[layer].shape)
     return stack._replace(**{matrix: pruned})
+
+
+def magnitude_prune(matrix: Real, share: float) -> Float[np.ndarray, "m n"]:
+    """A matrix without the given share of its entries, the smallest (the paper's Remark 6).
+
+    Args:
+        matrix: ``[m, n]``.
+        share: of entries set to zero, in [0, 1); the number is rounded down.
+
+    Raises:
+        ValueError: a share outside [0, 1), or values that are not finite real numbers.
+    """
+    require(0 <= share < 1, "share", "at least 0 and below 1", share)
+    (matrix,) = real(matrix=matrix)
+    require_finite("matrix", matrix)
+    kept = np.array(matrix)
+    smallest = np.argsort(np.abs(kept), axis=None, kind="stable")
+    kept.flat[smallest[: math.floor(share * kept.size + 1e-9)]] = 0
+    return kept
 
 
 def fold(weights: Weights, mlp: Mlp) -> Weights:
     """One stack for attention with a linear MLP behind it: W_MLP W_V in place of W_V (A.3)."""
+    weights, mlp = real(weights=weights, mlp=mlp)
     mapped = np.asarray(mlp.outer) @ np.asarray(mlp.inner)
+    if has_heads(weights):
+        mapped = mapped[:, None]
     return weights._replace(value=mapped @ np.asarray(weights.value))
 
 
 @by_input
 def upper_bound(
-    prompts: Float[Array | np.ndarray, "M N D"],
-    states: Float[Array | np.ndarray, "M layers D D"],
+    prompts: Real,
+    states: Real,
     weights: Weights,
     *,
     corrected: bool = True,
 ) -> Float[Array | np.ndarray, "M L"]:
     """Example 1's UB for ||dW_t||_F^2 of every layer; ``corrected`` by the factor N that it lacks.
 
-    ``states`` are A_0 .. A_{L-1}; later ones are ignored.
+    Args:
+        prompts: demonstrations, ``[M, N, D]``.
+        states: A_0 .. A_{L-1}, ``[M, L, D, D]``; later ones are ignored.
+        weights: of one head.
+        corrected: times N.
+
+    Raises:
+        ValueError: shapes that disagree, or several heads, of which the example does not speak.
     """
+    prompts, states, weights = real(prompts=prompts, states=states, weights=weights)
+    require(not has_heads(weights), "weights", "of one head", f"{weights.value.shape[1]}")
+    require(prompts.ndim == 3, "prompts", "[M, N, D]", prompts.shape)
+    check_weights(weights, prompts.shape[-1])
     layers = weights.value.shape[0]
     tokens = jnp.einsum("mtde,mne->mtnd", states[:, :layers], prompts)
     value, key = (
@@ -152,6 +205,7 @@ class PathReport:
         rates: ascending.
         ranks: kept.
         norms: ||dW_t||_F of each layer t.
+        gradient_norms: ||G_t||_F of each layer t, which Lemma 6 reads.
         paper_ub: Example 1's UB of each layer.
         corrected_ub: N UB.
         holds: share of (prompt, rate) at which UB >= ||dW_t||_F^2, by layer, printed and corrected.
@@ -165,6 +219,7 @@ class PathReport:
     rates: tuple[float, ...]
     ranks: tuple[int, ...]
     norms: tuple[Path, ...]
+    gradient_norms: tuple[Path, ...]
     paper_ub: tuple[Path, ...]
     corrected_ub: tuple[Path, ...]
     holds: tuple[tuple[float, float], ...]
@@ -216,7 +271,8 @@ def path_report(
         rates: clipping rates, ascending.
         b: virtual subsample of the noise.
         mlp: a linear MLP after each attention.
-        settings: noisy algorithms by name.
+        settings: noisy algorithms by name. ``Setting("gradients", None)`` is the one without extra
+            noise in which Remark 4 can be tested; it needs N - 1 >= d_t shots.
         judge: gives risks.
 
     Raises:
@@ -224,6 +280,7 @@ def path_report(
             in :func:`theory.noise.noisy_trajectory` and :func:`theory.bounds.lemma6`.
     """
     require(len(rates) > 0 and list(rates) == sorted(set(rates)), "rates", "ascending", rates)
+    require(weights.value.ndim == 3, "weights", "of one head", weights.value.shape)
     of_mlp = matrix in Mlp._fields
     require(not of_mlp or mlp is not None, "mlp", f"given to prune its {matrix}", mlp)
     rows = []
@@ -233,8 +290,9 @@ def path_report(
             pruned = fold(pruned, prune(mlp, layer, matrix, rate) if of_mlp else mlp)
         rows.append(_at_rate(key, np.asarray(prompts), pruned, b, settings, judge))
     layers = range(weights.value.shape[0])
-    squares, printed, right = (
-        np.stack([row[name] for row in rows]) for name in ("squares", "paper_ub", "corrected_ub")
+    squares, gradients, printed, right = (
+        np.stack([row[name] for row in rows])
+        for name in ("squares", "gradients", "paper_ub", "corrected_ub")
     )
     shape = getattr(mlp if of_mlp else weights, matrix).shape
     risks = [row["risks"] for row in rows] if judge is not None else []
@@ -244,6 +302,7 @@ def path_report(
         tuple(rates),
         tuple(kept_rank(rate, shape) for rate in rates),
         tuple(path(np.sqrt(squares[:, t])) for t in layers),
+        tuple(path(np.sqrt(gradients[:, t])) for t in layers),
         tuple(path(printed[:, t]) for t in layers),
         tuple(path(right[:, t]) for t in layers),
         tuple(
@@ -273,9 +332,11 @@ def _at_rate(
     judge: Judge | None,
 ) -> dict:
     exact = noisy_trajectory(key, prompts, weights, prompts.shape[1])  # b = N: no noise
-    squares = measure(exact.factors, b, exact.states, spectral=False).update
+    exactly = measure(exact.factors, b, exact.states, spectral=False)
+    unit = np.exp(exactly.log_unit)[:, None]
     found = {
-        "squares": squares,
+        "squares": exactly.update * unit,
+        "gradients": exactly.gradient * unit,
         "bounds": {},
         "risks": None if judge is None else judge(np.asarray(exact.states[:, -1])),
     }
@@ -283,17 +344,19 @@ def _at_rate(
         found[name] = upper_bound(prompts, exact.states, weights, corrected=corrected).T
     for name, (subspace, ridge) in settings.items():
         run = noisy_trajectory(key, prompts, weights, b, subspace=subspace, ridge=ridge)
-        for kind, bound in _bounds(run, b, subspace, ridge).items():
+        for kind, bound in _bounds(run, weights, b, subspace, ridge).items():
             found["bounds"][f"{kind}, {name}"] = bound
     return found
 
 
-def _bounds(run: Noisy, b: int, subspace: Subspace, ridge: Ridge) -> dict[str, Bound]:
-    measured = measure(run.factors, b, run.states, spectral=False)
+def _bounds(
+    run: Noisy, weights: Weights, b: int, subspace: Subspace, ridge: Ridge
+) -> dict[str, Bound]:
+    measured = measure(run.factors, b, run.states, spectral=False, weights=weights)
     found = {
         "theorem2": theorem2(measured, subspace=subspace, ridge=ridge),
         "lemma6 zero": lemma6(measured, subspace=subspace, ridge=ridge),
     }
-    if subspace != "symmetric":
+    if subspace not in MOVING and measured.replicates > 1:
         found["lemma6 mean"] = lemma6(measured, center="mean", subspace=subspace, ridge=ridge)
     return found

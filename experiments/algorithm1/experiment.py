@@ -13,7 +13,7 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.searches import draw_tests, searches_of, summary_of, verdict
 from experiments.language.setting import Setting, config_of, parents, rehearse, setting
 from jaxsvd.models.config import DecoderConfig
@@ -60,13 +60,13 @@ def study(study: Study) -> Record:
 
 def report(result: Record) -> Iterable[Table | str]:
     """The table of the paper's appendix with its spread, and what of it is beyond noise."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     for search in {s["module"]: s for s in result["searches"] if s["top"]}.values():
         yield (
             f"layer  {search['layer']} for {search['module']}: the deepest of layers "
-            f"{telling.several(search['top'])}, which have the largest condition numbers"
+            f"{tables.several(search['top'])}, which have the largest condition numbers"
         )
-    yield telling.searches_table("test accuracy, mean +- spread over draws", result["summary"])
+    yield tables.searches_table("test accuracy, mean +- spread over draws", result["summary"])
     yield verdict(result["searches"])
     if result["options"]["quick"]:
         yield "quick: few questions and draws; intervals are wide"

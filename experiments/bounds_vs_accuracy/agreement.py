@@ -7,6 +7,7 @@ predictions) those errors themselves: else a second measurement would pass for a
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,12 @@ from experiments.common.records import Record
 from theory.agreement import (
     Comparison,
     Correlation,
+    FewClusters,
     compare,
     correlate,
     coverage,
-    kendall,
     sign_agreement,
 )
-from theory.agreement.ranks import kendall_weighted
 
 OUTCOMES = ("test error", "gap")
 STRATA = (None, "rate", "layer")
@@ -37,8 +37,6 @@ UNSIGNED = ("rate", "layer", "parameters removed", "energy removed", "condition 
 LEVEL = 0.05
 DRAWS = 500
 """Enough for p-values below LEVEL divided by two dozen predictors."""
-
-KENDALL_DRAWS = 200
 
 Advance = Callable[[int], None]
 
@@ -96,8 +94,8 @@ def analyse(
         cluster: what makes the independent units: without the seed where all seeds share a model.
         finer: units of a second interval, shown beside: (seed, module, layer).
         estimated: predictors that have to beat :data:`PLAIN` too.
-        draws: of the bootstrap and of the null.
-        seed: of both.
+        draws: of the null.
+        seed: of the null.
         advance: called with 1 for every comparison.
 
     Returns:
@@ -105,6 +103,22 @@ def analyse(
         ``null``, ``clusters``, ``finer`` (an interval), ``kendall``, ``advantage`` over each
         baseline (intervals), ``informative`` (level divided by the number of predictors).
     """
+    with warnings.catch_warnings():
+        # Quick runs have few clusters; the report prints how many.
+        warnings.simplefilter("ignore", FewClusters)
+        return _analysed(records, predictors, cluster, finer, estimated, draws, seed, advance)
+
+
+def _analysed(
+    records: Sequence[Record],
+    predictors: Sequence[str],
+    cluster: Sequence[str],
+    finer: Sequence[str] | None,
+    estimated: Sequence[str],
+    draws: int,
+    seed: int,
+    advance: Advance,
+) -> list[Record]:
     baselines = [name for name in BASELINES if name in predictors]
     plain = [name for name in PLAIN if name in predictors]
     rows = []
@@ -138,16 +152,10 @@ def analyse(
 def kendall_of(
     records: Sequence[Record], predictor: str, outcome: str, cluster: Sequence[str], seed: int
 ) -> Record:
-    """Kendall's tau-b with a 95 % interval of the cluster bootstrap."""
-    x, y = _column(records, predictor), _column(records, outcome)
-    names = [tuple(record[name] for name in cluster) for record in records]
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    each = np.full(len(number), 1 / len(number))
-    times = np.random.default_rng(seed).multinomial(len(number), each, size=KENDALL_DRAWS)
-    drawn = kendall_weighted(x, y, times[:, [number[name] for name in names]].astype(float))
-    known = drawn[~np.isnan(drawn)]
-    ends = np.quantile(known, [0.025, 0.975]).tolist() if known.size else [math.nan] * 2
-    return {"value": kendall(x, y), "interval": ends}
+    """Kendall's tau-b with its 95 % interval."""
+    options: dict[str, Any] = {"statistic": "kendall", "cluster": cluster, "draws": 2, "seed": seed}
+    one = correlate(records, predictor, outcome, **options)
+    return {"value": one.value, "interval": list(one.interval)}
 
 
 def _row(found: Comparison, own: Correlation, baseline: bool) -> Record:

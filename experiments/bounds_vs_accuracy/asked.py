@@ -15,7 +15,8 @@ from jaxtyping import Int
 from experiments.common.records import Record
 from experiments.language.setting import Asked, Setting
 from jaxsvd import tasks
-from jaxsvd.edits.truncation import Truncations
+from jaxsvd.edits.edit import Edits
+from jaxsvd.edits.replacement import variants
 from jaxsvd.encoded_task import encode_task
 from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.engine.engine import Engine
@@ -47,7 +48,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SupersampledTask:
     """Everything asked with one seed, encoded together so that one pass answers it.
 
     Attributes:
@@ -85,7 +86,7 @@ class Draw:
 
 def make_draw(
     model: Model, setting: Setting, asked: Asked, seed: int, design: Design, progress: Progress
-) -> Draw:
+) -> SupersampledTask:
     """Draw a task and its supersamples, and encode all questions.
 
     Raises:
@@ -137,7 +138,7 @@ def make_draw(
         )
     number: dict[tuple[str, ...], int] = {}
     prompts = [number.setdefault(q.demonstrations, len(number)) for q in encoded.questions]
-    return Draw(
+    return SupersampledTask(
         seed,
         prepared.shots,
         encoded,
@@ -253,10 +254,10 @@ def pairs_of(found: Sequence[Question], shots: int) -> list[tuple[Question, Ques
 
 
 def answers(
-    engine: Engine, encoded: Encoded, cuts: Sequence[Truncations]
-) -> list[Int[np.ndarray, "variants questions"]]:
-    """What the model says to every question under every truncation: one pass for all."""
-    found = [np.full((len(cut.rates), len(encoded.questions)), -1) for cut in cuts]
-    for point, variant, question, scores in engine.score(encoded, [cut.branches for cut in cuts]):
-        found[point][variant, question] = predict(scores)
+    engine: Engine, encoded: Encoded, edited: Sequence[Edits]
+) -> Int[np.ndarray, "variants questions"]:
+    """What the model says to every question under each of some edits: one pass for all."""
+    found = np.full((len(edited), len(encoded.questions)), -1)
+    for scored in engine.score_groups(encoded.groups, variants(engine, edited)):
+        found[scored.variant, scored.request] = predict(scored.scores)
     return found

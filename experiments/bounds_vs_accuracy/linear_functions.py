@@ -27,6 +27,7 @@ from experiments.common.records import Record
 from experiments.common.scaffold import Study
 from experiments.linear_functions.trained import Trained, load
 from jaxsvd import svd
+from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
 from jaxsvd.models.matrices import matrices
 from theory import regression
@@ -165,7 +166,7 @@ def layer_cells(
     for module in modules:
         factors = model.factors(layer, module)
         for rate in rates:
-            variant = model.truncated(layer, module, rate, factors)
+            variant = model.edited(Edit(layer, module, rate), factors)
             own = predictors.summary(trajectory(variant, bench), layer, b, width, level)
             cells.append(
                 {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.bounds_vs_accuracy.asked import Draw
+from experiments.bounds_vs_accuracy.asked import SupersampledTask
 from experiments.common.records import Record
 from jaxsvd.results.statistics import Accuracy, paired_difference
 
@@ -15,7 +15,9 @@ FEWEST_PROMPTS = 5
 
 
 def measure(
-    draw: Draw, predictions: Int[np.ndarray, " questions"], base: Int[np.ndarray, " questions"]
+    draw: SupersampledTask,
+    predictions: Int[np.ndarray, " questions"],
+    base: Int[np.ndarray, " questions"],
 ) -> Record:
     """Of one variant, and its change against the untouched model on the same questions.
 
@@ -52,7 +54,10 @@ def measure(
 
 
 def estimate(
-    draw: Draw, values: Float[np.ndarray, " questions"], split: str, less: str | None = None
+    draw: SupersampledTask,
+    values: Float[np.ndarray, " questions"],
+    split: str,
+    less: str | None = None,
 ) -> list[float]:
     """Mean of a split, less that of another, and its standard error.
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from experiments.bounds_vs_accuracy.asked import Draw
+from experiments.bounds_vs_accuracy.asked import SupersampledTask
 from jaxsvd.engine.attention_trace import (
     HeadMatrices,
     LayerAttention,
@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 
     Attributes:
         update: log ||dW||_F of softmax attention over all heads.
-        jacobian: log of the norm of its Jacobian in the test token.
+        jacobian: log of the norm of its Jacobian in the test token (through the query), all heads.
         linear: squared Frobenius norm of the linearised dW_t.
         gradient: of G_t = dW_t A_{t-1}.
         state: of A_{t-1}.
@@ -73,7 +73,7 @@ class At:
     state: Float[Array, "B D D"]
 
 
-def chosen_prompts(model: Model, draw: Draw, count: int) -> list[Prompts]:
+def chosen_prompts(model: Model, draw: SupersampledTask, count: int) -> list[Prompts]:
     """Test questions on as many prompts as there are, up to ``count`` questions in all.
 
     Prompts are padded to one size, so that everything compiles once; those that lost
@@ -83,7 +83,7 @@ def chosen_prompts(model: Model, draw: Draw, count: int) -> list[Prompts]:
     most = max(len(encoded.questions[i].demonstrations) for i in draw.positions["test"])
     lines = []
     for group in encoded.groups:
-        questions = [encoded.questions[line.question] for line in group.lines]
+        questions = [encoded.questions[line.request] for line in group.lines]
         of_test = [i for i, q in enumerate(questions) if q.split == "test"]
         if of_test and len(questions[of_test[0]].demonstrations) == most:
             lines.append((group, of_test))
@@ -116,7 +116,7 @@ def walk(
         first: where to begin.
         stop: where to end; the top by default.
         at: where each group is before ``first``; not needed at layer 0.
-        variant: matrices exchanged in layer ``first``.
+        variant: matrices that are replaced, in layer ``first`` and above.
     """
     by_group, ends = [], []
     for g, group in enumerate(prompts):
@@ -182,7 +182,7 @@ def of_layer(
         step = _step(_shares(read), heads, numbers, normed, state, demonstrations)
     found = Layer(
         total(_host(norms.update)),
-        total(_host(norms.jacobian)),
+        _host(norms.layer),
         _host(step.linear),
         _host(step.gradient),
         _host(step.size),
@@ -204,7 +204,7 @@ def _host(a: Array | np.ndarray) -> np.ndarray:
 def _norms(
     query: Array, keys: Array, values: Array, heads: HeadMatrices, shown: Array, visible: Array
 ) -> softmax.Norms:
-    grams = softmax.Grams(*(jnp.einsum("nvd,nwd->nvw", a, a) for a in (heads.output, heads.query)))
+    grams = softmax.Grams(*(jnp.einsum("gvd,hwd->gvhw", a, a) for a in (heads.output, heads.query)))
     return jax.vmap(softmax.head_norms, (0, 0, 0, None, 0, 0))(
         query, keys, values, grams, shown, visible
     )

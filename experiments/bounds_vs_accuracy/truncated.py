@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from experiments.bounds_vs_accuracy import predictors, supersamples, trajectories
-from experiments.bounds_vs_accuracy.asked import Draw, answers
+from experiments.bounds_vs_accuracy.asked import SupersampledTask, answers
 from experiments.bounds_vs_accuracy.measured import measure, removed
 from experiments.bounds_vs_accuracy.trajectories import Trajectory
 from experiments.common.records import Record
 from jaxsvd import svd
-from jaxsvd.edits.truncation import UNTRUNCATED, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import smallest_rank, variants
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
@@ -68,13 +69,13 @@ class Bench:
 
     model: Model
     engine: Engine
-    draw: Draw
+    draw: SupersampledTask
     prompts: list[Prompts]
     b: int
 
     def untouched(self) -> Untouched:
         """Measure the model as it is."""
-        found = answers(self.engine, self.draw.encoded, [UNTRUNCATED])[0][0]
+        found = answers(self.engine, self.draw.encoded, [()])[0]
         layers, _ = trajectories.walk(self.engine, self.prompts, self.draw.shots)
         trajectory = tuple(layers)
         width = self.engine.config.width
@@ -95,19 +96,18 @@ class Bench:
     ) -> list[Record]:
         """Every module of a layer at every rate above 0, from one pass of the engine."""
         rates = [rate for rate in rates if rate > 0]
-        cuts = [truncations(self.engine, layer, name, rates, keep=True) for name in modules]
-        found = answers(self.engine, self.draw.encoded, cuts)
+        edits = [Edit(layer, module, rate) for module in modules for rate in rates]
+        found = answers(self.engine, self.draw.encoded, [(edit,) for edit in edits])
         return [
             {
-                "module": cut.module,
+                "module": edit.module,
                 "layer": layer,
-                "rate": rate,
-                "rank": rank,
+                "rate": edit.rate,
+                "rank": smallest_rank(self.engine, edit),
                 **measure(self.draw, said, base.answers),
                 "supersample": supersamples.bounds_of(self.draw.sample(said), self.draw.seed),
             }
-            for cut, told in zip(cuts, found, strict=True)
-            for rate, rank, said in zip(rates, cut.ranks, told, strict=True)
+            for edit, said in zip(edits, found, strict=True)
         ]
 
     def predicted(
@@ -119,8 +119,8 @@ class Bench:
         made = []
         for module in modules:
             spectra = Spectra.of(self.engine, layer, module)
-            variants = truncations(self.engine, layer, module, rates).branches.make()
-            for rate, variant in zip(rates, variants, strict=True):
+            edited = variants(self.engine, [(Edit(layer, module, rate),) for rate in rates])
+            for rate, variant in zip(rates, edited.make(range(len(rates))), strict=True):
                 above, _ = trajectories.walk(
                     self.engine, self.prompts, self.draw.shots, first=layer, at=at, variant=variant
                 )

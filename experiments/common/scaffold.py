@@ -196,7 +196,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
             raise UserError("--resume needs --out, the run directory to go on in")
         size = "quick" if options.quick else "full"
         options.out = out = options.out or default_path(experiment.name, size)
-        with interruption.heeded():
+        with interruption.handler():
             result = run(
                 experiment,
                 options,

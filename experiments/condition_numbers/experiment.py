@@ -14,14 +14,14 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table, whole
-from experiments.language import telling, units
+from experiments.language import tables, units
 from experiments.language.setting import config_of
-from jaxsvd import svd
 from jaxsvd.cli import options
 from jaxsvd.commands.sweep import MODULES
-from jaxsvd.edits.condition import TOP_LAYERS
+from jaxsvd.condition_number import condition_number
 from jaxsvd.models.matrices import matrices
 from jaxsvd.score import model_record
+from jaxsvd.selection.condition import TOP_LAYERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def study(study: Study) -> Record:
                     study.once(
                         {"layer": layer, "matrix": name},
                         lambda at=(layer, name): {
-                            "condition_number": svd.condition_number(engine.matrix(*at))
+                            "condition_number": condition_number(engine.matrix(*at))
                         },
                     )
                 )
@@ -88,7 +88,7 @@ def choice(modules: Sequence[Record], module: str, top: int) -> Record:
 
 def report(result: Record) -> Iterable[Table | str]:
     """A row each layer, a column each matrix."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     numbers = result["numbers"]
     names = list(dict.fromkeys(number["matrix"] for number in numbers))
     rows: dict[int, list[str]] = {}
@@ -100,7 +100,7 @@ def report(result: Record) -> Iterable[Table | str]:
     for module, choice in result["choices"].items():
         yield (
             f"Algorithm 1 would truncate {module} of layer {choice['layer']}: the deepest of "
-            f"layers {telling.several(choice['top'])}, whose numbers are the largest."
+            f"layers {tables.several(choice['top'])}, whose numbers are the largest."
         )
     yield (
         "These are exact functions of the weights, without sampling noise. How far they guide is "

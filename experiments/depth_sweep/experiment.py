@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.setting import Setting, config_of, parents, rehearse, setting
 from jaxsvd.models.config import DecoderConfig
 
@@ -42,9 +42,9 @@ def study(study: Study) -> Record:
 
 def report(result: Record) -> Iterable[Table | str]:
     """Mean accuracies by layer and rate, and what of them is beyond noise."""
-    yield from telling.heading(result)
-    yield from telling.rate_tables(result["points"])
-    yield from telling.findings(result)
+    yield from tables.heading(result)
+    yield from tables.rate_tables(result["points"])
+    yield from tables.findings(result)
 
 
 def draw(result: Mapping[str, Any]) -> "Figure":

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
-from experiments.language.removal import count, layer_size, magnitudes, without_layer
+from experiments.language import drawing, tables, units
+from experiments.language.removal import count, layer_size, without_layer
 from experiments.language.setting import (
     Asked,
     Setting,
@@ -28,17 +28,16 @@ from experiments.language.setting import (
     rehearse,
     setting,
 )
-from jaxsvd.edits.truncation import UNTRUNCATED, Truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.engine.engine import Engine
-from jaxsvd.engine.variants import UNTOUCHED
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.results.points import Point
 from jaxsvd.results.statistics import Accuracy, paired_difference
 from jaxsvd.runs.directory import Run
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.score import right_at_each_rate, score_split
+from jaxsvd.score import Cell, right_answers, score_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,16 +118,16 @@ def _other(
 def _pruned(
     study: Study, model: Model, encoded_task: EncodedTask, setting: Setting, run: str
 ) -> Record:
-    engine = model.engine
     rates = tuple(sorted({0.0, *setting.rates}))
-    cuts = [
-        magnitudes(engine, layer, module, rates)
+    edits = [
+        Edit(layer, module, rate, method="magnitude")
         for layer in setting.layers
         for module in setting.modules
+        for rate in rates
     ]
     asked = {"method": "magnitude", "layers": list(setting.layers)}
     asked |= {"modules": list(setting.modules), "rates": list(rates)}
-    return units.score_cuts(study, model, encoded_task, "validation", cuts, run, **asked)
+    return units.score_edits(study, model, encoded_task, "validation", edits, run, **asked)
 
 
 def _dropped(
@@ -137,19 +136,24 @@ def _dropped(
     engine, (module, rate) = model.engine, WHOLE
 
     def score(opened: Run) -> tuple[list[Point], list[Record]]:
-        def records(engine: Engine, what: Truncations) -> list[Record]:
-            progress = study.progress
-            return score_split(
-                engine, encoded_task, "validation", [what], run=opened, progress=progress
-            )[0]
+        def records(engine: Engine, cell: Cell) -> list[Record]:
+            [found] = score_split(
+                engine,
+                encoded_task,
+                "validation",
+                [()],
+                cells=[cell],
+                run=opened,
+                progress=study.progress,
+            )
+            return found
 
-        kept = records(engine, UNTRUNCATED)
-        [base] = right_at_each_rate(kept, UNTRUNCATED)
+        kept = records(engine, Cell.of(()))
+        [base] = right_answers([kept])
         points = []
         for layer in layers:
-            what = Truncations(module, layer, (rate,), (0,), UNTOUCHED)
-            found = records(without_layer(engine, layer), what)
-            [right] = right_at_each_rate(found, what)
+            found = records(without_layer(engine, layer), Cell(module, layer, rate))
+            [right] = right_answers([found])
             at = ("validation", module, layer, rate, 0)
             draw = (encoded_task.prepared.shots, encoded_task.prepared.seed)
             points.append(Point(*at, *draw, Accuracy.of(right), paired_difference(base, right)))
@@ -162,12 +166,12 @@ def _dropped(
 
 def report(result: Record) -> Iterable[Table | str]:
     """Accuracies by method and rate, what was removed, and what of it is beyond noise."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     sizes = {row["layer"]: row["parameters"] for row in result["layer_parameters"]}
-    yield from telling.rate_tables([p for p in result["points"] if p["method"] != DROPPED])
+    yield from tables.rate_tables([p for p in result["points"] if p["method"] != DROPPED])
     yield from _dropped_lines(result["points"], sizes)
     yield from _shares(result["points"], sizes)
-    yield from telling.findings(result)
+    yield from tables.findings(result)
     yield from _compared(result["points"])
 
 
@@ -176,8 +180,8 @@ def _dropped_lines(points: Sequence[Record], sizes: Mapping[int, int]) -> Iterab
         if p["method"] == DROPPED:
             yield (
                 f"{p['task']} without layer {p['layer']} ({sizes[p['layer']]:,} parameters): "
-                f"{telling.accuracy(p)}, change {p['difference']:+.4f}"
-                f"{telling.spread(p['difference_spread'])}, beyond noise: {p['gains']} up, "
+                f"{tables.accuracy(p)}, change {p['difference']:+.4f}"
+                f"{tables.spread(p['difference_spread'])}, beyond noise: {p['gains']} up, "
                 f"{p['losses']} down of {len(p['seeds'])} draws"
             )
 

@@ -12,23 +12,23 @@ import jaxsvd
 from experiments.common.scaffold import Study
 from experiments.language import pooled
 from experiments.language.setting import Asked, Setting
-from jaxsvd.commands.search import SearchResult
-from jaxsvd.commands.sweep import cell_record, points_at
+from jaxsvd.commands.sweep import cell_record, points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
-from jaxsvd.edits.condition import LayerChoice, choose_layer
-from jaxsvd.edits.truncation import Truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.results.points import Point, corrected, paired, points_of
 from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.results.search import LayerChoice, SearchResult
 from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
-    right_at_each_rate,
+    right_answers,
     score_split,
 )
+from jaxsvd.selection.condition import choose_layer
 
 Record = dict[str, Any]
 
@@ -164,23 +164,23 @@ def cells_record(asked: Asked, run: str, result: Mapping[str, Any], method: str 
     }
 
 
-def score_cuts(
+def score_edits(
     study: Study,
     model: Model,
     encoded_task: EncodedTask,
     split: str,
-    cuts: Sequence[Truncations],
+    edits: Sequence[Edit],
     run: str,
     **options: Any,
 ) -> Record:
-    """Score a split under truncations, as a sweep does, in a run directory of its own.
+    """Score a split under one edit at a time, as a sweep does, in a run directory of its own.
 
     Args:
         study: of the experiment.
-        model: whose weights are cut.
+        model: whose weights are edited.
         encoded_task: the questions of the split.
         split: ``"validation"`` or ``"test"``.
-        cuts: each with rate 0 among its rates.
+        edits: of each module and layer one at rate 0 among them.
         run: name of the directory.
         options: what else decides the results, for run.json.
 
@@ -189,12 +189,12 @@ def score_cuts(
     """
 
     def score(opened: Run) -> tuple[list[Point], list[Record]]:
+        variants = [(edit,) for edit in edits]
         scored = score_split(
-            model.engine, encoded_task, split, cuts, run=opened, progress=study.progress
+            model.engine, encoded_task, split, variants, run=opened, progress=study.progress
         )
-        points: list[Point] = []
-        for what, found in zip(cuts, scored, strict=True):
-            points += points_at(encoded_task, split, what, right_at_each_rate(found, what))
+        right = right_answers(scored)
+        points = points_of_edits(model.engine, encoded_task, split, edits, right)
         return points, [record for found in scored for record in found]
 
     return run_of_cells(study, model, encoded_task, score, run, split=split, **options)

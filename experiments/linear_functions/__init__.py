@@ -7,7 +7,7 @@ Run as ``python -m experiments.linear_functions``. What a run trained is used ag
     trained = load("runs/linear-functions")               # or load(run, steps)
     prompts = draw(jax.random.key(0), 1000, trained.size.points, trained.size.d)
     trained.errors(prompts)                               # [prompts, points]
-    trained.truncated(3, "mlp", 0.9).errors(prompts)
+    trained.edited("3:mlp:0.9").errors(prompts)
     trained.blocks[3], trained.streams(prompts.x, prompts.y)[3]  # a layer, and what it reads
 """
 

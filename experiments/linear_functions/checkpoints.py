@@ -4,11 +4,7 @@
 weights after so many steps; both name their arrays by path and hold the size they belong to.
 """
 
-import contextlib
-import io
 import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from experiments.common.checkpoint import another_model, read_arrays, unreadable, write_arrays
 from experiments.linear_functions.model import Regressor, structure
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.training import State
 from jaxsvd.runtime.errors import UserError
 
 DIRECTORY, LAST = "checkpoints", "last.npz"
+_RECORD = "told"  # The name in files of 0.1.0, which still open.
 
 
 def last_path(run: Path) -> Path:
@@ -47,10 +45,10 @@ def save(state: State, size: Size, seed: int, run: Path, seconds: float, cpu: fl
     Raises:
         UserError: the disk is full, or the directory cannot be written.
     """
-    told = {"size": size.record(), "seed": seed, "steps": int(state.step)}
-    if told["steps"] in size.lengths():
-        _write(weights_path(run, told["steps"]), _named(state.parameters), told)
-    _write(last_path(run), _named(state), told | {"seconds": seconds, "cpu_seconds": cpu})
+    record = {"size": size.record(), "seed": seed, "steps": int(state.step)}
+    if record["steps"] in size.lengths():
+        _write(weights_path(run, record["steps"]), _named(state.parameters), record)
+    _write(last_path(run), _named(state), record | {"seconds": seconds, "cpu_seconds": cpu})
 
 
 def restore(like: State, size: Size, seed: int, run: Path) -> tuple[State, float, float]:
@@ -59,11 +57,11 @@ def restore(like: State, size: Size, seed: int, run: Path) -> tuple[State, float
     Raises:
         UserError: not readable, or of another size or seed.
     """
-    arrays, told = _read(last_path(run))
+    arrays, record = _read(last_path(run))
     wanted = {"size": size.record(), "seed": seed}
-    if {name: told.get(name) for name in wanted} != wanted:
+    if {name: record.get(name) for name in wanted} != wanted:
         raise UserError(f"{last_path(run)}: a checkpoint of another size or seed; start a new run")
-    return _fill(like, arrays, last_path(run)), told["seconds"], told["cpu_seconds"]
+    return _fill(like, arrays, last_path(run)), record["seconds"], record["cpu_seconds"]
 
 
 def read_weights(run: Path, steps: int | None = None) -> tuple[Size, int, int, Regressor]:
@@ -72,22 +70,22 @@ def read_weights(run: Path, steps: int | None = None) -> tuple[Size, int, int, R
     Raises:
         UserError: no weights are kept there, or not after so many steps.
     """
-    found = kept(run)
-    if not found:
+    lengths = kept(run)
+    if not lengths:
         raise UserError(f"{run}: no run with a trained transformer (no {DIRECTORY}/weights-*.npz)")
-    steps = found[-1] if steps is None else steps
-    if steps not in found:
-        known = ", ".join(map(str, found))
+    steps = lengths[-1] if steps is None else steps
+    if steps not in lengths:
+        known = ", ".join(map(str, lengths))
         raise UserError(f"{run}: no weights after {steps} steps; kept are those after {known}")
     path = weights_path(run, steps)
-    arrays, told = _read(path)
+    arrays, record = _read(path)
     try:
-        size = Size(**told["size"])
+        size = Size(**record["size"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not readable as a checkpoint ({error})") from None
+        raise unreadable(path, error) from None
     model = nnx.eval_shape(lambda: Regressor(size, rngs=nnx.Rngs(0)))
     parameters = _fill(nnx.state(model), arrays, path)
-    return size, told["seed"], steps, nnx.merge(structure(size), parameters)
+    return size, record["seed"], steps, nnx.merge(structure(size), parameters)
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
@@ -99,30 +97,17 @@ def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
     flat, tree = jax.tree_util.tree_flatten_with_path(like)
     shapes = {jax.tree_util.keystr(name): leaf.shape for name, leaf in flat}
     if shapes != {name: array.shape for name, array in arrays.items()}:
-        raise UserError(f"{path}: a checkpoint of another model; start a new run")
+        raise another_model(path)
     return jax.tree.unflatten(tree, [jnp.asarray(arrays[name]) for name in shapes])
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], told: dict[str, Any]) -> None:
-    # Beside its place and renamed: a kill at any moment leaves the old file or the new one.
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, told=json.dumps(told), **arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+def _write(path: Path, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    write_arrays(path, {_RECORD: np.asarray(json.dumps(record)), **arrays})
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    arrays = read_arrays(path)
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays, json.loads(str(arrays.pop("told")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable as a checkpoint ({error})") from None
+        return arrays, json.loads(str(arrays.pop(_RECORD)))
+    except (ValueError, KeyError) as error:
+        raise unreadable(path, error) from None

@@ -14,6 +14,7 @@ from experiments.linear_functions.prompts import BASELINES, Prompts, baseline_er
 from experiments.linear_functions.trained import Trained
 from experiments.linear_functions.training import evaluation_key
 from jaxsvd import svd
+from jaxsvd.edits.edit import Edit
 from jaxsvd.models.matrices import matrices
 from jaxsvd.results.statistics import Z95
 
@@ -94,7 +95,7 @@ class Measurement:
         for rate in rates:
             found = self.base
             if rate:
-                found = self.trained.truncated(layer, module, rate, factors).errors(self.prompts)
+                found = self.trained.edited(Edit(layer, module, rate), factors).errors(self.prompts)
             made.append(
                 {
                     "layer": layer,
@@ -115,7 +116,7 @@ class Measurement:
     def confirm(self, cell: Mapping[str, Any]) -> Record:
         """A chosen cell at the last point, on prompts that had no part in choosing it."""
         prompts = self._draw(self._keys[1])
-        variant = self.trained.truncated(cell["layer"], cell["module"], cell["rate"])
+        variant = self.trained.edited(Edit(cell["layer"], cell["module"], cell["rate"]))
         errors = (model.errors(prompts)[:, -1] for model in (self.trained, variant))
         chosen = {name: cell[name] for name in ("layer", "module", "rate", "rank")}
         return chosen | paired(*errors)

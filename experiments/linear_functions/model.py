@@ -14,11 +14,12 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from experiments.linear_functions.sizes import Size
-from jaxsvd.models.decoder import Block, Linear, Norm
-from jaxsvd.models.rotary import Rotation, rotation
+from jaxsvd.models.attention import Places
+from jaxsvd.models.decoder import Block
+from jaxsvd.models.layers import Linear, Norm
 
 Parameters = nnx.State
 
@@ -52,21 +53,14 @@ class Regressor(nnx.Module):
             stream_BTD = stream_BTD + self.positions[: stream_BTD.shape[1]]
         return stream_BTD
 
-    def attention_inputs(self, batch: int, tokens: int) -> tuple[Rotation, Bool[Array, "B T T"]]:
-        """What every layer's attention is called with: rotations and the causal mask."""
-        positions_BT = jnp.broadcast_to(jnp.arange(tokens), (batch, tokens))
-        causal_TT = jnp.tril(jnp.ones((tokens, tokens), bool))
-        turn = rotation(self.config.rotary, positions_BT)
-        return turn, jnp.broadcast_to(causal_TT, (batch, tokens, tokens))
-
     def streams(
         self, x: Float[Array, "B P d"], y: Float[Array, "B P"]
     ) -> list[Float[Array, "B T D"]]:
         """The residual stream before every layer and after the last."""
         found = [self.embed(x, y)]
-        turn, mask_BTT = self.attention_inputs(*found[0].shape[:2])
+        places = Places.in_order(self.config, *found[0].shape[:2])
         for block in self.blocks:
-            found.append(block(found[-1], turn, mask_BTT)[0])
+            found.append(block(found[-1], places)[0])
         return found
 
     def read(self, stream_BPD: Float[Array, "B P D"]) -> Float[Array, "B P"]:
@@ -76,14 +70,14 @@ class Regressor(nnx.Module):
     def __call__(self, x: Float[Array, "B P d"], y: Float[Array, "B P"]) -> Float[Array, "B P"]:
         """Predictions of <w, x_i> from x_1, y_1, ..., x_{i-1}, y_{i-1}, x_i; y_P is not read."""
         stream_BTD = self.embed(x, y)
-        turn, mask_BTT = self.attention_inputs(*stream_BTD.shape[:2])
+        places = Places.in_order(self.config, *stream_BTD.shape[:2])
         *before, last = self.blocks
         for block in before:
-            stream_BTD, _ = block(stream_BTD, turn, mask_BTT)
+            stream_BTD, _ = block(stream_BTD, places)
         # Beyond keys and values the last layer is needed at the tokens that are an x only.
-        own, at_x = last.states(stream_BTD, turn), stream_BTD[:, ::2]
-        turn_x = turn[0][:, ::2], turn[1][:, ::2]
-        attended = last.attend(at_x, turn_x, own, mask_BTT[:, ::2])
+        own, at_x = last.states(stream_BTD, places), stream_BTD[:, ::2]
+        every_x = jax.tree.map(lambda a: a[:, ::2], places)
+        attended = last.attend(at_x, every_x, own, places)
         return self.read(last.feed(at_x, attended))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from jaxsvd.models.config import DecoderConfig, RotaryConfig
+from jaxsvd.models.config import DecoderConfig, LayerKind
 from jaxsvd.models.matrices import ATTENTION, MLP
 from jaxsvd.models.rotary import rotary_config
 from jaxsvd.runtime.errors import UserError
@@ -66,7 +66,7 @@ class Size:
     def config(self) -> DecoderConfig:
         """Of the layers: GPT-2's, which is what Garg et al. train."""
         head_width = self.width // self.heads
-        rotary = RotaryConfig("interleaved", ())  # turns nothing
+        rotary = None
         if self.positions == "rotary":
             rotary = rotary_config("default", 10_000.0, head_width, {}, "interleaved")
         return DecoderConfig(
@@ -79,14 +79,14 @@ class Size:
             head_width=head_width,
             mlp_width=4 * self.width,
             context=2 * self.points - 1,
-            rotary=rotary,
             activation="gelu_new",
             norm="layer",
             norm_epsilon=1e-5,
             gated=False,
-            parallel=False,
+            residual="pre",
             biased=frozenset((*ATTENTION, *MLP)),
             tied=False,
+            kinds=(LayerKind(rotary),),
         )
 
     def lengths(self) -> tuple[int, ...]:

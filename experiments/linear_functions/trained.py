@@ -1,12 +1,12 @@
 """A trained transformer: loaded from a run directory, truncated, asked for predictions.
 
-``load("runs/linear-functions").truncated(3, "mlp", 0.9).errors(prompts)`` is ``[B, P]``, for
+``load("runs/linear-functions").edited("3:mlp:0.9").errors(prompts)`` is ``[B, P]``, for
 prompts such as ``draw(key, 1000, points, d)`` of :mod:`experiments.linear_functions.prompts`.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -20,8 +20,10 @@ from experiments.linear_functions.model import Parameters, Regressor, structure
 from experiments.linear_functions.prompts import Prompts, errors
 from experiments.linear_functions.sizes import Size
 from jaxsvd import svd
+from jaxsvd.edits.edit import Edit, as_edits, matrix_edits
+from jaxsvd.edits.replacement import edited_matrix
 from jaxsvd.models.decoder import Block, Linear
-from jaxsvd.models.matrices import layer_index, matrices, part
+from jaxsvd.models.matrices import matrices, part
 
 BATCH = 256
 """Prompts in one call: what is asked is cut, and the last part padded, to this."""
@@ -67,34 +69,26 @@ class Trained:
             _linear(model, layer, name).weight = nnx.Param(weight)
         return dataclasses.replace(self, model=model)
 
-    def truncated(
+    def edited(
         self,
-        layer: int,
-        module: str,
-        rate: float,
+        edits: Edit | str | Iterable[Edit],
         factors: Mapping[str, svd.Factors] | None = None,
     ) -> "Trained":
-        """The model with a module of a layer truncated; at rate 0 the very same weights.
+        """The model with some matrices edited, as :meth:`jaxsvd.Model.edited`.
 
         Args:
-            layer: counted from 0, or negative from the end.
-            module: see :mod:`jaxsvd.models.matrices`.
-            rate: clipping rate in [0, 1).
-            factors: by matrix, if they are known (:meth:`factors`).
+            edits: one, several, or as they are written; at rate 0 the weights are the very same.
+            factors: by matrix, if they are known (:meth:`factors`) and all edits are of one layer.
 
         Raises:
             UserError: no such layer, module or rate.
         """
-        layer = layer_index(self.size.config, layer)
-        known = self.factors(layer, module) if factors is None and rate else factors or {}
-        names = matrices(self.size.config, module)
-        return self.exchanged(
-            layer,
-            {
-                name: svd.truncate(self.matrix(layer, name), rate, factors=known.get(name))
-                for name in names
-            },
-        )
+        model, known = self, factors or {}
+        for edit in matrix_edits(as_edits(edits), self.size.config):
+            name, weight = edit.module, self.matrix(edit.layer, edit.module)
+            replaced = edited_matrix(weight, edit, factors=known.get(name))
+            model = model.exchanged(edit.layer, {name: replaced})
+        return model
 
     def factors(self, layer: int, module: str) -> dict[str, svd.Factors]:
         """Singular value decompositions of a module's matrices, good for every rate."""
@@ -133,8 +127,8 @@ class Trained:
     ) -> list[Float[Array, "B T D"]]:
         """The residual stream before every layer and after the last, T = 2 P - 1 tokens.
 
-        What layer l does in detail: ``turn, mask = model.attention_inputs(B, T)``,
-        ``blocks[l].states(streams[l], turn)`` its keys (turned) and values, ``[B, T, N, H]``.
+        What layer l does in detail: ``places = Places.in_order(config, B, T)``,
+        ``blocks[l].states(streams[l], places)`` its keys (turned) and values, ``[B, T, N, H]``.
         """
         return _streams(self.size, self.parameters, x, y)
 

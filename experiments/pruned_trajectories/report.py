@@ -17,6 +17,9 @@ CLAIMS = {
     "norm falls, value": "Example 1: clipping W_V lowers ||dW_k||",
     "norm falls, query": "Example 1: clipping W_Q lowers ||dW_k||",
     "norm falls, key": "Example 1: clipping W_K lowers ||dW_k||",
+    "gradient falls, value": "Lemma 6 reads G: clipping W_V lowers ||G_k||",
+    "gradient falls, query": "Lemma 6 reads G: clipping W_Q lowers ||G_k||",
+    "gradient falls, key": "Lemma 6 reads G: clipping W_K lowers ||G_k||",
     "upper bound as printed": "Example 1: ||dW||^2 <= UB",
     "upper bound times N": "corrected: ||dW||^2 <= N UB",
     "upper bound falls": "Example 1: clipping lowers UB of its layer",
@@ -61,9 +64,36 @@ def report(result: Record) -> Iterable[Table | str]:
         ],
     )
     yield "W_V of gradient descent has rank 1: there is nothing to clip."
+    yield from subspace_report(result["gradients_subspace"])
     for kind in kinds:
         risks = [path["risk"]["values"][0] for path in result["paths"] if path["kind"] == kind]
         yield f"risk before clipping, {kind}: {np.mean(risks):.3f}"
+
+
+def subspace_report(found: Record) -> Iterable[Table | str]:
+    """Remarks 4 and 5 without a ridge, in the gradients' subspace and in one held fixed."""
+    kinds = list(next(iter(found["falls"].values())))
+    rows = []
+    for name, counts in found["falls"].items():
+        cells = [_counted(counts[kind]) for kind in kinds]
+        rows.append([name, *cells])
+    yield table(
+        "Remark 4 without a ridge (D = 4): the bound falls at every rate", ["bound", *kinds], rows
+    )
+    layers = len(found["spread"][0]["spread"])
+    yield table(
+        "Remark 5: spread over the rates of Lemma 6 in the gradients' subspace, by layer clipped",
+        ["weights, matrix", *(f"layer {t + 1}" for t in range(layers))],
+        [
+            [f"{row['kind']}, {row['matrix']}", *(f"{spread:.4f}" for spread in row["spread"])]
+            for row in found["spread"]
+        ],
+    )
+
+
+def _counted(count: Record) -> str:
+    ends = f", {count['infinite']} end infinite" if count["infinite"] else ""
+    return f"{count['falls']} of {count['paths']}{ends}"
 
 
 def _paths(result: Record, kind: str, matrix: str, layer: int) -> list[Record]:

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.pooled import spread_of
 from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
@@ -41,7 +41,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True)
-class Draw:
+class TaskAndSeed:
     """A draw of a task: ``number`` counts the draws of a task, which have seeds of their own."""
 
     asked: Asked
@@ -52,7 +52,7 @@ class Draw:
         """Of the draw."""
         return self.asked.seeds[self.number]
 
-    def lends_to(self, other: "Draw", *, one_task: bool) -> bool:
+    def lends_to(self, other: "TaskAndSeed", *, one_task: bool) -> bool:
         """Whether its best rates are tried on another draw (or its own, for comparison)."""
         return one_task or self.number == other.number
 
@@ -66,7 +66,7 @@ def study(study: Study) -> Record:
         for module in asked_for.modules
         for layer in asked_for.layers or (units.chosen_layer(study, model, module).layer,)
     ]
-    draws = [Draw(asked, n) for asked in asked_for.tasks for n in range(len(asked.seeds))]
+    draws = [TaskAndSeed(asked, n) for asked in asked_for.tasks for n in range(len(asked.seeds))]
     every = dict.fromkeys(places, asked_for.rates)
     validated = [_scored(study, model, asked_for, draw, "validation", every) for draw in draws]
     best = {
@@ -95,7 +95,7 @@ def _scored(
     study: Study,
     model: Model,
     setting: Setting,
-    draw: Draw,
+    draw: TaskAndSeed,
     split: str,
     rates: Mapping[Place, Sequence[float]],
 ) -> Record:
@@ -113,13 +113,13 @@ def _scored(
             progress=study.progress,
             **setting.of(asked),
         )
-        engine = model.engine
-        cuts = [
-            truncations(engine, layer, module, of_place)
+        edits = [
+            Edit(layer, module, rate)
             for (module, layer), of_place in rates.items()
+            for rate in of_place
         ]
-        found = units.score_cuts(
-            study, model, encoded_task, split, cuts, run, rates=[*map(list, rates.values())]
+        found = units.score_edits(
+            study, model, encoded_task, split, edits, run, rates=[*map(list, rates.values())]
         )
         return units.cells_record(asked, run, found)
 
@@ -133,7 +133,11 @@ def best_rate(cells: Sequence[Mapping[str, Any]], place: Place) -> float:
 
 
 def transfer(
-    cells: Sequence[Mapping[str, Any]], source: Draw, to: Draw, place: Place, rate: float
+    cells: Sequence[Mapping[str, Any]],
+    source: TaskAndSeed,
+    to: TaskAndSeed,
+    place: Place,
+    rate: float,
 ) -> Record:
     """One of the ``transfers`` of result.json, from the test cells of the borrower."""
     mine = {cell["rate"]: cell for cell in cells if (cell["module"], cell["layer"]) == place}
@@ -198,7 +202,7 @@ def pairs(result: Mapping[str, Any]) -> list[Record]:
 
 def report(result: Record) -> Iterable[Table | str]:
     """Changes on the test sets by lender and borrower."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     what = "draw" if len(result["tasks"]) == 1 else "task"
     yield table(
         "test accuracy against the untouched model, at another's best rate",
@@ -208,8 +212,8 @@ def report(result: Record) -> Iterable[Table | str]:
                 row["from"],
                 row["to"],
                 f"{row['module']} {row['layer']}",
-                telling.several([f"{rate:g}" for rate in row["rates"]]),
-                f"{row['difference']:+.4f}{telling.spread(row['spread'])}",
+                tables.several([f"{rate:g}" for rate in row["rates"]]),
+                f"{row['difference']:+.4f}{tables.spread(row['spread'])}",
                 f"{row['gains']} up, {row['losses']} down of {row['draws']}",
             )
             for row in pairs(result)

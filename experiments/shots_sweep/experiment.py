@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.setting import (
     Asked,
     Setting,
@@ -26,7 +26,7 @@ from experiments.language.setting import (
 )
 from jaxsvd import tasks
 from jaxsvd.cli import options
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
@@ -90,14 +90,14 @@ def _unit(
         encoded_task = EncodedTask.of(
             model, prepared.only(("validation",)), skip_long=skip_long, progress=study.progress
         )
-        engine = model.engine
-        cuts = [
-            truncations(engine, layer, module, setting.rates)
+        edits = [
+            Edit(layer, module, rate)
             for layer in setting.layers
             for module in setting.modules
+            for rate in setting.rates
         ]
-        found = units.score_cuts(
-            study, model, encoded_task, "validation", cuts, run, zero_shot="scripts"
+        found = units.score_edits(
+            study, model, encoded_task, "validation", edits, run, zero_shot="scripts"
         )
         return units.cells_record(asked, run, found)
 
@@ -106,13 +106,13 @@ def _unit(
 
 def report(result: Record) -> Iterable[Table | str]:
     """Mean accuracies by shots, layer and rate, and what of them is beyond noise."""
-    yield from telling.heading(result)
+    yield from tables.heading(result)
     for task, wording in result["zero_shot"].items():
         if wording is not None:
             text = f": {wording['text']}" if wording["text"] else ""
             yield f"0 shots of {task} are asked in the wording of {wording['wording']}{text}"
-    yield from telling.rate_tables(result["points"])
-    yield from telling.findings(result)
+    yield from tables.rate_tables(result["points"])
+    yield from tables.findings(result)
     yield from _by_shots(result["points"])
 
 
@@ -120,7 +120,7 @@ def _by_shots(points: Sequence[Record]) -> Iterable[str]:
     """Untouched accuracy by shots: demonstrations should help before a truncation can matter."""
     for task in dict.fromkeys(point["task"] for point in points):
         found = {p["shots"]: p for p in points if p["task"] == task and p["rate"] == 0}
-        told = ", ".join(f"{n} shots {telling.accuracy(p)}" for n, p in sorted(found.items()))
+        told = ", ".join(f"{n} shots {tables.accuracy(p)}" for n, p in sorted(found.items()))
         if told:
             yield f"untouched, {task}: {told}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from experiments.common.scaffold import Experiment, Record, Study
-from experiments.language import drawing, telling, units
+from experiments.language import drawing, tables, units
 from experiments.language.searches import draw_tests, searches_of, summary_of, verdict
 from experiments.language.setting import Setting, config_of, parents, rehearse, setting
 from jaxsvd.models.config import DecoderConfig
@@ -54,10 +54,10 @@ def study(study: Study) -> Record:
 
 def report(result: Record) -> Iterable[Table | str]:
     """Validation by rate, the test sets, and what of them is beyond noise."""
-    yield from telling.heading(result)
-    yield from telling.rate_tables(result["points"])
-    yield from telling.findings(result)
-    yield telling.searches_table("test accuracy at the best rates", result["summary"])
+    yield from tables.heading(result)
+    yield from tables.rate_tables(result["points"])
+    yield from tables.findings(result)
+    yield tables.searches_table("test accuracy at the best rates", result["summary"])
     yield verdict(result["searches"])
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 import jaxsvd
 from experiments.speed.operations import search_operations, sweep_operations
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import all_replacements, variants
 from jaxsvd.encoded_task import encode_task
 from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.engine import Engine
@@ -37,8 +38,9 @@ def search(
 ) -> tuple[float, list[list[int]]]:
     """Seconds of truncating and scoring, and the predictions by rate."""
     start = time.perf_counter()
-    cut = truncations(engine, layer, "mlp", rates, keep=True)
-    scores = {(s.variant, s.question): s.scores for s in engine.score(encoded, [cut.branches])}
+    edited = [(Edit(layer, "mlp", rate),) for rate in rates]
+    cut = variants(engine, edited, made=all_replacements(engine, edited))
+    scores = {(s.variant, s.request): s.scores for s in engine.score_groups(encoded.groups, cut)}
     seconds = time.perf_counter() - start
     questions = range(len(encoded.questions))
     return seconds, [[predict(scores[v, q]) for q in questions] for v in range(len(rates))]
@@ -47,8 +49,8 @@ def search(
 def sweep(engine: Engine, encoded: Encoded, layers: range | list[int]) -> float:
     """Seconds of every layer, mlp and attn, all rates."""
     start = time.perf_counter()
-    cuts = [truncations(engine, at, m, RATES) for at in layers for m in ("mlp", "attn")]
-    for _ in engine.score(encoded, [cut.branches for cut in cuts]):
+    edited = [(Edit(at, m, rate),) for at in layers for m in ("mlp", "attn") for rate in RATES]
+    for _ in engine.score_groups(encoded.groups, variants(engine, edited)):
         pass
     return time.perf_counter() - start
 
@@ -68,7 +70,7 @@ def sgemm_peak() -> float:
 def prompts(encoded: Encoded) -> dict[str, Any]:
     """Token ids for the other arms."""
     [group] = encoded.groups
-    lines = [line.tokens.tolist() for line in sorted(group.lines, key=lambda line: line.question)]
+    lines = [line.tokens.tolist() for line in sorted(group.lines, key=lambda line: line.request)]
     return {"prefix": group.prefix.tolist(), "lines": lines, "labels": list(encoded.label_ids)}
 
 

@@ -21,7 +21,7 @@ CURVE_SHOTS = (0, 1, 2, 4, 8, 16, MAX_SHOTS)
 def answers(model: Model, questions: Sequence[Question]) -> Int[np.ndarray, " questions"]:
     """The candidate that the model prefers, for each question."""
     encoded = encode(model.tokenizer, questions, "label", context=model.config.context)
-    scored = {s.question: predict(s.scores) for s in model.engine.score(encoded)}
+    scored = {s.request: predict(s.scores) for s in model.engine.score_groups(encoded.groups)}
     return np.array([scored[i] for i in range(len(questions))])
 
 

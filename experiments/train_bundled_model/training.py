@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 from experiments.train_bundled_model.episodes import Difficulty, Episodes, draw, language
 from experiments.train_bundled_model.tokenizer import vocabulary
 from jaxsvd.models import read_config
+from jaxsvd.models.attention import Places
 from jaxsvd.models.decoder import Decoder
-from jaxsvd.models.rotary import rotation
 from jaxsvd.tasks.words import CATEGORIES, LABELS, LONGEST, NOISE_RATE, SHORTEST
 
 HF_CONFIG: dict[str, Any] = {
@@ -183,16 +183,12 @@ def forward(
     decoder: Decoder, tokens_BT: Int[Array, "B T"]
 ) -> tuple[Float[Array, "B T V"], Float[Array, "B T D"]]:
     """Logits, and the residual stream in the middle of the layers."""
-    length = tokens_BT.shape[1]
-    turn = rotation(decoder.config.rotary, jnp.broadcast_to(jnp.arange(length), tokens_BT.shape))
     # Padding stands on the right, where no real token looks.
-    mask_BTT = jnp.broadcast_to(
-        jnp.tril(jnp.ones((length, length), bool)), (len(tokens_BT), length, length)
-    )
-    x_BTD = decoder.embedding[...][tokens_BT]
+    places = Places.in_order(decoder.config, *tokens_BT.shape)
+    x_BTD = decoder.embedding(tokens_BT, places.positions)
     middle_BTD = x_BTD
     for layer, block in enumerate(decoder.blocks):
-        x_BTD, _ = block(x_BTD, turn, mask_BTT)
+        x_BTD, _ = block(x_BTD, places)
         if layer + 1 == decoder.config.layers // 2:
             middle_BTD = x_BTD
     return decoder.logits(x_BTD), middle_BTD

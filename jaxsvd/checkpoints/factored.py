@@ -8,6 +8,9 @@ directory for a whole model:
   ``[rank, columns]``, whose product it is;
 * ``config.json`` has a field ``jaxsvd_factors`` with the rank by ``NAME``.
 
+A tensor that holds several matrices (GPT-2's ``c_attn``) is stored in parts if one of them is
+truncated; ``NAME`` is then the path of a matrix in the decoder, ``blocks.0.attn.q_proj.weight``.
+
 ``jaxsvd.load`` multiplies the factors while it reads them, in float32.
 """
 
@@ -32,6 +35,10 @@ class Pair(NamedTuple):
 
     left: Float[Array, "rows rank"]
     right: Float[Array, "rank columns"]
+
+    def transposed(self) -> "Pair":
+        """The factors of the transposed matrix."""
+        return Pair(self.right.T, self.left.T)
 
     def of(self, name: str) -> dict[str, Array]:
         """The tensors that stand for a matrix in a file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _WHOLE = ("config.json", "*.index.json", "tokenizer*", "*.model", "vocab*", "merges.txt")
 _WHOLE += ("special_tokens_map.json", "added_tokens.json")
-_SAMPLED = ("model*.safetensors", "pytorch_model*.bin")
+_SAMPLED = ("model*.safetensors", "pytorch_model*.bin", "*.gguf")
 _BLOCK, _STEP = 4096, 2**22
 
 
@@ -18,10 +18,10 @@ def of_model(directory: Path) -> str:
     differs there too. A single flipped bit may not.
 
     Args:
-        directory: of a model; files that cannot be read count as missing.
+        directory: of a model, or its GGUF file; files that cannot be read count as missing.
     """
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*")):
+    for path in sorted(directory.glob("*")) if directory.is_dir() else (directory,):
         whole = any(fnmatch(path.name, pattern) for pattern in _WHOLE)
         if not whole and not any(fnmatch(path.name, pattern) for pattern in _SAMPLED):
             continue

@@ -2,42 +2,119 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from jaxsvd.checkpoints.tensors import LAYOUTS, read_json, require_torch
-from jaxsvd.models import FAMILIES
+from jaxsvd.checkpoints.factored import without_factors
+from jaxsvd.checkpoints.gguf import config as gguf_config
+from jaxsvd.checkpoints.gguf import header
+from jaxsvd.checkpoints.gguf.header import is_gguf
+from jaxsvd.checkpoints.tensors import LAYOUTS, is_file, read_json, require_torch, unreadable
+from jaxsvd.models import read_config
+from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
+BUNDLED = resolved(Path(__file__).parents[1] / "bundled")
 """The model that is used when none is named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
-_SMALL = ("*.json", "tokenizer*", "*.model", "vocab*", "merges.txt")
+_SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt")
 
 
 def model_directory(source: str | Path | None, revision: str | None = None) -> Path:
-    """The local directory that holds a model, downloaded first if it is a hub id.
+    """The local directory or GGUF file that holds a model, downloaded first if it is a hub id.
 
     Args:
-        source: a directory in Hugging Face layout, a hub id, or None for the bundled model.
+        source: a directory in Hugging Face layout or with one GGUF file, such a file, a hub id, or
+            None (or ``"bundled"``) for the bundled model.
         revision: branch, tag or commit on the hub.
+
+    Returns:
+        For a directory its absolute path, symbolic links followed.
 
     Raises:
         UserError: neither a directory nor an id, a revision of a directory, or the hub's reason.
     """
-    if source is None:
+    if source is None or source == "bundled":
         return BUNDLED
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = _path(source)
+    if path.is_dir() or (path.exists() and is_gguf(path)):
         if revision is not None:
-            raise UserError(f"{source} is a directory; --revision is for hub ids")
-        return path
+            what = "directory" if path.is_dir() else "file"
+            raise UserError(f"{source} is a {what}; --revision is for hub ids")
+        return _gguf_in(path) or path
     if path.exists():
-        raise UserError(f"{source} is a file; a model is a directory in Hugging Face layout")
+        raise UserError(
+            f"{source} is a file; a model is a directory in Hugging Face layout, or a .gguf file"
+        )
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise UserError(
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     return _download(source, revision)
+
+
+def recorded_source(source: str | Path | None, directory: Path) -> str:
+    """How records name a model: ``"bundled"``, the hub id, or the absolute path.
+
+    Args:
+        source: as given.
+        directory: that :func:`model_directory` returned for it.
+    """
+    if directory == BUNDLED:
+        return "bundled"
+    assert source is not None
+    return str(directory) if _path(source).exists() else str(source)
+
+
+def _gguf_in(path: Path) -> Path | None:
+    """The one GGUF file of a directory without weights in Hugging Face layout; None if none.
+
+    Raises:
+        UserError: several, or a directory that cannot be read.
+    """
+    if not path.is_dir() or any(is_file(path / layout) for layout in LAYOUTS):
+        return None
+    try:
+        found = sorted(file for file in path.iterdir() if is_gguf(file))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise UserError(f"{path} holds {len(found)} GGUF files; name one of them: {names}")
+    return found[0] if found else None
+
+
+def read_raw_config(directory: Path) -> tuple[dict[str, Any], Path]:
+    """The config.json of a model as it is, or what a GGUF file says in its place; and where.
+
+    Raises:
+        UserError: not there, or damaged.
+    """
+    if is_gguf(directory):
+        return gguf_config.config(header.read(directory)), directory
+    path = directory / "config.json"
+    return read_json(path), path
+
+
+def _path(source: str | Path) -> Path:
+    """A source as a path that the file system can look at."""
+    try:
+        path = resolved(source)
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # also no home directory, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{str(source)[:200]}: can't be read ({reason})") from None
+    return path
+
+
+def is_local(source: str | Path | None) -> bool:
+    """Whether a source is the bundled model or something on this machine.
+
+    Raises:
+        UserError: a name that the file system cannot look at.
+    """
+    return source in (None, "bundled") or _path(source).exists()
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
@@ -58,17 +135,22 @@ def _download(hub_id: str, revision: str | None) -> Path:
         except Exception as error:  # the hub's client raises its own, httpx's and the system's
             raise UserError(f"{where}: {_reason(error)}") from None
 
+    # A model that is not supported is refused before gigabytes of it are fetched.
+    family = _judged(fetch("config.json") / "config.json")
     directory = fetch(*_SMALL, "model*.safetensors")
     if any((directory / layout).is_file() for layout in LAYOUTS if ".bin" not in layout):
         return directory
-    model_type = read_json(directory / "config.json").get("model_type")
-    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     require_torch(where, family)
     return fetch(*_SMALL, "pytorch_model*.bin")
 
 
+def _judged(path: Path) -> Family:
+    raw, _ = without_factors(read_json(path), path)
+    return read_config(raw, str(path))[1]
+
+
 def config_file(hub_id: str, revision: str | None = None) -> Path:
-    """The config.json of a hub id, alone.
+    """The directory with the config.json of a hub id, alone.
 
     Raises:
         UserError: not a hub id, or the hub's reason.
@@ -84,7 +166,7 @@ def config_file(hub_id: str, revision: str | None = None) -> Path:
     except Exception as error:  # the hub's client raises its own, httpx's and the system's
         where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
         raise UserError(f"{where}: {_reason(error)}") from None
-    return Path(found) / "config.json"
+    return Path(found)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jaxsvd.checkpoints.factored import FIELD, FILES, Pair, merged
-from jaxsvd.checkpoints.placement import to_devices
-from jaxsvd.checkpoints.save import copy_tokenizer, whole_directory, write_tensors
+from jaxsvd.checkpoints.placement import part_of, to_devices
+from jaxsvd.checkpoints.save import Joined, whole_directory, write_tensors
 from jaxsvd.checkpoints.tensors import FLOATS, Tensor, open_tensors, summarise
 from jaxsvd.devices.sharding import sharding_of
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Block, Decoder
 from jaxsvd.models.hf_config import Family
+from jaxsvd.models.layout import Layout, Stored, resolve
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 
@@ -51,25 +52,28 @@ _FIRST = "blocks.0."
 def _abstract(config: DecoderConfig, dtype: DTypeLike, *, layers: int) -> Decoder:
     """A decoder of shapes alone.
 
-    Only one block is traced: tracing takes time that grows with the square of their number, hours
-    for the thousand layers that a damaged config.json may ask for.
+    Only one block of a kind is traced: tracing takes time that grows with the square of their
+    number, hours for the thousand layers that a damaged config.json may ask for.
     """
     none = dataclasses.replace(config, layers=0)
     decoder = nnx.eval_shape(lambda: Decoder(none, dtype=dtype, rngs=nnx.Rngs(0)))
-    block = nnx.eval_shape(lambda: Block(config, dtype=dtype, rngs=nnx.Rngs(0)))
-    decoder.blocks = nnx.List([nnx.clone(block) for _ in range(layers)])
+    blocks = {
+        kind: nnx.eval_shape(lambda kind=kind: Block(config, kind, dtype=dtype, rngs=nnx.Rngs(0)))
+        for kind in set(map(config.kind, range(layers)))
+    }
+    decoder.blocks = nnx.List([nnx.clone(blocks[config.kind(i)]) for i in range(layers)])
     decoder.config = config
     return decoder
 
 
+def layout_of(config: DecoderConfig, family: Family) -> Layout:
+    """Where every parameter of a decoder stands in the files of its family."""
+    return resolve(family.layout, parameter_shapes(config), config.key_value_heads)
+
+
 def tensor_names(config: DecoderConfig, family: Family) -> dict[str, str]:
     """The checkpoint's tensor name of every parameter path of the decoder."""
-    names = {}
-    for path in parameter_shapes(config):
-        layer = re.match(r"blocks\.(\d+)\.", path)
-        generic = path if layer is None else "blocks.{layer}." + path[layer.end() :]
-        names[path] = family.names[generic].format(layer=layer[1] if layer else "")
-    return names
+    return {path: entry.name for path, entry in layout_of(config, family).entries.items()}
 
 
 def load_decoder(
@@ -104,29 +108,33 @@ def load_decoder(
         UserError: missing, extra, misshapen, non-float or non-finite tensors, damaged files;
             all problems in one line.
     """
-    names, shapes = tensor_names(config, family), parameter_shapes(config)
+    layout = layout_of(config, family)
     arrays: dict[str, jax.Array] = {}
     try:
         with open_tensors(directory, family) as stored:
-            tensors = merged(stored, ranks or {})
-            wrong = _header_problems(tensors, names, config, family)
-            finite = {}
-            with progress.bar("loading weights", len(names), "tensors") as advance:
-                for path, name in names.items():
+            tensors = _renamed(merged(stored, ranks or {}), layout, family)
+            layout = _split(layout, config, tensors if ranks else {})
+            wrong = _header_problems(tensors, layout, config, family)
+            finite: dict[str, bool] = {}
+            with progress.bar("loading weights", len(layout.entries), "tensors") as advance:
+                for path, (_, name, share) in layout.entries.items():
                     advance(1)
                     tensor = tensors.get(name)
-                    if not tensor or tensor.shape != shapes[path] or tensor.dtype not in FLOATS:
+                    fits = tensor and tensor.shape == layout.shapes[name]
+                    if not tensor or not fits or tensor.dtype not in FLOATS:
                         continue
                     # One device is the default and needs no telling.
                     where = () if mesh is None else (sharding_of(path, mesh),)
-                    array, finite[name] = to_devices(tensor, dtype, *where)
+                    array, good = to_devices(part_of(tensor, share), dtype, *where)
+                    finite[name] = good and finite.get(name, True)
                     if not wrong and not problems:  # else the tensors are only looked through
                         arrays[path] = array
             if bad := sorted(name for name, ok in finite.items() if not ok):
                 wrong.append(f"NaN or infinite weights in {summarise(bad)}")
-            head = family.names["head.unembedding"]
+            head = _head_name(family)
             tied_head = tensors.get(head) if config.tied else None
-            if tied_head and not _equal(tied_head, tensors.get(names["embedding"]), dtype):
+            embedding = layout.entries["embedding.tokens"].name
+            if tied_head and not _equal(tied_head, tensors.get(embedding), dtype):
                 wrong.append(f"tie_word_embeddings is true, but {head} differs from the embedding")
         if wrong:
             raise UserError(f"{directory}: " + "; ".join(wrong))
@@ -151,15 +159,45 @@ def _equal(one: Tensor, other: Tensor | None, dtype: DTypeLike) -> bool:
     return bool(jnp.array_equal(to_devices(one, dtype)[0], to_devices(other, dtype)[0]))
 
 
+def _head_name(family: Family) -> str:
+    head = family.layout["head.unembedding"]
+    return head.name if isinstance(head, Stored) else head
+
+
+def _renamed(tensors: Mapping[str, Tensor], layout: Layout, family: Family) -> Mapping[str, Tensor]:
+    """Tensors by the names that they have in a whole checkpoint, where only its body was saved."""
+    aliases = family.aliases
+    tensors = {
+        name if aliases.get(name, name) in tensors else aliases[name]: tensor
+        for name, tensor in tensors.items()
+    }
+    if not any(
+        name not in layout.shapes and family.body + name in layout.shapes for name in tensors
+    ):
+        return tensors
+    head = _head_name(family)
+    return {name if name == head else family.body + name: x for name, x in tensors.items()}
+
+
+def _split(layout: Layout, config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Layout:
+    """The layout of a factored file: a tensor of which a part is factored is stored in parts."""
+    split = {
+        path
+        for name, paths in layout.members.items()
+        if name not in tensors and any(path in tensors for path in paths)
+        for path in paths
+    }
+    return layout.split(split, parameter_shapes(config)) if split else layout
+
+
 def _header_problems(
     tensors: Mapping[str, Tensor],
-    names: Mapping[str, str],
+    layout: Layout,
     config: DecoderConfig,
     family: Family,
 ) -> list[str]:
-    shapes = parameter_shapes(config)
-    wanted = {names[path]: shapes[path] for path in names}
-    ignored = {family.names["head.unembedding"]} if config.tied else set()
+    wanted = layout.shapes
+    ignored = {_head_name(family)} if config.tied else set()
     extra = [
         name
         for name in tensors.keys() - wanted.keys() - ignored
@@ -187,7 +225,7 @@ def save_decoder(
     hf_config: Mapping[str, Any],
     directory: Path,
     *,
-    copy_from: Path | None = None,
+    write_companions: Callable[[Path], None] | None = None,
     factors: Mapping[str, Pair] | None = None,
 ) -> None:
     """Write a Hugging Face model directory: config.json, safetensors, tokenizer files.
@@ -197,27 +235,41 @@ def save_decoder(
         family: tells the tensor names.
         hf_config: the config.json to write, its dtype set to the decoder's.
         directory: a new one; it appears when all is written.
-        copy_from: a model directory whose tokenizer files are copied.
+        write_companions: writes the tokenizer's files into the directory, before it appears.
         factors: matrices to be written as products, by path (:mod:`jaxsvd.checkpoints.factored`).
 
     Raises:
         UserError: the directory exists already, or other processes have a part of the model.
     """
-    if not decoder.embedding[...].is_fully_addressable:
+    if not decoder.embedding.tokens[...].is_fully_addressable:
         raise UserError("a model of several processes cannot be saved; load it in one")
-    names, factors = tensor_names(decoder.config, family), factors or {}
-    tensors: dict[str, jax.Array] = {}
-    for path, parameter in nnx.to_flat_state(nnx.state(decoder)):
-        path = ".".join(map(str, path))
-        whole = {names[path]: parameter.get_value()}
-        tensors |= factors[path].of(names[path]) if path in factors else whole
+    layout, factors = layout_of(decoder.config, family), factors or {}
+    fused = {path for path in factors if layout.fused(layout.entries[path].name)}
+    siblings = {p for path in fused for p in layout.members[layout.entries[path].name]}
+    layout = layout.split(siblings, parameter_shapes(decoder.config))
+    state = nnx.to_flat_state(nnx.state(decoder))
+    arrays = {".".join(map(str, path)): leaf.get_value() for path, leaf in state}
+    pairs = {
+        layout.entries[path].name: pair.transposed()
+        if layout.entries[path].share.transposed
+        else pair
+        for path, pair in factors.items()
+    }
+    tensors: dict[str, jax.Array | Joined] = {}
+    for name in dict.fromkeys(layout.entries[path].name for path in arrays):
+        if name in pairs:
+            tensors |= pairs[name].of(name)
+        elif layout.plain(name):
+            tensors[name] = arrays[layout.members[name][0]]
+        else:
+            tensors[name] = Joined(layout, name, {p: arrays[p] for p in layout.members[name]})
     config = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
-    config["dtype"] = decoder.embedding[...].dtype.name
-    if factors:
-        config[FIELD] = {names[path]: pair.left.shape[1] for path, pair in factors.items()}
+    config["dtype"] = decoder.dtype.name
+    if pairs:
+        config[FIELD] = {name: pair.left.shape[1] for name, pair in pairs.items()}
     with whole_directory(directory) as partial:
-        if copy_from is not None:
-            copy_tokenizer(copy_from, partial)
+        if write_companions is not None:
+            write_companions(partial)
         text = json.dumps(config, indent=2, sort_keys=True)
         (partial / "config.json").write_text(text + "\n", "utf-8")
         write_tensors(partial, tensors, name=FILES if factors else "model")

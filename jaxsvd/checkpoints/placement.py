@@ -7,6 +7,7 @@ it will have, and on a CPU not even that, since an aligned array of the host is 
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import ml_dtypes
@@ -15,6 +16,7 @@ from jax.sharding import Sharding
 from jax.typing import DTypeLike
 
 from jaxsvd.checkpoints.tensors import NUMPY, Tensor
+from jaxsvd.models.layout import Share
 
 PIECE_BYTES = 2**20
 """Of a file, read and cast at a time."""
@@ -22,6 +24,44 @@ PIECE_BYTES = 2**20
 _ALIGNMENT = 64  # what XLA wants of memory that it is to use as it is
 
 Index = tuple[slice, ...]
+
+
+def part_of(tensor: Tensor, share: Share) -> Tensor:
+    """The parameter that is a part of a tensor, to be read like a tensor of its own.
+
+    Args:
+        tensor: of a file, of the shape that the layout says.
+        share: the part.
+    """
+    if share.whole and not share.transposed:
+        return tensor
+    rows = share.groups * (share.stop - share.start)
+    shape = (rows, tensor.shape[0]) if share.transposed else (rows, *tensor.shape[1:])
+    into = tensor.into
+    if into is not None and not share.whole:
+        into = partial(_part_into, tensor, share)
+    return Tensor(shape, tensor.dtype, lambda: share.of(tensor.read()), into, share.transposed)
+
+
+def _part_into(tensor: Tensor, share: Share, first: int, out: np.ndarray) -> None:
+    """As :attr:`Tensor.into`, for whole rows of a part, in the order of the file."""
+    assert tensor.into is not None
+    if share.transposed:
+        rows, columns = first // out.shape[1], share.rows()
+        buffer = np.empty((len(out), tensor.shape[1]), out.dtype)
+        tensor.into(rows * tensor.shape[1], buffer)
+        out[...] = (
+            buffer[:, columns[0] : columns[-1] + 1] if share.groups == 1 else (buffer[:, columns])
+        )
+        return
+    width = math.prod(tensor.shape[1:])
+    rows = share.rows()[first // width :][: len(out)]
+    if share.groups == 1:
+        tensor.into(int(rows[0]) * width, out)
+        return
+    buffer = np.empty((rows[-1] + 1 - rows[0], *tensor.shape[1:]), out.dtype)
+    tensor.into(int(rows[0]) * width, buffer)
+    out[...] = buffer[rows - rows[0]]
 
 
 def to_devices(
@@ -69,26 +109,30 @@ def read_parts(
     if not tensor.shape or tensor.into is None:
         whole = tensor.read()
         if tensor.shape == whole.shape and [*indices] == [_everything(tensor)]:
-            cast = _cast(whole, dtype)
+            cast = np.ascontiguousarray(_cast(whole, dtype))
             return [cast], is_finite(cast)
         for part, index in zip(parts, indices, strict=True):
             part[...] = _cast(whole[index], dtype)
         return parts, all(map(is_finite, parts))
     stored = np.dtype(NUMPY[tensor.dtype])
-    width = math.prod(tensor.shape[1:])
+    direct = stored == dtype and [*indices] == [_everything(tensor)] and not tensor.transposed
+    shape, targets = tensor.shape, parts
+    if tensor.transposed:  # everything in the order of the file
+        shape, targets = shape[::-1], [part.T for part in parts]
+        indices = [index[::-1] for index in indices]
+    width = math.prod(shape[1:])
     step = max(1, PIECE_BYTES // max(1, width * stored.itemsize))
-    piece = np.empty((min(step, tensor.shape[0]), *tensor.shape[1:]), stored)
-    direct = stored == dtype and [*indices] == [_everything(tensor)]
+    piece = np.empty((min(step, shape[0]), *shape[1:]), stored)
     finite = True
-    for first in range(0, tensor.shape[0], step):
-        last = min(first + step, tensor.shape[0])
+    for first in range(0, shape[0], step):
+        last = min(first + step, shape[0])
         if direct:
             tensor.into(first * width, parts[0][first:last])
             finite = is_finite(parts[0][first:last]) and finite
             continue
         wanted = [
             (part, index, max(first, index[0].start), min(last, index[0].stop))
-            for part, index in zip(parts, indices, strict=True)
+            for part, index in zip(targets, indices, strict=True)
         ]
         wanted = [(part, index, low, high) for part, index, low, high in wanted if low < high]
         if not wanted:

@@ -7,19 +7,57 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.models.layout import Layout
+from jaxsvd.runtime.errors import UserError, path_errors
 
 SHARD_BYTES = 2 * 2**30
 """Most bytes of a file; the library that writes one copies it, so this is what saving takes."""
 
-_TOKENIZER = re.compile(r"tokenizer|special_tokens|vocab|merges|added_tokens|gener")
+_COMPANIONS = re.compile(
+    r"tokenizer|special_tokens|vocab|merges|added_tokens|generation_config|(additional_)?chat_templates?|.*\.jinja$"
+)
+"""What belongs to a model beside config.json and weights."""
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A tensor of a file that holds several parameters, or one transposed; made when it is written.
+
+    Attributes:
+        layout: of the model.
+        name: of the tensor.
+        parameters: that it holds, by path.
+    """
+
+    layout: Layout
+    name: str
+    parameters: Mapping[str, jax.Array]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its numbers."""
+        return next(iter(self.parameters.values())).dtype
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return sum(parameter.size for parameter in self.parameters.values())
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """The tensor."""
+        del copy
+        parameters = {path: np.asarray(x) for path, x in self.parameters.items()}
+        return np.asarray(self.layout.joined(self.name, parameters), dtype)
+
+
+@path_errors()
 def refuse_existing(directory: Path) -> None:
     """Fail before any work is done if a directory could not be made after it.
 
@@ -50,7 +88,7 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def full_disk_told(directory: Path) -> Iterator[None]:
+def full_disk_as_user_error(directory: Path) -> Iterator[None]:
     """What the system says of a directory that cannot be written, as one line.
 
     Raises:
@@ -66,15 +104,19 @@ def full_disk_told(directory: Path) -> Iterator[None]:
 
 
 def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Copy what belongs to the tokenizer, and the settings for generation."""
+    """Copy what belongs to the tokenizer, chat templates, and the settings for generation."""
     for file in sorted(source.iterdir()) if source.is_dir() else ():
-        if _TOKENIZER.match(file.name):
-            shutil.copy(file, directory / file.name)
+        if not _COMPANIONS.match(file.name):
+            continue
+        if file.is_dir():  # additional_chat_templates of transformers
+            shutil.copytree(file, directory / file.name, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(file, directory / file.name)  # permissions by umask
 
 
 def write_tensors(
     directory: Path,
-    tensors: Mapping[str, ArrayLike],
+    tensors: Mapping[str, ArrayLike | Joined],
     *,
     name: str = "model",
     most: int | None = None,

@@ -13,6 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
 
@@ -37,12 +38,52 @@ class Tensor:
         read: gives all of it.
         into: fills an array of the stored dtype with the elements from a given one on, in the
             order of the file; None where only all of it can be read.
+        transposed: whether that order is the one of the transposed tensor.
     """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], np.ndarray]
     into: Callable[[int, np.ndarray], None] | None = None
+    transposed: bool = False
+
+
+_POINTER = b"version https://git-lfs"
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse the three lines that a clone without git-lfs has in place of a large file.
+
+    Raises:
+        UserError: the file is such a pointer.
+    """
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return  # whoever reads it says why it cannot be read
+    if found:
+        raise UserError(
+            f"{path}: a git-lfs pointer and not the file itself; run `git lfs pull` there, or "
+            "load the model by its hub id"
+        )
+
+
+def unreadable(error: OSError) -> str:
+    """What the system says, in words."""
+    return error.strerror or str(error)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        UserError: its directory may not be read, or its name is too long for the file system.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,7 +96,10 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent}: no {path.name} there; a model directory has one") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
     except (OSError, ValueError, RecursionError) as error:  # json raises more than its own
+        refuse_pointer(path)
         raise UserError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: should hold a JSON object, holds {type(value).__name__}")
@@ -64,14 +108,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]:
-    """All tensors of a checkpoint by name, memory-mapped, with their files held open.
+    """All tensors of a checkpoint by name, but for buffers, with their files held open.
 
     Raises:
         UserError: no weights, a damaged or missing file, an index that disagrees with its files.
     """
-    layout = next((name for name in LAYOUTS if (directory / name).is_file()), None)
+    if is_gguf(directory):
+        from jaxsvd.checkpoints.gguf import weights
+
+        with weights.open_tensors(directory, family) as tensors:
+            yield tensors
+        return
+    layout = next((name for name in LAYOUTS if is_file(directory / name)), None)
     if layout is None:
-        raise UserError(f"{directory}: no weights there; expected one of {', '.join(LAYOUTS)}")
+        raise UserError(f"{directory}: {_no_layout(directory)}")
     if layout.endswith(".bin") or ".bin." in layout:
         require_torch(f"{directory / layout}", family)
     problems: list[str] = []
@@ -98,7 +148,49 @@ def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]
                     problems.append(f"{file}: lacks {summarise(absent)}, which the index lists")
         if problems:
             raise UserError("; ".join(problems))
-        yield tensors
+        yield {name: tensor for name, tensor in tensors.items() if not is_buffer(name, tensor)}
+
+
+_SHARD = re.compile(r"(?P<stem>.+)-(\d{5})-of-(?P<count>\d{5})\.(safetensors|bin)")
+
+
+def _no_layout(directory: Path) -> str:
+    """Why a directory holds no weights, from what is there."""
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        return f"can't be read ({unreadable(error)})"
+    if shards := [name for name in names if _SHARD.fullmatch(name)]:
+        match = _SHARD.fullmatch(shards[0])
+        assert match is not None
+        index = f"{match['stem']}.{match[4]}.index.json"
+        return (
+            f"{len(shards)} of {int(match['count'])} shards of weights are there ({shards[0]}), "
+            f"but not their index {index}; get it from where the shards came from"
+        )
+    expected = f"expected one of {', '.join(LAYOUTS)}"
+    if others := [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]:
+        return f"no weights there by a name that is read; {expected}; there is {others[0]}"
+    return f"no weights there; {expected}"
+
+
+_BUFFER = re.compile(
+    r"(.+\.)?(rotary_emb|rotary_pos_emb|rotary_embedding|rope)\.[a-z_]+"
+    r"|(.+\.)?(inv_freq|original_inv_freq|cos_cached|sin_cached|cos_sin_cache|freqs_cis)"
+    r"|(.+\.)?(position_ids|causal_mask|attention_mask|attn_mask|masked_bias|alibi)"
+    r"|(.+\.)?(attn|attention|self_attn)\.(mask|embed_positions)"
+)
+_MASK = re.compile(r"(.+\.)?(attn|attention|self_attn)\.bias")
+
+
+def is_buffer(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a rotary table or a mask, which models compute and no longer read.
+
+    Old checkpoints of every family carry some, at one level or another.
+    """
+    if _BUFFER.fullmatch(name):
+        return True
+    return _MASK.fullmatch(name) is not None and len(tensor.shape) == 4  # of a mask, not a bias
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -120,9 +212,14 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tens
 
     try:
         file = stack.enter_context(safe_open(path, framework="numpy"))
-    except FileNotFoundError:
+    except FileNotFoundError:  # which the library raises, too, of a file that may not be read
+        if path.exists():
+            raise UserError(f"{path}: can't be read (Permission denied)") from None
         raise UserError(f"{path}: no such file, though the index lists it") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
     except (SafetensorError, OSError) as error:
+        refuse_pointer(path)
         raise UserError(f"{path}: damaged or cut short ({error})") from None
     # The library has checked the header against the file. Tensors are read and not mapped: pages
     # of a mapped file stay in memory beside the arrays made of them.
@@ -183,6 +280,7 @@ def _open_pickle(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, though the index lists it") from None
     except Exception as error:  # torch raises what it likes on damaged archives
+        refuse_pointer(path)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not readable as a torch checkpoint ({reason})") from None
     if not isinstance(values, dict) or not all(torch.is_tensor(v) for v in values.values()):

@@ -1,6 +1,6 @@
-"""The command line: parses, calls, prints.
+"""The command line: parse, run the command, turn errors into a line and an exit status.
 
-Built on the standard library's argparse: every mistake must be one line, which framed, multi-line
+Built on the standard library's argparse. Every mistake must be one line, which framed, multi-line
 messages of richer libraries are not, and nothing is imported before it is needed.
 """
 
@@ -8,92 +8,69 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from jaxsvd.cli import handlers, options
+from jaxsvd.cli.command import Command
+from jaxsvd.cli.compare import COMPARE
+from jaxsvd.cli.condition import CONDITION
+from jaxsvd.cli.evaluate import EVALUATE
+from jaxsvd.cli.experiment import EXPERIMENT
+from jaxsvd.cli.models import MODELS
+from jaxsvd.cli.options import Parser
+from jaxsvd.cli.prune import PRUNE
+from jaxsvd.cli.report import REPORT
+from jaxsvd.cli.search import SEARCH
+from jaxsvd.cli.sweep import SWEEP
+from jaxsvd.cli.tasks import TASKS
 from jaxsvd.runs.files import full_disk
 from jaxsvd.runtime import interruption
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_error
+from jaxsvd.runtime.paths import shortened
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
+COMMANDS: tuple[Command[Any], ...] = (
+    SEARCH,
+    SWEEP,
+    EVALUATE,
+    CONDITION,
+    PRUNE,
+    REPORT,
+    COMPARE,
+    TASKS,
+    MODELS,
+    EXPERIMENT,
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """The parser of all commands; what it parses names its :class:`Command` as ``called``."""
     from jaxsvd import __version__
 
-    parser = options.Parser(
+    parser = Parser(
         prog="jaxsvd",
         description="Does truncating a language model's weights by SVD make it better at "
         "in-context learning?",
     )
     parser.add_argument("--version", action="version", version=f"jaxsvd {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    devices, model, task, draw, run = (
-        options.device_options(),
-        options.model_options(),
-        options.task_options(),
-        options.draw_options(),
-        options.run_options(),
-    )
-
-    def add(
-        name: str, call: Callable[[argparse.Namespace], None], help: str, *parents: Any
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help, parents=parents)
-        command.set_defaults(call=call)
-        return command
-
-    search = add(
-        "search",
-        handlers.search_command,
-        "choose a layer, try the clipping rates, report",
-        *(model, task, draw, run, devices),
-    )
-    group = search.add_argument_group("truncation")
-    group.add_argument("--module", default="mlp", help="matrix or group of matrices (mlp)")
-    group.add_argument("--layer", type=options.layer, default="auto", help="auto, or an index")
-    group.add_argument(
-        "--rates", type=options.rates, nargs="+", metavar="X", help="clipping rates in [0, 1)"
-    )
-    group.add_argument(
-        "--top-layers", type=options.size, metavar="K", help="layers that compete under auto (3)"
-    )
-    group.add_argument("--svd", choices=("exact", "randomized"), default="exact")
-
-    sweep = add(
-        "sweep",
-        handlers.sweep_command,
-        "all layers, modules, rates, shots, seeds, on validation",
-        *(model, task, options.grid_options(), run, devices),
-    )
-    sweep.add_argument("--svd", choices=("exact", "randomized"), default="exact")
-
-    text = "plain in-context accuracy on the test set"
-    add("evaluate", handlers.evaluate_command, text, model, task, draw, run, devices)
-    text = "condition numbers by layer and matrix"
-    condition = add("condition", handlers.condition_command, text, model, devices)
-    condition.add_argument("--module", default="all", help="matrix or group of matrices (all)")
-    condition.add_argument("--out", metavar="RUN", help="a new run directory for result.json")
-    cut = add(
-        "prune", handlers.prune_command, "write the truncated model, in Hugging Face layout", model
-    )
-    options.add_prune_options(cut)
-    page = add("report", handlers.report_command, "one self-contained HTML page of a run")
-    page.add_argument("run", metavar="RUN", help="a finished run directory")
-    page.add_argument("--out", metavar="FILE", help="the page (RUN/report.html)")
-    add("tasks", handlers.tasks_command, "the tasks, a line each")
-    models = add(
-        "models", handlers.models_command, "the model families, or what a model is and needs"
-    )
-    options.add_memory_options(models)
+    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        own = parsers.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            parents=[make() for make in command.shared],
+        )
+        own.set_defaults(called=command)
+        command.add_options(own)
     return parser
 
 
 @contextlib.contextmanager
 def _joined(arguments: argparse.Namespace) -> Iterator[None]:
-    """Together with the other processes of the run, if any; all but the first are silent."""
+    """Join the other processes of the run, if any; all but the first print nothing."""
     if not hasattr(arguments, "coordinator"):
         yield
         return
@@ -108,21 +85,55 @@ def _joined(arguments: argparse.Namespace) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status (0, 2 for a user's mistake, 130 for Ctrl-C)."""
+    arguments = argparse.Namespace()
     try:
-        arguments = build_parser().parse_args(argv)
-        with interruption.heeded():
-            try:
-                with _joined(arguments):
-                    arguments.call(arguments)
-            except OSError as error:
-                raise full_disk(error) from None
+        if sys.stdout is None:  # closed by the shell, as in `jaxsvd search >&-`
+            raise UserError("standard output is closed; redirect it to a file or to /dev/null")
+        try:
+            parsed = build_parser().parse_args(argv)
+            command: Command[Any] = parsed.called
+            arguments = command.arguments(**vars(parsed))
+            with interruption.handler(), _joined(arguments):
+                command.run(arguments)
+        finally:
+            sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not at exit
     except UserError as error:
-        print(f"jaxsvd: error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _failed(str(error))
+    except OSError as error:
+        _discard_output()
+        if isinstance(error, BrokenPipeError):
+            return _failed(f"standard output was closed before all was printed{_kept(arguments)}")
+        try:
+            return _failed(str(full_disk(error)))
+        except OSError:
+            return _failed(str(path_error(error)))
     except KeyboardInterrupt:
-        print(
-            "jaxsvd: interrupted; the same command with --resume and its --out goes on",
-            file=sys.stderr,
-        )
+        print(f"jaxsvd: interrupted{_kept(arguments)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _failed(message: str) -> int:
+    print(f"jaxsvd: error: {message}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _kept(arguments: argparse.Namespace) -> str:
+    """Where a run stands that has been begun, and how it goes on; nothing for other commands."""
+    out: Path | None = getattr(arguments, "out", None)
+    if out is None or not hasattr(arguments, "resume"):
+        return ""
+    from jaxsvd.runs.directory import REQUEST, RESULT
+
+    path = shortened(out)
+    if (out / RESULT).is_file():
+        return f"; the run is complete: {path}"
+    if (out / REQUEST).is_file():
+        return f"; to continue, repeat the command with --resume --out {path}"
+    return "; nothing was written yet"
+
+
+def _discard_output() -> None:
+    """Drop what is still buffered for standard output: it cannot be written."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), sys.stdout.fileno())

@@ -1,11 +1,22 @@
-"""Options that commands share, and the types of their values."""
+"""Options that commands and experiments share, and the types of their values.
+
+Every help text names the option's default. What other packages decide (modules, rates) is spelled
+out here, so that ``--help`` imports none of them; a test compares the two.
+"""
 
 import argparse
 import re
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from jaxsvd.runtime.errors import UserError
+
+Value = TypeVar("Value")
+
+MODULES = "q_proj k_proj v_proj out_proj fc_in fc_up fc_out mlp attn all"
+RATES = "0 0.1 0.5 0.75 0.9 0.95 0.99 0.995"
+TOP_LAYERS = 3
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,11 +64,11 @@ def size(text: str) -> int:
     except ValueError:
         value = -1
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 0 or more")
     return value
 
 
-def model_options() -> argparse.ArgumentParser:
+def model_options() -> Parser:
     """Which model."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("model")
@@ -65,24 +76,44 @@ def model_options() -> argparse.ArgumentParser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a directory in Hugging Face layout, or a hub id; the bundled model if left out",
+        help="a directory in Hugging Face layout, or a hub id (default: the bundled model)",
     )
-    group.add_argument("--revision", help="branch, tag or commit of a hub id")
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    group.add_argument(
+        "--revision", help="branch, tag or commit of a hub id (default: the hub's main branch)"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights and products; norms, softmax and logits are always float32 "
+        "(default: %(default)s)",
+    )
     return parser
 
 
-def draw_options() -> argparse.ArgumentParser:
+def draw_options() -> Parser:
     """One draw: a number of shots, a seed, a test set."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("draw")
-    group.add_argument("--shots", type=size, metavar="N", help="demonstrations in all")
-    group.add_argument("--test-size", type=size, metavar="N")
-    group.add_argument("--seed", type=size, metavar="N", help="of the draw (0)")
+    group.add_argument(
+        "--shots",
+        type=size,
+        metavar="N",
+        help="demonstrations in a prompt, all labels together (default: the task's)",
+    )
+    group.add_argument(
+        "--test-size", type=size, metavar="N", help="test examples (default: the task's)"
+    )
+    group.add_argument(
+        "--seed",
+        type=size,
+        metavar="N",
+        help="draws demonstrations and examples (default: 0; the scripts protocol: the scripts')",
+    )
     return parser
 
 
-def device_options() -> argparse.ArgumentParser:
+def device_options() -> Parser:
     """Which devices, of which hosts."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("devices")
@@ -90,52 +121,62 @@ def device_options() -> argparse.ArgumentParser:
         "--mesh",
         default="auto",
         metavar="AXES",
-        help="data=4,model=2: rows of a batch over 4 groups, weights over the 2 devices of each "
-        "(auto: all devices, the weights over as few as have room for them)",
+        help="data=4,model=2 splits each batch over 4 groups of devices and the weights over the "
+        "2 devices of a group; auto uses all devices, and splits the weights only as far as "
+        "memory demands (default: %(default)s)",
     )
-    group = parser.add_argument_group("several hosts (found by themselves under SLURM, on TPUs)")
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="of the first process")
-    group.add_argument("--process-id", type=size, metavar="I", help="this one, from 0")
-    group.add_argument("--num-processes", type=size, metavar="N", help="how many there are")
+    group = parser.add_argument_group(
+        "several hosts (under SLURM, Open MPI and on TPU pods these are detected)"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--process-id", type=size, metavar="I", help="of this process, from 0")
+    group.add_argument("--num-processes", type=size, metavar="N", help="number of processes")
     return parser
 
 
-def add_memory_options(parser: argparse.ArgumentParser) -> None:
-    """What ``jaxsvd models`` tells of a model."""
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a directory, or a hub id")
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    text = "what a search needs, from config.json alone (of the bundled model if none is named)"
-    parser.add_argument("--memory", action="store_true", help=text)
-    text = "over several devices, such as data=4,model=2"
-    parser.add_argument("--mesh", default="data=1", metavar="AXES", help=text)
-    text = "memory of an accelerator, instead of this machine's devices"
-    parser.add_argument("--device-memory", metavar="GB", help=text)
-    text = "that is truncated (mlp)"
-    parser.add_argument("--module", default="mlp", help=text)
+def module_option(group: argparse._ActionsContainer, default: str, what: str) -> None:
+    """``--module``.
+
+    Args:
+        group: of a parser.
+        default: the module.
+        what: is done with it, for the help.
+    """
+    group.add_argument(
+        "--module",
+        default=default,
+        metavar="M",
+        help=f"{what}: one of {MODULES} (default: %(default)s)",
+    )
 
 
-def add_prune_options(parser: argparse.ArgumentParser) -> None:
-    """What ``jaxsvd prune`` cuts, and where it writes."""
-    group = parser.add_argument_group("truncation")
-    text = "negative ones count from the end"
-    group.add_argument("--layer", type=index, metavar="N", required=True, help=text)
-    group.add_argument("--module", default="mlp", help="matrix or group of matrices (mlp)")
-    text = "clipping rate in [0, 1)"
-    group.add_argument("--rate", type=rate, metavar="X", required=True, help=text)
-    group.add_argument("--svd", choices=("exact", "randomized"), default="exact")
-    group.add_argument("--seed", type=size, default=0, metavar="N", help="of a randomized SVD (0)")
-    group = parser.add_argument_group("output")
-    group.add_argument("--out", metavar="DIR", required=True, help="a new model directory")
-    text = "keep the truncated matrices as two factors: smaller, for jaxsvd only"
-    group.add_argument("--factored", action="store_true", help=text)
+def edit_option(group: argparse._ActionsContainer) -> None:
+    """``--edit``."""
+    group.add_argument(
+        "--edit",
+        metavar="E",
+        help="edits of weights, LAYER:MODULE:RATE joined by +, such as 26:mlp:0.95+25:attn:0.9; "
+        "negative layers count from the end (default: none)",
+    )
 
 
-def task_options(*, several: bool = False) -> argparse.ArgumentParser:
+def svd_option(group: argparse._ActionsContainer) -> None:
+    """``--svd``."""
+    group.add_argument(
+        "--svd",
+        choices=("exact", "randomized"),
+        default="exact",
+        help="randomized: an approximation, as in the authors' scripts; it changes some "
+        "predictions (default: %(default)s)",
+    )
+
+
+def task_options(*, several: bool = False) -> Parser:
     """Which task; ``several``: or tasks."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("task")
-    named = "see `jaxsvd tasks`, or the path of your own task file (TOML)"
-    data = "the task's files, instead of the hub"
+    named = "a name that `jaxsvd tasks` lists, or the path of your own task file (TOML)"
+    data = "read the task's files from this folder, not from the hub"
     if several:
         group.add_argument(
             "--tasks",
@@ -143,34 +184,56 @@ def task_options(*, several: bool = False) -> argparse.ArgumentParser:
             type=names,
             nargs="+",
             metavar="NAME",
-            help=f"one or more: {named} (bundled)",
+            help=f"one or more, each {named} (default: bundled)",
         )
-        data += "; with several tasks a folder with a folder of each, called as the task is"
+        data += "; with several tasks, a folder with one subfolder for each, named as the task"
     else:
-        group.add_argument("--task", metavar="NAME", default="bundled", help=named)
-    group.add_argument("--data", metavar="DIR", help=data)
-    group.add_argument("--validation-size", type=size, metavar="N")
+        group.add_argument(
+            "--task",
+            metavar="NAME",
+            help=f"{named} (default: bundled, for the bundled model only)",
+        )
+    group.add_argument("--data", metavar="DIR", help=f"{data} (default: the hub)")
+    group.add_argument(
+        "--validation-size",
+        type=size,
+        metavar="N",
+        help="validation examples (default: the task's)",
+    )
     group.add_argument(
         "--protocol",
         choices=("clean", "scripts"),
         default="clean",
-        help="the paper's prompts and splits, or those of the authors' scripts, quirks included",
+        help="clean: the paper's prompts and splits; scripts: those of the authors' scripts, "
+        "byte for byte (default: %(default)s)",
     )
     group.add_argument(
         "--skip-long",
         action="store_true",
-        help="leave out questions whose query alone is longer than the model's context",
+        help="leave out examples that do not fit into the model's context even without "
+        "demonstrations (default: stop with an error)",
     )
     return parser
 
 
-def run_options() -> argparse.ArgumentParser:
+def run_options() -> Parser:
     """Where results go."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("run")
-    group.add_argument("--out", metavar="RUN", help="a new run directory (runs/COMMAND-TASK-TIME)")
-    group.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
-    group.add_argument("--save-prompts", action="store_true", help="write prompts.jsonl too")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="RUN",
+        help="a new run directory (default: runs/COMMAND-TASK-TIME-SUFFIX)",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the interrupted run in --out; the other options must be the same",
+    )
+    group.add_argument(
+        "--save-prompts", action="store_true", help="also write every prompt, to prompts.jsonl"
+    )
     return parser
 
 
@@ -206,16 +269,16 @@ def layers(text: str) -> list[int | str]:
     return [layer(part) for part in text.split(",")]
 
 
-_GRID = {
-    "layers": (layers, "N", "all, or indices; negative ones count from the end"),
-    "modules": (names, "M", "matrices or groups of matrices (mlp attn)"),
-    "rates": (rates, "X", "clipping rates in [0, 1)"),
-    "shots": (sizes, "N", "demonstrations in all"),
-    "seeds": (sizes, "N", "of the draws (0)"),
+_GRID: dict[str, tuple[Callable[[str], list[Any]], str, str, str]] = {
+    "layers": (layers, "N", "indices, or all; negative indices count from the end", "all"),
+    "modules": (names, "M", f"matrices or groups of matrices, of {MODULES}", "mlp attn"),
+    "rates": (rates, "X", "clipping rates in [0, 1)", RATES),
+    "shots": (sizes, "N", "demonstrations in a prompt, all labels together", "the task's"),
+    "seeds": (sizes, "N", "of the draws of demonstrations and examples", "0"),
 }
 
 
-def grid_options(*wanted: str, **defaults: str) -> argparse.ArgumentParser:
+def grid_options(*wanted: str, **defaults: str) -> Parser:
     """What a grid runs over.
 
     Args:
@@ -225,13 +288,17 @@ def grid_options(*wanted: str, **defaults: str) -> argparse.ArgumentParser:
     parser = Parser(add_help=False)
     group = parser.add_argument_group("grid (several values are separated by spaces or commas)")
     for name in wanted or _GRID:
-        kind, metavar, text = _GRID[name]
-        if name in defaults:
-            text = f"{text.split(' (')[0]} ({defaults[name]})"
-        group.add_argument(f"--{name}", type=kind, nargs="+", metavar=metavar, help=text)
+        parse, metavar, text, default = _GRID[name]
+        group.add_argument(
+            f"--{name}",
+            type=parse,
+            nargs="+",
+            metavar=metavar,
+            help=f"{text} (default: {defaults.get(name, default)})",
+        )
     return parser
 
 
-def joined(values: Sequence[Sequence[Any]] | None) -> list[Any] | None:
-    """What several words of an option say together; None where it was not given."""
+def joined(values: Sequence[Sequence[Value]] | None) -> list[Value] | None:
+    """The values of all words of an option; None where it was not given."""
     return None if values is None else [value for part in values for value in part]

@@ -1,7 +1,7 @@
 """A search beside the paper's published results, where it is one of the paper's own."""
 
-from jaxsvd.commands.search import SearchResult
 from jaxsvd.models.config import DecoderConfig
+from jaxsvd.results.search import SearchResult
 from jaxsvd.tasks.published import PublishedModel, published
 
 

@@ -7,12 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxsvd.commands.search import SearchResult
 from jaxsvd.commands.sweep import SweepResult
 from jaxsvd.results.points import Point
+from jaxsvd.results.search import SearchResult
 from jaxsvd.results.statistics import Accuracy
-from jaxsvd.results.summary import sweep_answer
-from jaxsvd.results.verdict import verdict
+from jaxsvd.results.summary import explanation_lines, search_answer, sweep_answer
 
 Record = Mapping[str, Any]
 
@@ -96,7 +95,11 @@ def print_search(result: SearchResult, console: Console) -> None:
         console.print()
         console.print(table)
     console.print()
-    say(console, verdict(result))
+    say(console, search_answer(result))
+    if lines := explanation_lines(result):
+        console.print()
+    for line in lines:
+        say(console, line)
 
 
 def sweep_tables(result: SweepResult) -> list[tuple[str, Table]]:

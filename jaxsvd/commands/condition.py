@@ -5,11 +5,11 @@ from pathlib import Path
 
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
-from jaxsvd.edits.condition import condition_numbers
 from jaxsvd.model import Model
 from jaxsvd.runs.directory import surroundings
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import Stopwatch, model_record
+from jaxsvd.selection.condition import condition_numbers
 
 
 def condition(

@@ -7,7 +7,6 @@ from typing import Any, Unpack
 
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
-from jaxsvd.edits.truncation import UNTRUNCATED
 from jaxsvd.encoded_task import DrawOptions, encode_task
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import Accuracy
@@ -15,9 +14,10 @@ from jaxsvd.runs.directory import PREDICTIONS, surroundings
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    label_counts,
     model_record,
     request_record,
-    right_at_each_rate,
+    right_answers,
     score_split,
 )
 
@@ -57,10 +57,10 @@ def evaluate(
         if run and save_prompts:
             encoded_task.save_prompts(run)
         with watch.on("score"):
-            [records] = score_split(
-                model.engine, encoded_task, "test", [UNTRUNCATED], run=run, progress=progress
+            scored = score_split(
+                model.engine, encoded_task, "test", [()], run=run, progress=progress
             )
-        [right] = right_at_each_rate(records, UNTRUNCATED)
+        [right] = right_answers(scored)
         accuracy = Accuracy.of(right)
         record = {
             "command": "evaluate",
@@ -71,8 +71,11 @@ def evaluate(
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
         }
+        record |= label_counts(encoded_task.prepared.labels, scored).to_json()
+        if model.edits:
+            record["edits"] = model.edit_records()
         record |= surroundings() | mesh_record(model.mesh)
         if run:
-            run.write_lines(PREDICTIONS, records)
+            run.write_lines(PREDICTIONS, scored[0])
             run.finish(record)
         return Evaluation(accuracy, record, run.path if run else None)

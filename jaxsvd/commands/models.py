@@ -1,4 +1,4 @@
-"""What is supported, and what a model would need, told without loading it."""
+"""What is supported, and what a model would need, without loading it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from rich.table import Table
 
 from jaxsvd.checkpoints import hub
 from jaxsvd.checkpoints.factored import without_factors
-from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.devices import sharding
+from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import Axes
 from jaxsvd.engine import memory
 from jaxsvd.engine.limits import Limits
 from jaxsvd.engine.memory import DTYPES, Expected, gigabytes
-from jaxsvd.models import FAMILIES, read_known
+from jaxsvd.models import FAMILIES, read_config
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
 
@@ -31,14 +31,14 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
     Raises:
         UserError: no such model, or one of a family that is not supported.
     """
-    local = source is None or Path(source).expanduser().exists()
-    path = (
-        hub.model_directory(source, revision) / "config.json"
-        if local
+    directory = (
+        hub.model_directory(source, revision)
+        if hub.is_local(source)
         else hub.config_file(str(source), revision)
     )
-    raw, _ = without_factors(read_json(path), path)
-    return read_known(raw, str(path))[0]
+    raw, path = hub.read_raw_config(directory)
+    raw, _ = without_factors(raw, path)
+    return read_config(raw, str(path))[0]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def plan(
     Raises:
         UserError: a mesh that the model's widths do not divide over.
     """
+    if device_bytes is None:
+        require_backend()
     sharding.check(config, axes, axes.devices)
     limits = (
         Limits.of_mesh(axes) if device_bytes is None else Limits.of_accelerator(device_bytes, axes)

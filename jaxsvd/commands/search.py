@@ -2,68 +2,35 @@
 
 import contextlib
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from jaxsvd import svd
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
-from jaxsvd.edits.condition import TOP_LAYERS, LayerChoice, choose_layer
-from jaxsvd.edits.truncation import seed_key, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import all_replacements, smallest_rank
 from jaxsvd.encoded_task import DrawOptions, encode_task
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
-from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.runs.directory import PREDICTIONS, surroundings
+from jaxsvd.results.calibration import explain, score_table
+from jaxsvd.results.explanation import Explanation
+from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
+from jaxsvd.results.statistics import Accuracy, paired_difference
+from jaxsvd.runs.directory import PREDICTIONS, Record, surroundings
 from jaxsvd.runtime.background import background
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    label_counts,
     model_record,
     request_record,
-    right_at_each_rate,
+    right_answers,
     score_split,
 )
-
-
-@dataclass(frozen=True)
-class RateScore:
-    """Validation accuracy at a clipping rate; ``rank`` is None where nothing is cut."""
-
-    rate: float
-    rank: int | None
-    accuracy: Accuracy
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        layer, module: what was truncated.
-        choice: how the layer was chosen.
-        validation: by rate, ascending.
-        best_rate: the best on the validation set, the smallest among equals.
-        base: on the test set, nothing truncated.
-        pruned: on the test set, at the best rate.
-        paired: the two compared, example by example.
-        record: everything, as in result.json.
-        out: the run directory, if one was written.
-    """
-
-    layer: int
-    module: str
-    choice: LayerChoice
-    validation: tuple[RateScore, ...]
-    best_rate: float
-    base: Accuracy
-    pruned: Accuracy
-    paired: PairedDifference
-    record: dict[str, Any]
-    out: Path | None
+from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -108,8 +75,8 @@ def search(
         task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
         module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
-            or a choice made before (:func:`jaxsvd.edits.condition.choose_layer`), for many searches
-            of one model.
+            or a choice made before (:func:`jaxsvd.selection.condition.choose_layer`), for many
+            searches of one model.
         rates: candidates in [0, 1).
         top_layers: how many layers compete for ``"auto"``.
         method: exact SVD, or randomized as in the reference scripts.
@@ -154,34 +121,35 @@ def search(
                 encoded_task.save_prompts(run)
             with watch.on("condition"):
                 choice = choosing.result(progress)
-        engine, key = model.engine, seed_key(encoded_task.prepared.seed)
+        engine, seed = model.engine, encoded_task.prepared.seed
+
+        def edit(rate: float) -> Edit:
+            return Edit(choice.layer, module, rate, method=method, seed=seed)
+
+        candidates = [(edit(rate),) for rate in rates]
         with watch.on("factor"):
-            cut = truncations(
+            made = all_replacements(engine, candidates, progress=progress)
+        with watch.on("score"):
+            records = score_split(
                 engine,
-                choice.layer,
-                module,
-                rates,
-                method=method,
-                key=key,
-                keep=True,
+                encoded_task,
+                "validation",
+                candidates,
+                made=made,
+                run=run,
                 progress=progress,
             )
-        with watch.on("score"):
-            [records] = score_split(
-                engine, encoded_task, "validation", [cut], run=run, progress=progress
-            )
-            right = right_at_each_rate(records, cut)
         validation = tuple(
-            RateScore(rate, rank, Accuracy.of(row))
-            for rate, rank, row in zip(cut.rates, cut.ranks, right, strict=True)
+            RateScore(rate, smallest_rank(engine, edit(rate)), Accuracy.of(row))
+            for rate, row in zip(rates, right_answers(records), strict=True)
         )
         best = best_of(validation)
         with watch.on("score"):
-            both = cut.with_base(best.rate)
-            [test_records] = score_split(
-                engine, encoded_task, "test", [both], run=run, progress=progress
+            both = [(edit(rate),) for rate in sorted({0.0, best.rate})]
+            test_records = score_split(
+                engine, encoded_task, "test", both, made=made, run=run, progress=progress
             )
-            tested = right_at_each_rate(test_records, both)
+        tested = right_answers(test_records)
         base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
         result = SearchResult(
             layer=choice.layer,
@@ -201,6 +169,10 @@ def search(
                 "notices": list(encoded_task.notices),
             },
             out=run.path if run else None,
+            label_counts=label_counts(encoded_task.prepared.labels, test_records),
+            explanation=_explanation(
+                dict(zip(rates, records, strict=True)), best.rate, test_records
+            ),
         )
         result.record.update(
             _findings(result),
@@ -209,7 +181,7 @@ def search(
             **mesh_record(model.mesh),
         )
         if run:
-            run.write_lines(PREDICTIONS, [*records, *test_records])
+            run.write_lines(PREDICTIONS, [r for found in (*records, *test_records) for r in found])
             run.finish(result.record)
     return result
 
@@ -223,10 +195,30 @@ def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
     return LayerChoice(layer_index(model.config, int(layer)))
 
 
+def _explanation(
+    validation: Mapping[float, Sequence[Record]],
+    best_rate: float,
+    tested: Sequence[Sequence[Record]],
+) -> Explanation | None:
+    """What the change on the test set is made of; None where there is none to be explained."""
+    if best_rate == 0 or 0.0 not in validation:
+        return None
+    known = [score_table(validation[rate]) for rate in (0.0, best_rate)]
+    found = [score_table(lines) for lines in tested]
+    if any(table is None for table in (*known, *found)):
+        return None
+    (one, gold), (other, _) = [table for table in known if table]
+    (before, test_gold), (after, _) = [table for table in found if table]
+    return explain((one, other), gold, (before, after), test_gold)
+
+
 def _findings(result: SearchResult) -> dict[str, Any]:
     """What ``search`` adds to result.json."""
     paired = result.paired
-    return {
+    further = {} if result.label_counts is None else result.label_counts.to_json()
+    if result.explanation is not None:
+        further["explanation"] = result.explanation.to_json()
+    return further | {
         "layer": result.layer,
         "module": result.module,
         "layer_choice": result.choice.record(),

@@ -13,8 +13,10 @@ from jaxsvd import svd
 from jaxsvd.commands.search import check_rates
 from jaxsvd.devices import distributed
 from jaxsvd.devices.sharding import mesh_record
-from jaxsvd.edits.truncation import Truncations, seed_key, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import smallest_rank
 from jaxsvd.encoded_task import EncodedTask, ValidationOptions, encode_task
+from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
@@ -27,7 +29,7 @@ from jaxsvd.score import (
     Stopwatch,
     model_record,
     request_record,
-    right_at_each_rate,
+    right_answers,
     score_split,
 )
 
@@ -120,20 +122,25 @@ def sweep(
         points: list[Point] = []
         records: list[Record] = []
         for encoded_task in encoded_tasks:
-            key = seed_key(encoded_task.prepared.seed)
-            cuts = [
-                truncations(engine, layer, module, rates, method=method, key=key)
+            edits = [
+                Edit(layer, module, rate, method=method, seed=encoded_task.prepared.seed)
                 for layer in chosen
                 for module in modules
+                for rate in rates
             ]
             with watch.on("score"):
                 scored = score_split(
-                    engine, encoded_task, "validation", cuts, run=run, progress=progress
+                    engine,
+                    encoded_task,
+                    "validation",
+                    [(edit,) for edit in edits],
+                    run=run,
+                    progress=progress,
                 )
-            for what, found in zip(cuts, scored, strict=True):
-                right = right_at_each_rate(found, what)
-                points += points_at(encoded_task, "validation", what, right)
-                records += found
+            points += points_of_edits(
+                engine, encoded_task, "validation", edits, right_answers(scored)
+            )
+            records += [record for found in scored for record in found]
         points = corrected(points)
         record = _record(model, encoded_tasks, points, options, watch)
         record |= {"started": started.isoformat(timespec="seconds")}
@@ -178,37 +185,46 @@ def _task(encoded_tasks: Sequence[EncodedTask]) -> Record:
     return task
 
 
-def points_at(
+def points_of_edits(
+    engine: Engine,
     encoded_task: EncodedTask,
     split: str,
-    what: Truncations,
-    right: Bool[np.ndarray, "rates examples"],
+    edits: Sequence[Edit],
+    right: Bool[np.ndarray, "edits examples"],
 ) -> list[Point]:
-    """Accuracies of one module of one layer, by rate, each beside rate 0 if that is among them.
+    """Accuracies of edits made one at a time, each beside its module and layer at rate 0.
 
     Args:
+        engine: holds the weights that are edited.
         encoded_task: gives the draw.
         split: that was scored.
-        what: was cut.
-        right: which examples are right, by rate.
+        edits: each at a clipping rate; without rate 0 among those of its module and layer an
+            edit has no change.
+        right: which examples are right.
     """
-    base = right[what.rates.index(0.0)] if 0.0 in what.rates else None
-    assert what.module is not None
-    assert what.layer is not None
-    return [
-        Point(
-            split,
-            what.module,
-            what.layer,
-            rate,
-            rank,
-            encoded_task.prepared.shots,
-            encoded_task.prepared.seed,
-            Accuracy.of(row),
-            paired_difference(np.asarray(base), row) if base is not None and rate > 0 else None,
+    base = {
+        (edit.module, edit.layer): row
+        for edit, row in zip(edits, right, strict=True)
+        if not edit.touches
+    }
+    points = []
+    for edit, row in zip(edits, right, strict=True):
+        before = base.get((edit.module, edit.layer)) if edit.touches else None
+        assert edit.rate is not None
+        points.append(
+            Point(
+                split,
+                edit.module,
+                edit.layer,
+                edit.rate,
+                smallest_rank(engine, edit),
+                encoded_task.prepared.shots,
+                encoded_task.prepared.seed,
+                Accuracy.of(row),
+                None if before is None else paired_difference(before, row),
+            )
         )
-        for rate, rank, row in zip(what.rates, what.ranks, right, strict=True)
-    ]
+    return points
 
 
 def _record(

@@ -45,15 +45,21 @@ def use_persistent_cache() -> None:
 
 
 class _Compiled:
-    """Seconds of tracing, lowering and compiling in this process, and how often."""
+    """Seconds of tracing, lowering and compiling in this process, and how often.
+
+    JAX reports each of the three at its end, and compiles what it has traced: ``underway`` is True
+    from the end of tracing to the end of compiling.
+    """
 
     def __init__(self) -> None:
-        self.seconds, self.count = 0.0, 0
+        self.seconds, self.count, self.underway = 0.0, 0, False
 
     def __call__(self, event: str, duration_secs: float, **_: object) -> None:
         if event.startswith("/jax/core/compile/"):
             self.seconds += duration_secs
-            self.count += event.endswith("backend_compile_duration")
+            compiled = event.endswith("backend_compile_duration")
+            self.count += compiled
+            self.underway = not compiled
 
 
 @functools.cache
@@ -77,3 +83,10 @@ def compile_count() -> int:
     """Functions that JAX has compiled, or read from the cache, since this was first called."""
     _compiled()
     return _compiled().count
+
+
+def activity() -> str:
+    """``"compiling"`` while JAX is, for a progress bar that waits for it; else nothing."""
+    # Registering here would import JAX in the thread that draws the bar.
+    registered = _compiled.cache_info().currsize > 0
+    return "compiling" if registered and _compiled().underway else ""

@@ -31,7 +31,7 @@ BY_ROWS, BY_COLUMNS, WHOLE = PartitionSpec(MODEL), PartitionSpec(None, MODEL), P
 _RULES = (
     (r".*\.(q_proj|k_proj|v_proj|fc_in|fc_up)\.(weight|bias)", BY_ROWS),
     (r".*\.(out_proj|fc_out)\.weight", BY_COLUMNS),
-    (r"embedding|head\.unembedding", BY_COLUMNS),
+    (r"embedding\.(tokens|positions)|head\.unembedding", BY_COLUMNS),
 )
 """By the path of a parameter in the decoder; the others (norms, other biases) are whole."""
 
@@ -85,6 +85,8 @@ def indivisible(config: DecoderConfig, model: int) -> list[str]:
         "key-value heads' width": config.key_value_heads * config.head_width,
         "MLP width": config.mlp_width,
     }
+    if config.embedding_width is not None:
+        sizes["embedding width"] = config.embedding_width
     return [f"{name} {size}" for name, size in sizes.items() if size % model]
 
 

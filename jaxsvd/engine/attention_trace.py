@@ -20,14 +20,11 @@ from jaxsvd.engine import kernels
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.kernels import Rows, Weights
 from jaxsvd.engine.prompts import Prompts
-from jaxsvd.engine.variants import Variant, replaced
-from jaxsvd.models.config import DecoderConfig
-from jaxsvd.models.decoder import KeyValues, Prefix
+from jaxsvd.engine.variants import Variant, blocks_with
+from jaxsvd.models.attention import KeyValues, Places, Prefix, at_columns, visible, visible_prefix
+from jaxsvd.models.config import DecoderConfig, LayerKind
 from jaxsvd.models.lowrank import LowRank
 from jaxsvd.models.lowrank import widths as _widths
-from jaxsvd.models.rotary import rotate, rotation
-
-_static = functools.partial(jax.jit, static_argnames=("config",))
 
 
 class Streams(NamedTuple):
@@ -48,7 +45,8 @@ class LayerAttention(NamedTuple):
         stream: of the last token, before the layer's norm.
         query: of the last token, not turned; N heads.
         keys: of prefix and row, turned by their position *less the query's*, so that scores are
-            ``query . key / sqrt(H)``: the query is as W_Q gives it. K heads, each for N / K of N.
+            ``query . key / sqrt(H)`` (or the config's ``query_scale``, and capped if it says so):
+            the query is as W_Q gives it. K heads, each for N / K of N.
         values: of the same tokens.
         attention: of every head over all tokens; 0 where nothing is seen.
         visible: which tokens the last one sees, itself included.
@@ -81,8 +79,7 @@ def attention_layers(
         prompts: whose last tokens read.
         first: where to begin.
         before: the streams before it, from an earlier walk; not needed at layer 0.
-        variant: the matrices exchanged in layer ``first`` (see
-            :class:`~jaxsvd.engine.variants.Branches`).
+        variant: the matrices that are replaced, in layer ``first`` and above.
 
     Raises:
         ValueError: a layer above 0 without streams.
@@ -103,17 +100,18 @@ def attention_layers(
     if before is None:
         if first:
             raise ValueError(f"layer {first} needs the streams before it")
-        before = Streams(kernels.embed_tokens(engine.embedding, jnp.asarray(prompts.prefix)), x)
+        before = Streams(
+            kernels.embed_prefix(config, engine.embedding, jnp.asarray(prompts.prefix)), x
+        )
+    blocks = blocks_with(engine.blocks, variant or {})
     for layer in range(first, config.layers):
-        weights = engine.blocks[layer]
-        if variant and layer == first:
-            weights = replaced(weights, variant)
-        effect = kernels.prefix_layer(config, weights, before.prefix)
+        weights, kind = blocks[layer], config.kind(layer)
+        effect = kernels.prefix_layer(config, kind, weights, before.prefix)
         prefix = Prefix(effect.states, exists)
-        read = _read(config, weights, before.rows, rows, prefix)
+        read = _read(config, kind, weights, before.rows, rows, prefix)
         yield LayerAttention(layer, before, effect.states, weights, *read)
         if layer + 1 < config.layers:
-            _, after = kernels.layer(config, weights, before.rows, rows, prefix)
+            _, after = kernels.layer(config, kind, weights, before.rows, rows, prefix)
             before = Streams(effect.after, after)
 
 
@@ -129,55 +127,54 @@ def read_rows(
         x_BTD: the stream before it, of rows without padding at positions 0, 1, ...
     """
     batch, tokens = x_BTD.shape[:2]
-    cos, sin = rotation(config.rotary, jnp.broadcast_to(jnp.arange(tokens), (batch, tokens)))
-    ones = jnp.ones((batch, tokens), jnp.int32)
-    rows = Rows(cos, sin, ones, 0 * ones, jnp.full((batch, 1), tokens - 1))
+    rows = Rows(Places.in_order(config, batch, tokens), jnp.full((batch, 1), tokens - 1))
     nothing = jnp.zeros((0, config.key_value_heads, config.head_width))
     prefix = KeyValues(nothing, nothing)
     before = Streams(jnp.zeros((0, x_BTD.shape[-1])), x_BTD)
-    read = _read(config, weights, x_BTD, rows, Prefix(prefix, jnp.zeros(0, bool)))
+    read = _read(
+        config, config.kind(layer), weights, x_BTD, rows, Prefix(prefix, jnp.zeros(0, bool))
+    )
     return LayerAttention(layer, before, prefix, weights, *read)
 
 
-@_static
+@functools.partial(jax.jit, static_argnames=("config", "kind"))
 def _read(
     config: DecoderConfig,
+    kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
     prefix: Prefix,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Stream, query, keys, values, attention and what is visible; see :class:`LayerAttention`."""
-    block = kernels.block_of(config, weights)
-    own = block.states(x_BTD, (rows.cos, rows.sin))
-
-    def at_read(a: Array) -> Array:
-        return jnp.take_along_axis(a, rows.reads[:, :, None], axis=1)[:, 0]
-
-    x_BD, cos, sin = map(at_read, (x_BTD, rows.cos, rows.sin))
-    q_BNH = rearrange(
-        block.attn.q_proj(block.norm_attn(x_BD)), "b (n h) -> b n h", h=config.head_width
-    )
+    block, places = kernels.block_of(config, kind, weights), rows.places
+    attn, own = block.attn, block.states(x_BTD, places)
+    reads, x_B1D = places.at(rows.reads), at_columns(x_BTD, rows.reads)
+    q_B1NH = attn.query_heads(block.attention_input(x_B1D))
     k_BTKH, v_BTKH = (
         jnp.concatenate([jnp.broadcast_to(a, (len(b), *a.shape)), b], axis=1).astype(jnp.float32)
         for a, b in zip(prefix.states, own, strict=True)
     )
-    turn = (jnp.broadcast_to(a[:, None], (*k_BTKH.shape[:2], a.shape[-1])) for a in (cos, -sin))
     # Turned back by the query's position; a scale of the query's rotation (YaRN) goes to the keys.
-    k_BTKH = rotate(config.rotary, k_BTKH, tuple(turn))  # pyright: ignore[reportArgumentType]
-    seen_BT = jnp.concatenate(
+    wide = [
+        tuple(jnp.broadcast_to(a, (*k_BTKH.shape[:2], a.shape[-1])) for a in turn)
+        for turn in reads.turns
+    ]
+    back = reads._replace(turns=tuple((cos, -sin) for cos, sin in wide))
+    k_BTKH = attn.turn(k_BTKH, back)
+    seen_prefix = visible_prefix(reads, prefix, kind.window)
+    seen_B1T = jnp.concatenate(
         [
-            jnp.broadcast_to(prefix.mask_P, (len(x_BD), len(prefix.mask_P))),
-            at_read(kernels.visible(rows)),
+            jnp.broadcast_to(seen_prefix, (len(x_B1D), 1, len(prefix.mask_P))),
+            visible(reads, places, kind.window),
         ],
-        axis=1,
+        axis=-1,
     )
-    q_BKGH = rearrange(q_BNH, "b (k g) h -> b k g h", k=config.key_value_heads)
-    s_BKGT = jnp.einsum(
-        "bkgh,btkh->bkgt", q_BKGH, k_BTKH, precision=jax.lax.Precision.HIGHEST
-    ) / jnp.sqrt(config.head_width)
-    a_BKGT = jax.nn.softmax(jnp.where(seen_BT[:, None, None], s_BKGT, -jnp.inf), axis=-1)
-    return x_BD, q_BNH, k_BTKH, v_BTKH, rearrange(a_BKGT, "b k g t -> b (k g) t"), seen_BT
+    q_KB1GH = rearrange(q_B1NH * attn.scale, "b q (k g) h -> k b q g h", k=config.key_value_heads)
+    s_KB1GT = attn.scores(q_KB1GH, rearrange(k_BTKH, "b t k h -> k b t h"), seen_B1T)
+    a_KB1GT = jax.nn.softmax(s_KB1GT, axis=-1)
+    a_BNT = rearrange(a_KB1GT, "k b 1 g t -> b (k g) t")
+    return x_B1D[:, 0], q_B1NH[:, 0], k_BTKH, v_BTKH, a_BNT, seen_B1T[:, 0]
 
 
 class HeadMatrices(NamedTuple):
@@ -212,7 +209,7 @@ def dense(matrix: LowRank) -> Float[Array, "rows columns"]:
     return jnp.where(factored, product, matrix.weight.astype(jnp.float32))
 
 
-@_static
+@functools.partial(jax.jit, static_argnames=("config",))
 def norm_differential(
     config: DecoderConfig,
     weights: Weights,
@@ -220,7 +217,7 @@ def norm_differential(
     tangents_BDC: Float[Array, "B D C"],
 ) -> Float[Array, "B D C"]:
     """The Jacobian of the norm before a layer's attention, at ``x``, times the columns given."""
-    norm = kernels.block_of(config, weights).norm_attn
+    norm = kernels.block_of(config, config.kind(0), weights).attention_input
 
     def one(x_D: Array, tangents_DC: Array) -> Array:
         push = jax.linearize(norm, x_D)[1]

@@ -4,17 +4,18 @@ A prompt and what is scored after it are encoded together, as one text: encoding
 merges differently at the seam. What the encodings have in common is found among their tokens.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from jaxsvd.engine.sequences import Group, Scoring, line_of
+from jaxsvd.engine.requests import Group, Request, Scoring, common_prefix, grouped
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.tasks.base import Question, Rule
+from jaxsvd.tokenizer.tokenizer import appended
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,16 +26,18 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Encoded:
-    """Questions ready for the model.
+    """Questions and the requests that they make of the engine.
 
     Attributes:
         questions: as they are asked, demonstrations dropped where they did not fit.
-        groups: all their lines.
+        groups: what the engine scores; the requests are in the order of the questions.
         scoring: what the scores are.
         label_ids: the label tokens, where they are what is read.
         shortened: prompts that lost demonstrations.
         dropped: demonstrations that they lost in all.
         skipped: questions left out because the query alone is longer than the context.
+        equal: for a question with candidates of the same tokens, by its position: for each
+            candidate the first one that has its tokens.
     """
 
     questions: tuple[Question, ...]
@@ -44,6 +47,17 @@ class Encoded:
     shortened: int
     dropped: int
     skipped: int = 0
+    equal: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def tied(
+        self, question: int, scores: Float[np.ndarray, " candidates"]
+    ) -> Float[np.ndarray, " candidates"]:
+        """Scores of a question's candidates, those of the same tokens exactly equal.
+
+        Each is computed by itself, and its place in a batch decides how it is rounded.
+        """
+        first = self.equal.get(question)
+        return scores if first is None else scores[list(first)]
 
 
 @dataclass(frozen=True)
@@ -113,13 +127,25 @@ def encode(
         scoring = "label tokens" if label_ids else "sequence log-likelihood"
     return Encoded(
         questions=tuple(asked),
-        groups=_group(asked, joints, scoring),
+        groups=grouped(_requests(asked, joints, scoring, label_ids)),
         scoring=scoring,
         label_ids=label_ids,
         shortened=sum(n > 0 for n in lost),
         dropped=sum(lost),
         skipped=len(fitted.too_long),
+        equal=_equal_candidates(joints),
     )
+
+
+def _equal_candidates(joints: Sequence[_Joint]) -> dict[int, tuple[int, ...]]:
+    """By question: the first candidate with the tokens of each, where two have the same."""
+    found = {}
+    for i, joint in enumerate(joints):
+        first: dict[tuple[int, ...], int] = {}
+        firsts = tuple(first.setdefault(tuple(t), c) for c, t in enumerate(joint.continuations))
+        if len(first) < len(firsts):
+            found[i] = firsts
+    return found
 
 
 class _Fitted(NamedTuple):
@@ -194,22 +220,29 @@ def _encode_jointly(
                     f"row {question.index} of {question.split}: {candidate!r} has no token of "
                     "its own after the prompt"
                 )
+        if rule == "label":
+            _refuse_equal_labels(question, joint)
         joints.append(joint)
     return joints
 
 
+def _refuse_equal_labels(question: Question, joint: _Joint) -> None:
+    """Labels whose tokens are the same could never be distinguished."""
+    first: dict[tuple[int, ...], str] = {}
+    for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
+        other = first.setdefault(tuple(tokens), candidate)
+        if other != candidate:
+            raise UserError(
+                f"the labels {other.strip()!r} and {candidate.strip()!r} become the same tokens "
+                "for this model; choose other label words"
+            )
+
+
 def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
-
-
-def common_prefix(sequences: Sequence[list[int] | Int[np.ndarray, "_"]]) -> int:
-    """How many first tokens all sequences share."""
-    n = min(map(len, sequences))
-    first = np.asarray(sequences[0][:n])
-    for sequence in sequences[1:]:
-        differ = np.flatnonzero(first[:n] != np.asarray(sequence[:n]))
-        n = int(differ[0]) if len(differ) else n
-    return n
+    """Token ids without the special tokens that end a text: what follows it would not be read."""
+    ids: list[list[int]] = tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
+    last = appended(tokenizer)
+    return [row[:-last] for row in ids] if last else ids
 
 
 def _common_label_tokens(joints: Sequence[_Joint]) -> tuple[int, ...]:
@@ -238,21 +271,15 @@ def _word_tokens(
     return tuple(ids)
 
 
-def _group(
-    questions: Sequence[Question], joints: Sequence[_Joint], scoring: Scoring
-) -> tuple[Group, ...]:
-    by_prompt: dict[tuple[str, ...], list[int]] = {}
-    for i, question in enumerate(questions):
-        by_prompt.setdefault(question.demonstrations, []).append(i)
-    groups = []
-    for members in by_prompt.values():
-        contexts = [joints[i].context for i in members]
-        # At least one token of every context stays with its line: the scores are read there.
-        n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
-        n = 0 if scoring == "mean raw logit" else n  # there the prefix is averaged over too
-        lines = tuple(
-            line_of(i, joints[i].context[n:].tolist(), joints[i].continuations, scoring)
-            for i in members
-        )
-        groups.append(Group(contexts[0][:n], lines))
-    return tuple(groups)
+def _requests(
+    questions: Sequence[Question],
+    joints: Sequence[_Joint],
+    scoring: Scoring,
+    label_ids: tuple[int, ...],
+) -> list[Request]:
+    """What is asked of the model; questions of the same demonstrations are one family."""
+    labels = [[token] for token in label_ids]
+    return [
+        Request(joint.context, labels or joint.continuations, scoring, question.demonstrations)
+        for question, joint in zip(questions, joints, strict=True)
+    ]

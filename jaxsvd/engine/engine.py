@@ -1,7 +1,7 @@
-"""Scores of many questions under many variants of layers, computing what is shared once.
+"""Scores of many requests under many variants of the weights, computing what is shared once.
 
-The untouched model is one pass from bottom to top, and every layer's variants branch off it. What
-a group of questions shares (its prefix) and what a pass computes are in
+The untouched model is one pass from bottom to top, and every variant branches off it at the lowest
+layer that it touches. What a group of requests shares (its prefix) and what a pass computes are in
 :mod:`jaxsvd.engine.passes`, the jitted pieces in :mod:`jaxsvd.engine.kernels`.
 """
 
@@ -15,12 +15,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxsvd.devices.sharding import WHOLE, axes_in, place
-from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.kernels import Weights
 from jaxsvd.engine.limits import PACKED, Limits
 from jaxsvd.engine.packing import Batch, Shape, choose_shape, pack
 from jaxsvd.engine.passes import Done, Pass, nothing_done
-from jaxsvd.engine.variants import UNTOUCHED, Branches, Scored
+from jaxsvd.engine.requests import Group, Request, grouped
+from jaxsvd.engine.variants import UNTOUCHED, Scored, Variants
 from jaxsvd.engine.workers import workers
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
@@ -37,14 +37,14 @@ class Engine:
     Attributes:
         config: of the decoder.
         blocks: weights by layer.
-        embedding: V x D.
+        embedding: of tokens, and of positions where they are learned.
         head: final norm and unembedding.
         mesh: where the weights are; None for one device (:mod:`jaxsvd.devices.sharding`).
     """
 
     config: DecoderConfig
     blocks: tuple[Weights, ...]
-    embedding: Float[Array, "V D"]
+    embedding: Weights
     head: Weights
     mesh: Mesh | None = None
 
@@ -54,7 +54,7 @@ class Engine:
         return cls(
             decoder.config,
             tuple(nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks),
-            decoder.embedding[...],
+            nnx.to_pure_dict(nnx.state(decoder.embedding)),
             nnx.to_pure_dict(nnx.state(decoder.head)),
             mesh,
         )
@@ -73,48 +73,64 @@ class Engine:
         return jnp.asarray(x) if self.mesh is None else place(x, self.mesh, WHOLE)
 
     def score(
+        self, requests: Sequence[Request], variants: Variants = UNTOUCHED
+    ) -> Iterator[Scored]:
+        """Score every request under every variant of the weights.
+
+        Args:
+            requests: of any kinds and numbers of continuations.
+            variants: each may replace matrices of several layers.
+
+        Yields:
+            Scores as soon as they are known, each once.
+        """
+        return self.score_groups(grouped(requests), variants)
+
+    def score_groups(
         self,
-        encoded: Encoded,
-        points: Sequence[Branches] = (UNTOUCHED,),
+        groups: Sequence[Group],
+        variants: Variants = UNTOUCHED,
         *,
         done: Done = nothing_done,
         shape: Shape | None = None,
         limits: Limits | None = None,
     ) -> Iterator[Scored]:
-        """Score every question under every variant of every point.
+        """Score requests that are grouped already; see :meth:`score`.
 
         Args:
-            encoded: the questions.
-            points: variants of layers; several may be of one layer.
+            groups: the requests.
+            variants: of the weights.
             done: which scores are known already. Batches without any other are skipped; in the
                 rest known ones keep their places, so that the others get the same scores to
                 the last bit.
-            shape: of the batches; chosen from the questions and the limits if left out.
+            shape: of the batches; chosen from the requests and the limits if left out.
             limits: of memory and batches; those of the device if left out.
 
         Yields:
             Scores as soon as they are known; also of those done that share a batch with others.
         """
-        if not encoded.groups:
+        if not groups:
             return
         axes = axes_in(self.mesh)
-        longest = max(len(group.prefix) for group in encoded.groups)
+        longest = max(len(group.prefix) for group in groups)
         limits = limits or Limits.of_device(self.mesh).fitted(self.config, longest + PACKED, axes)
-        shape = shape or choose_shape(encoded.groups, limits.batch_tokens, width=self.config.width)
+        shape = shape or choose_shape(groups, limits.batch_tokens, width=self.config.width)
+        size = self._chunk_size(variants, shape, limits)
         # Executions that exchange something must reach all devices in one order: one thread.
         with workers(limits.workers if self.mesh is None else 0) as pool:
-            for group in encoded.groups:
+            for group in groups:
                 batches = pack(group.lines, shape, rows_multiple=axes.data)
-                for chunk in _chunks(batches, self._chunk_size(points, shape, limits)):
-                    yield from Pass.of(self, encoded, group, chunk, pool).score(points, done)
+                for chunk in _chunks(batches, size):
+                    yield from Pass.of(self, group, chunk, pool).score(variants, done)
 
-    def _chunk_size(self, points: Sequence[Branches], shape: Shape, limits: Limits) -> int:
+    def _chunk_size(self, variants: Variants, shape: Shape, limits: Limits) -> int:
         """Batches of one pass, by the memory that a batch's stream takes.
 
         Kept are the stream before a layer, after its attention and after its MLP, in float32.
         """
         most = limits.stream_bytes // (3 * 4 * self.config.width * shape.rows * shape.tokens)
-        return max(1, most if len(points) > 1 else min(most, BATCHES_A_CHUNK))
+        several = len({replaced for replaced in variants.replaced if replaced}) > 1
+        return max(1, most if several else min(most, BATCHES_A_CHUNK))
 
 
 def _chunks(batches: Sequence[Batch], size: int) -> Iterator[Sequence[Batch]]:

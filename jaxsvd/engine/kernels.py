@@ -1,8 +1,9 @@
 """The jitted pieces of the engine: each is compiled once and serves every layer and rate.
 
 Weights are arguments, as nested dictionaries of arrays (flattened in C, unlike modules); the
-config is static, and so is the mesh (:mod:`jaxsvd.devices.sharding`) where there are several
-devices: then rows of a batch are dealt over its ``data`` axis, and what is read comes back whole.
+config and the kind of layer are static, and so is the mesh (:mod:`jaxsvd.devices.sharding`) where
+there are several devices: then rows of a batch are dealt over its ``data`` axis, and what is read
+comes back whole. A program is compiled for a kind of layer, not for a layer.
 A layer also gives the stream between its attention and its MLP, where truncation cuts it.
 """
 
@@ -13,37 +14,36 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from jaxsvd.devices.sharding import by_heads, everywhere, rows_over
-from jaxsvd.models.config import DecoderConfig
-from jaxsvd.models.decoder import Block, Head, KeyValues, Prefix, unembed
+from jaxsvd.models.attention import KeyValues, Places, Prefix, at_columns
+from jaxsvd.models.config import DecoderConfig, LayerKind
+from jaxsvd.models.decoder import Block, Head, unembed
+from jaxsvd.models.embedding import Embedding
 from jaxsvd.models.lowrank import LowRankLinear
 from jaxsvd.models.matrices import part
-from jaxsvd.models.rotary import rotation
 
 Weights = dict[str, Any]
-"""The arrays of one block, or of the head, as nested dictionaries."""
+"""The arrays of one block, of the embedding, or of the head, as nested dictionaries."""
 
 _static = functools.partial(jax.jit, static_argnames=("config", "mesh"))
+_static_of_kind = functools.partial(jax.jit, static_argnames=("config", "kind", "mesh"))
 
 
 class Rows(NamedTuple):
-    """Where the tokens of a batch are: angles, segments, branches, and the columns read."""
+    """Where the tokens of a batch stand, and the columns that are read."""
 
-    cos: Float32[Array, "B T half"]
-    sin: Float32[Array, "B T half"]
-    segments: Int[Array, "B T"]
-    branches: Int[Array, "B T"]
+    places: Places
     reads: Int[Array, "B R"]
 
 
 @functools.cache
-def _block_graph(config: DecoderConfig, low_rank: frozenset[str]) -> nnx.GraphDef:
+def _block_graph(config: DecoderConfig, kind: LayerKind, low_rank: frozenset[str]) -> nnx.GraphDef:
     """The structure of a block, some of its matrices of low rank."""
 
     def build() -> Block:
-        block = Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        block = Block(config, kind, dtype=jnp.float32, rngs=nnx.Rngs(0))
         for name in low_rank:
             half = getattr(block, part(name))
             n_out, n_in = getattr(half, name).weight.shape
@@ -59,25 +59,35 @@ def _head_graph(config: DecoderConfig) -> nnx.GraphDef:
     return nnx.split(abstract)[0]
 
 
-def block_of(config: DecoderConfig, weights: Weights) -> Block:
+@functools.cache
+def _embedding_graph(config: DecoderConfig) -> nnx.GraphDef:
+    made = nnx.eval_shape(lambda: Embedding(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return nnx.split(made)[0]
+
+
+def block_of(config: DecoderConfig, kind: LayerKind, weights: Weights) -> Block:
     """The block that a layer's arrays make."""
     halves = (weights["attn"], weights["mlp"])
     low_rank = frozenset(name for half in halves for name in half if "rank" in half[name])
-    return nnx.merge(_block_graph(config, low_rank), weights)
+    return nnx.merge(_block_graph(config, kind, low_rank), weights)
 
 
-@functools.partial(jax.jit, static_argnames=("mesh",))
-def embed_tokens(
-    embedding: Float[Array, "V D"], tokens: Int[Array, " P"], mesh: Mesh | None = None
+def _embedding(config: DecoderConfig, weights: Weights) -> Embedding:
+    return nnx.merge(_embedding_graph(config), weights)
+
+
+@_static
+def embed_prefix(
+    config: DecoderConfig, embedding: Weights, tokens: Int[Array, " P"], mesh: Mesh | None = None
 ) -> Float32[Array, "P D"]:
     """The residual stream of a prefix before the first layer."""
-    return everywhere(mesh, embedding[tokens].astype(jnp.float32))
+    return everywhere(mesh, _embedding(config, embedding)(tokens, jnp.arange(len(tokens))))
 
 
 @_static
 def embed(
     config: DecoderConfig,
-    embedding: Float[Array, "V D"],
+    embedding: Weights,
     tokens: Int[Array, "B T"],
     positions: Int[Array, "B T"],
     segments: Int[Array, "B T"],
@@ -86,22 +96,15 @@ def embed(
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Rows]:
     """The residual stream before the first layer, and the geometry that every layer shares."""
-    cos, sin = rotation(config.rotary, positions)
-    x_BTD = embedding[tokens].astype(jnp.float32)
-    return rows_over(mesh, (x_BTD, Rows(cos, sin, segments, branches, reads)))
+    places = Places.of(config, positions, segments, branches)
+    x_BTD = _embedding(config, embedding)(tokens, positions)
+    return rows_over(mesh, (x_BTD, Rows(places, reads)))
 
 
-def visible(rows: Rows) -> Bool[Array, "B T T"]:
-    """Tokens see their own line up to themselves: of its branches only the prompt and their own."""
-    same = rows.segments[:, :, None] == rows.segments[:, None, :]
-    own = rows.branches[:, :, None] == rows.branches[:, None, :]
-    prompt = rows.branches[:, None, :] == 0
-    return same & (own | prompt) & jnp.tril(jnp.ones(same.shape[1:], bool))
-
-
-@_static
+@_static_of_kind
 def layer(
     config: DecoderConfig,
+    kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
@@ -109,9 +112,9 @@ def layer(
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
     """A layer over the lines and the prefix: the stream after its attention, and after its MLP."""
-    block, turn = block_of(config, weights), (rows.cos, rows.sin)
-    own = block.states(x_BTD, turn)
-    attended = block.attend(x_BTD, turn, own, visible(rows), prefix)
+    block, places = block_of(config, kind, weights), rows.places
+    own = block.states(x_BTD, places)
+    attended = block.attend(x_BTD, places, own, places, prefix)
     return rows_over(mesh, (attended, block.feed(x_BTD, attended)))
 
 
@@ -123,9 +126,10 @@ class Reads(NamedTuple):
     after: Float[Array, "B R D"]
 
 
-@_static
+@_static_of_kind
 def last_layer(
     config: DecoderConfig,
+    kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
     rows: Rows,
@@ -133,11 +137,9 @@ def last_layer(
     mesh: Mesh | None = None,
 ) -> Reads:
     """The last layer: keys and values everywhere, the rest only where something is read."""
-    block, turn = block_of(config, weights), (rows.cos, rows.sin)
-    own = block.states(x_BTD, turn)
-    at_reads = functools.partial(jnp.take_along_axis, indices=rows.reads[:, :, None], axis=1)
-    x_BRD, cos, sin = map(at_reads, (x_BTD, rows.cos, rows.sin))
-    attended = block.attend(x_BRD, (cos, sin), own, at_reads(visible(rows)), prefix)
+    block, places = block_of(config, kind, weights), rows.places
+    own, x_BRD = block.states(x_BTD, places), at_columns(x_BTD, rows.reads)
+    attended = block.attend(x_BRD, places.at(rows.reads), own, places, prefix)
     return rows_over(mesh, Reads(x_BRD, attended, block.feed(x_BRD, attended)))
 
 
@@ -149,8 +151,9 @@ def feed(
     attended_BTD: Float[Array, "B T D"],
     mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
-    """The stream after a layer's MLP, from before and after its attention."""
-    return rows_over(mesh, block_of(config, weights).feed(x_BTD, attended_BTD))
+    """The stream after the MLP, from before and after attention; alike for all kinds of layers."""
+    block = block_of(config, config.kind(0), weights)
+    return rows_over(mesh, block.feed(x_BTD, attended_BTD))
 
 
 class PrefixLayer(NamedTuple):
@@ -161,59 +164,60 @@ class PrefixLayer(NamedTuple):
     states: KeyValues
 
 
-@_static
+@_static_of_kind
 def prefix_layer(
-    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"], mesh: Mesh | None = None
+    config: DecoderConfig,
+    kind: LayerKind,
+    weights: Weights,
+    x_PD: Float[Array, "P D"],
+    mesh: Mesh | None = None,
 ) -> PrefixLayer:
     """A layer over the prefix alone."""
-    block = block_of(config, weights)
-    turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
-    causal = jnp.tril(jnp.ones((x_PD.shape[0],) * 2, bool))[None]
-    own = block.states(x_PD[None], turn)
-    attended = block.attend(x_PD[None], turn, own, causal)
+    block = block_of(config, kind, weights)
+    places = Places.in_order(config, 1, len(x_PD))
+    own = block.states(x_PD[None], places)
+    attended = block.attend(x_PD[None], places, own, places)
     after = block.feed(x_PD[None], attended)
     states = by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
     return PrefixLayer(*everywhere(mesh, (attended[0], after[0])), states)
 
 
-@_static
+@_static_of_kind
 def prefix_states(
-    config: DecoderConfig, weights: Weights, x_PD: Float[Array, "P D"], mesh: Mesh | None = None
+    config: DecoderConfig,
+    kind: LayerKind,
+    weights: Weights,
+    x_PD: Float[Array, "P D"],
+    mesh: Mesh | None = None,
 ) -> KeyValues:
     """The prefix's keys and values of a layer, ``[P, K, H]``, when nothing follows."""
-    turn = rotation(config.rotary, jnp.arange(x_PD.shape[0])[None])
-    own = block_of(config, weights).states(x_PD[None], turn)
+    places = Places.in_order(config, 1, len(x_PD))
+    own = block_of(config, kind, weights).states(x_PD[None], places)
     return by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
 
 
-def _final_norm(config: DecoderConfig, head: Weights, x: Array) -> Array:
-    return nnx.merge(_head_graph(config), head).norm(x)
-
-
-def _matrix(head: Weights, embedding: Array) -> tuple[Array, Array | None]:
-    return head.get("unembedding", embedding), head.get("bias")
+def _head(config: DecoderConfig, weights: Weights) -> Head:
+    return nnx.merge(_head_graph(config), weights)
 
 
 @_static
 def label_logits(
     config: DecoderConfig,
     head: Weights,
-    embedding: Float[Array, "V D"],
+    embedding: Weights,
     x_BRD: Float[Array, "B R D"],
     labels: Int[Array, " C"],
     mesh: Mesh | None = None,
 ) -> Float32[Array, "B R C"]:
     """Logits of the label tokens: only their rows of the unembedding are multiplied."""
-    matrix, bias = _matrix(head, embedding)
-    rows = None if bias is None else bias[labels]
-    return everywhere(mesh, unembed(_final_norm(config, head, x_BRD), matrix[labels], rows))
+    return everywhere(mesh, _head(config, head)(x_BRD, embedding["tokens"], labels))
 
 
 @_static
 def log_probabilities(
     config: DecoderConfig,
     head: Weights,
-    embedding: Float[Array, "V D"],
+    embedding: Weights,
     x_BRD: Float[Array, "B R D"],
     targets: Int[Array, "B R"],
     mesh: Mesh | None = None,
@@ -223,11 +227,10 @@ def log_probabilities(
     A row at a time: the logits of a whole batch over the whole vocabulary may not fit. Over
     several devices a read of every row at a time, so that the rows stay where they are.
     """
-    matrix, bias = _matrix(head, embedding)
 
     def row(x_and_target: tuple[Array, Array]) -> Array:
         x_RD, target_R = x_and_target
-        logits_RV = unembed(_final_norm(config, head, x_RD), matrix, bias)
+        logits_RV = _head(config, head)(x_RD, embedding["tokens"])
         chosen = jnp.take_along_axis(logits_RV, target_R[:, None], axis=-1)[:, 0]
         return chosen - jax.nn.logsumexp(logits_RV, axis=-1)
 
@@ -240,12 +243,21 @@ def log_probabilities(
 def mean_logits(
     config: DecoderConfig,
     head: Weights,
-    embedding: Float[Array, "V D"],
+    embedding: Weights,
     x_BRD: Float[Array, "B R D"],
     mesh: Mesh | None = None,
 ) -> Float32[Array, "B R"]:
     """Mean of the logits over the vocabulary at every read position (the scripts' COPA rule)."""
-    matrix, bias = _matrix(head, embedding)
+    made = _head(config, head)
+    if config.logit_cap is not None:  # not linear: a row at a time, as log_probabilities
+
+        def row(x_RD: Array) -> Array:
+            return made(x_RD, embedding["tokens"]).mean(axis=-1)
+
+        if mesh is None:
+            return jax.lax.map(row, x_BRD)
+        return everywhere(mesh, jax.lax.map(row, x_BRD.swapaxes(0, 1)).T)
+    matrix, bias = made.rows(embedding["tokens"])
     mean = matrix.astype(jnp.float32).mean(axis=0, keepdims=True)
     shift = None if bias is None else bias.astype(jnp.float32).mean(keepdims=True)
-    return everywhere(mesh, unembed(_final_norm(config, head, x_BRD), mean, shift)[..., 0])
+    return everywhere(mesh, unembed(made.features(x_BRD), mean, shift)[..., 0])

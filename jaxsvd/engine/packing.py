@@ -1,6 +1,6 @@
 """Many short lines in rows of one fixed length, so that little is computed for padding.
 
-A row holds several lines, told apart by segment numbers; attention is block-diagonal within a
+A row holds several lines, distinguished by segment numbers; attention is block-diagonal within a
 row, plus the prefix that all lines share. This module is the one place that decides shapes: one
 batch shape for a group of lines, whatever their number.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from jaxsvd.engine.sequences import Group, Line
+from jaxsvd.engine.requests import Group, Line
 
 ROW = 16
 """Row lengths are multiples of this, so that few shapes are ever compiled."""
@@ -39,19 +39,19 @@ class Batch:
 
     Attributes:
         tokens, segments: of every column.
-        positions, branches: as in :class:`~jaxsvd.engine.sequences.Line`.
+        positions, continuations: as in :class:`~jaxsvd.engine.requests.Line`.
         reads: column that is read, at each read slot of a row.
-        targets, candidates: of each read slot, as in a line.
+        targets, scored: of each read slot, as in a line.
         lines: position of the line (in its group) that a read slot belongs to, -1 if unused.
     """
 
     tokens: Int[np.ndarray, "rows tokens"]
     segments: Int[np.ndarray, "rows tokens"]
     positions: Int[np.ndarray, "rows tokens"]
-    branches: Int[np.ndarray, "rows tokens"]
+    continuations: Int[np.ndarray, "rows tokens"]
     reads: Int[np.ndarray, "rows reads"]
     targets: Int[np.ndarray, "rows reads"]
-    candidates: Int[np.ndarray, "rows reads"]
+    scored: Int[np.ndarray, "rows reads"]
     lines: Int[np.ndarray, "rows reads"]
 
 
@@ -169,8 +169,8 @@ def _fill(lines: Sequence[Line], rows: Sequence[Sequence[int]], shape: Shape) ->
     def zeros(width: int) -> Int[np.ndarray, "rows width"]:
         return np.zeros((shape.rows, width), np.int32)
 
-    tokens, segments, positions, branches = (zeros(shape.tokens) for _ in range(4))
-    reads, targets, candidates = (zeros(shape.reads) for _ in range(3))
+    tokens, segments, positions, continuations = (zeros(shape.tokens) for _ in range(4))
+    reads, targets, scored = (zeros(shape.reads) for _ in range(3))
     owners = zeros(shape.reads) - 1
     for r, row in enumerate(rows):
         column = slot = 0
@@ -180,11 +180,11 @@ def _fill(lines: Sequence[Line], rows: Sequence[Sequence[int]], shape: Shape) ->
             tokens[r, columns] = line.tokens
             segments[r, columns] = segment
             positions[r, columns] = line.positions
-            branches[r, columns] = line.branches
+            continuations[r, columns] = line.continuations
             slots = slice(slot, slot + len(line.reads))
             reads[r, slots] = column + line.reads
             targets[r, slots] = line.targets
-            candidates[r, slots] = line.candidates
+            scored[r, slots] = line.scored
             owners[r, slots] = i
             column, slot = columns.stop, slots.stop
-    return Batch(tokens, segments, positions, branches, reads, targets, candidates, owners)
+    return Batch(tokens, segments, positions, continuations, reads, targets, scored, owners)

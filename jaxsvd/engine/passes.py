@@ -1,8 +1,8 @@
 """One pass of a group's batches through the model, and the branches off it.
 
-All prompts of a group share a prefix, whose keys and values are computed once; all variants of a
-layer share everything below it, and its attention too if only its MLP is exchanged. In the last
-layer queries and MLP are computed only where something is read.
+All contexts of a group share a prefix, whose keys and values are computed once; a variant shares
+everything below the lowest layer that it touches, and that layer's attention too if only its MLP is
+replaced there. In the last layer queries and MLP are computed only where something is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,30 +15,26 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32
 
 from jaxsvd.engine import kernels
-from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.kernels import PrefixLayer, Reads, Rows, Weights
 from jaxsvd.engine.packing import Batch, padded_length
-from jaxsvd.engine.sequences import Group
-from jaxsvd.engine.variants import Branches, Scored, replaced
+from jaxsvd.engine.requests import Group
+from jaxsvd.engine.variants import Scored, Variants, blocks_with
 from jaxsvd.engine.workers import Workers
-from jaxsvd.models.decoder import Prefix
+from jaxsvd.models.attention import Prefix
+from jaxsvd.models.matrices import part
 
 if TYPE_CHECKING:
     from jaxsvd.engine.engine import Engine
 
 
-Done = Callable[[int, int, int], bool]
-"""Whether the score of a point, a variant and a question is known already."""
+Done = Callable[[int, int], bool]
+"""Whether the score of a variant and a request is known already."""
 
 
-def nothing_done(point: int, variant: int, question: int) -> bool:
+def nothing_done(variant: int, request: int) -> bool:
     """No score is known."""
-    del point, variant, question
+    del variant, request
     return False
-
-
-Cell = tuple[int, int]
-"""A point and one of its variants."""
 
 
 class _At(NamedTuple):
@@ -62,7 +58,6 @@ class Pass:
 
     Attributes:
         engine: holds the weights.
-        encoded: the questions.
         group: the batches' lines and their prefix.
         batches: to be scored.
         workers: do it.
@@ -71,7 +66,6 @@ class Pass:
     """
 
     engine: "Engine"
-    encoded: Encoded
     group: Group
     batches: Sequence[Batch]
     workers: Workers
@@ -82,7 +76,6 @@ class Pass:
     def of(
         cls,
         engine: "Engine",
-        encoded: Encoded,
         group: Group,
         batches: Sequence[Batch],
         workers: Workers,
@@ -91,20 +84,20 @@ class Pass:
         length = len(group.prefix)
         padded = np.zeros(padded_length(length), np.int32)
         padded[:length] = group.prefix
-        x = kernels.embed_tokens(engine.embedding, padded, mesh=engine.mesh)
+        x = kernels.embed_prefix(engine.config, engine.embedding, padded, engine.mesh)
         exists = engine.everywhere(np.arange(len(padded)) < length)
-        return cls(engine, encoded, group, batches, workers, x, exists)
+        return cls(engine, group, batches, workers, x, exists)
 
     @property
     def _last(self) -> int:
         return self.engine.config.layers - 1
 
-    def score(self, points: Sequence[Branches], done: Done) -> Iterator[Scored]:
-        """Every variant of every point; see :meth:`jaxsvd.engine.engine.Engine.score`."""
-        wanted = self._wanted(points, done)
-        base = [(p, v) for p, v in wanted if not points[p].exchanged[v]]
-        branching = sorted({p for p, v in wanted if points[p].exchanged[v]})
-        stops = {points[p].layer for p in branching} | ({self._last} if base else set())
+    def score(self, variants: Variants, done: Done) -> Iterator[Scored]:
+        """Every variant; see :meth:`jaxsvd.engine.engine.Engine.score_groups`."""
+        wanted = self._wanted(len(variants.replaced), done)
+        base = [v for v in wanted if not variants.replaced[v]]
+        branching = variants.by_layer(wanted)
+        stops = branching.keys() | ({self._last} if base else set())
         needed = sorted({b for batches in wanted.values() for b in batches})
         at: dict[int, _At] = {}
         prefix: _PrefixAt | None = None
@@ -116,31 +109,27 @@ class Pass:
             climb = partial(self._climb, at, states)
             at = dict(zip(needed, self.workers.map("climb", climb, needed), strict=True))
             prefix = climbing.result()
-            for p in branching:
-                if points[p].layer == stop:
-                    yield from self._branch(p, points[p], wanted, at, prefix)
+            for alike in branching.get(stop, ()):
+                yield from self._branch(stop, variants, alike, wanted, at, prefix)
             reached = stop
         for b in needed if base else ():
             values = self._read(self.batches[b], at[b].reads.after)
-            for question, scores in self._by_question(self.batches[b], values):
-                for p, v in base:
-                    if b in wanted[p, v]:
-                        yield Scored(p, v, question, scores)
+            for request, scores in self._by_request(self.batches[b], values):
+                for v in base:
+                    if b in wanted[v]:
+                        yield Scored(v, request, scores)
 
-    def _wanted(self, points: Sequence[Branches], done: Done) -> Mapping[Cell, Sequence[int]]:
-        """Which batches have something to score, by point and variant."""
-        questions = [
-            {self.group.lines[i].question for i in np.unique(batch.lines[batch.lines >= 0])}
+    def _wanted(self, variants: int, done: Done) -> Mapping[int, Sequence[int]]:
+        """Which batches have something to score, by variant."""
+        requests = [
+            {self.group.lines[i].request for i in np.unique(batch.lines[batch.lines >= 0])}
             for batch in self.batches
         ]
         wanted = {
-            (p, v): [
-                b for b, asked in enumerate(questions) if not all(done(p, v, q) for q in asked)
-            ]
-            for p, point in enumerate(points)
-            for v in range(len(point.exchanged))
+            v: [b for b, within in enumerate(requests) if not all(done(v, r) for r in within)]
+            for v in range(variants)
         }
-        return {cell: batches for cell, batches in wanted.items() if batches}
+        return {v: batches for v, batches in wanted.items() if batches}
 
     def _climb_prefix(
         self, before: _PrefixAt | None, states: Mapping[int, Future[Prefix]]
@@ -177,47 +166,48 @@ class Pass:
 
     def _branch(
         self,
-        p: int,
-        point: Branches,
-        wanted: Mapping[Cell, Sequence[int]],
+        layer: int,
+        variants: Variants,
+        alike: Sequence[int],
+        wanted: Mapping[int, Sequence[int]],
         at: Mapping[int, _At],
         prefix: _PrefixAt,
     ) -> Iterator[Scored]:
-        """The variants of a layer, each from there to the top."""
-        for v, variant in enumerate(point.make()):
-            if not variant or (p, v) not in wanted:
-                continue
-            weights = replaced(self.engine.blocks[point.layer], variant, self.engine.mesh)
-            shared = point.attention_is_shared
-            states = self._branch_prefix(point.layer, weights, shared, prefix)
-            kind = ("branch", shared, point.layer == self._last)
-            read = partial(self._branch_batch, point.layer, weights, shared, states, at)
-            batches = wanted[p, v]
-            for b, values in zip(batches, self.workers.map(kind, read, batches), strict=True):
-                for question, scores in self._by_question(self.batches[b], values):
-                    yield Scored(p, v, question, scores)
+        """Variants that replace the same matrices, each from the lowest layer of these up."""
+        replaced = variants.replaced[alike[0]]
+        shared = all(part(name) == "mlp" for i, name in replaced if i == layer)
+        above = {(i == self._last, part(name)) for i, name in replaced if i > layer}
+        kind = ("branch", shared, layer == self._last, frozenset(above))
+        for v, matrices in zip(alike, variants.make(alike), strict=True):
+            blocks = blocks_with(self.engine.blocks, matrices, self.engine.mesh)
+            states = self._branch_prefix(layer, blocks, shared, prefix)
+            read = partial(self._branch_batch, layer, blocks, shared, states, at)
+            for b, values in zip(wanted[v], self.workers.map(kind, read, wanted[v]), strict=True):
+                for request, scores in self._by_request(self.batches[b], values):
+                    yield Scored(v, request, scores)
 
     def _branch_prefix(
-        self, layer: int, weights: Weights, shared: bool, prefix: _PrefixAt
+        self, layer: int, blocks: Sequence[Weights], shared: bool, prefix: _PrefixAt
     ) -> Mapping[int, Prefix]:
         """Keys and values of the prefix from the branching layer up."""
         effect = prefix.effect
         if not shared:
-            effect = self._prefix_layer(weights, layer, prefix.x)
+            effect = self._prefix_layer(blocks[layer], layer, prefix.x)
         elif layer < self._last:
+            config, mesh = self.engine.config, self.engine.mesh
             x, attended = prefix.x[None], effect.attended[None]
-            after = kernels.feed(self.engine.config, weights, x, attended, self.engine.mesh)[0]
+            after = kernels.feed(config, blocks[layer], x, attended, mesh)[0]
             effect = effect._replace(after=after)
         states = {layer: Prefix(effect.states, self.exists)}
         for above in range(layer + 1, self._last + 1):
-            effect = self._prefix_layer(self.engine.blocks[above], above, effect.after)
+            effect = self._prefix_layer(blocks[above], above, effect.after)
             states[above] = Prefix(effect.states, self.exists)
         return states
 
     def _branch_batch(
         self,
         layer: int,
-        weights: Weights,
+        blocks: Sequence[Weights],
         shared: bool,
         states: Mapping[int, Prefix],
         at: Mapping[int, _At],
@@ -226,13 +216,12 @@ class Pass:
         """What is read of a batch under a variant."""
         x, rows, reads = at[b]
         if shared:
-            y = kernels.feed(
-                self.engine.config, weights, reads.before, reads.attended, self.engine.mesh
-            )
+            config, mesh = self.engine.config, self.engine.mesh
+            y = kernels.feed(config, blocks[layer], reads.before, reads.attended, mesh)
         else:
-            y = self._layer(weights, layer, x, rows, states[layer]).after
+            y = self._layer(blocks[layer], layer, x, rows, states[layer]).after
         for above in range(layer + 1, self._last + 1):
-            y = self._layer(self.engine.blocks[above], above, y, rows, states[above]).after
+            y = self._layer(blocks[above], above, y, rows, states[above]).after
         return self._read(self.batches[b], y)
 
     def _embed(self, batch: Batch) -> tuple[Array, Rows]:
@@ -242,50 +231,52 @@ class Pass:
             batch.tokens,
             batch.positions + len(self.group.prefix),
             batch.segments,
-            batch.branches,
+            batch.continuations,
             batch.reads,
             self.engine.mesh,
         )
 
     def _layer(self, weights: Weights, layer: int, x: Array, rows: Rows, prefix: Prefix) -> Reads:
         config, mesh = self.engine.config, self.engine.mesh
+        kind = config.kind(layer)
         if layer == self._last:
-            return kernels.last_layer(config, weights, x, rows, prefix, mesh)
-        return Reads(x, *kernels.layer(config, weights, x, rows, prefix, mesh))
+            return kernels.last_layer(config, kind, weights, x, rows, prefix, mesh)
+        return Reads(x, *kernels.layer(config, kind, weights, x, rows, prefix, mesh))
 
     def _prefix_layer(self, weights: Weights, layer: int, x: Array) -> PrefixLayer:
         config, mesh = self.engine.config, self.engine.mesh
+        kind = config.kind(layer)
         if layer == self._last:  # nothing reads the prefix's stream any more
-            return PrefixLayer(x, x, kernels.prefix_states(config, weights, x, mesh))
-        return kernels.prefix_layer(config, weights, x, mesh)
+            return PrefixLayer(x, x, kernels.prefix_states(config, kind, weights, x, mesh))
+        return kernels.prefix_layer(config, kind, weights, x, mesh)
 
     def _read(self, batch: Batch, x_BRD: Array) -> Float32[np.ndarray, "rows reads ..."]:
         """Logits or log-probabilities, on the host."""
-        engine, encoded = self.engine, self.encoded
+        engine, group = self.engine, self.group
         arguments = engine.config, engine.head, engine.embedding, x_BRD
-        if encoded.scoring == "label tokens":
-            labels = np.asarray(encoded.label_ids, np.int32)
+        if group.kind == "label tokens":
+            labels = np.asarray(group.labels, np.int32)
             return np.asarray(kernels.label_logits(*arguments, labels, engine.mesh))
-        if encoded.scoring == "mean raw logit":
+        if group.kind == "mean raw logit":
             return np.asarray(kernels.mean_logits(*arguments, engine.mesh))
         return np.asarray(kernels.log_probabilities(*arguments, batch.targets, engine.mesh))
 
-    def _by_question(
+    def _by_request(
         self, batch: Batch, values: Float32[np.ndarray, "rows reads ..."]
-    ) -> Iterator[tuple[int, Float32[np.ndarray, " candidates"]]]:
-        """The questions of a batch and their scores, from what was read."""
+    ) -> Iterator[tuple[int, Float32[np.ndarray, " continuations"]]]:
+        """The requests of a batch and their scores, from what was read."""
         used = batch.lines >= 0
-        lines, where = np.unique(batch.lines[used], return_inverse=True)
-        questions = [self.group.lines[line].question for line in lines]
-        if self.encoded.scoring == "label tokens":
+        chosen, where = np.unique(batch.lines[used], return_inverse=True)
+        lines = [self.group.lines[i] for i in chosen]
+        if self.group.kind == "label tokens":
             # One read a line, in the order of the slots.
-            scores = values[used][np.argsort(where, kind="stable")]
+            scores = list(values[used][np.argsort(where, kind="stable")])
         else:
-            n_candidates = len(self.encoded.questions[questions[0]].candidates)
-            cells = where * n_candidates + batch.candidates[used]
-            size = len(lines) * n_candidates
-            scores = np.bincount(cells, values[used], minlength=size)
-            if self.encoded.scoring != "sequence log-likelihood":
-                scores = scores / np.bincount(cells)
-            scores = scores.reshape(len(lines), n_candidates).astype(np.float32)
-        yield from zip(questions, scores, strict=True)
+            ends = np.cumsum([line.count for line in lines])
+            cells = np.append(0, ends)[where] + batch.scored[used]
+            sums = np.bincount(cells, values[used], minlength=ends[-1])
+            if self.group.kind != "sequence log-likelihood":
+                sums = sums / np.bincount(cells, minlength=ends[-1])
+            scores = np.split(sums.astype(np.float32), ends[:-1])
+        for line, found in zip(lines, scores, strict=True):
+            yield line.request, found

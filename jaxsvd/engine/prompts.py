@@ -1,4 +1,4 @@
-"""The prompts of some questions as tokens, each token told the demonstration that it is of."""
+"""The prompts of some questions as tokens, each token with the demonstration that it is of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from jaxsvd.engine.encoding import Encoded, common_prefix
+from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.packing import ROW, padded_length, round_up
-from jaxsvd.engine.sequences import Group
+from jaxsvd.engine.requests import Group, common_prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +57,7 @@ class Prompts:
         """
         length = len(group.prefix)
         chosen = [group.lines[i] for i in lines]
-        ends = [line.tokens[line.branches == 0] for line in chosen]
+        ends = [line.tokens[line.continuations == 0] for line in chosen]
         size = max(padded_length(length), least[0])
         width = max(round_up(max(map(len, ends)), ROW), least[1])
         prefix = np.zeros(size, np.int32)
@@ -68,7 +68,7 @@ class Prompts:
             tokens[row, : len(end)] = end
             context = np.concatenate([group.prefix, end])
             found = demonstration_of_tokens(
-                tokenizer, encoded.questions[line.question].demonstrations, context
+                tokenizer, encoded.questions[line.request].demonstrations, context
             )
             numbers[row, :length] = found[:length]
             numbers[row, size : size + len(end)] = found[length:]

@@ -1,7 +1,7 @@
-"""Variants of a layer that are scored together, and what a score belongs to."""
+"""Variants of a model's weights that are scored together, and what a score belongs to."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,74 +18,106 @@ from jaxsvd.models.matrices import ATTENTION, MLP, part
 
 MATRICES = (*ATTENTION, *MLP)
 
-Variant = Mapping[str, Float[Array, "rows columns"] | LowRank]
-"""The matrices of a layer that differ from the model's, by name (:mod:`jaxsvd.models.matrices`)."""
+Place = tuple[int, str]
+"""A matrix of a model: its layer, counted from 0, and its name (:mod:`jaxsvd.models.matrices`)."""
+
+Replacement = Float[Array, "rows columns"] | LowRank
+"""What takes the place of a matrix."""
+
+Variant = Mapping[Place, Replacement]
+"""The matrices of a model that are replaced, in any of its layers."""
 
 
 @dataclass(frozen=True)
-class Branches:
-    """Variants of one layer.
+class Variants:
+    """Variants of a model's weights that are scored together.
 
     Attributes:
-        layer: counted from 0.
-        exchanged: for each variant the names of the matrices that it exchanges; none at all is
-            the model itself.
-        make: the matrices of all variants, in that order; called when the engine gets there, so
-            that a sweep never holds those of all layers.
+        replaced: for each variant the matrices that it replaces; none at all is the model itself.
+        make: the matrices of some variants, by their positions; called for variants that replace
+            the same ones when the engine gets to the lowest layer of these, so that a sweep never
+            holds those of all layers.
     """
 
-    layer: int
-    exchanged: tuple[frozenset[str], ...]
-    make: Callable[[], Sequence[Variant]]
+    replaced: tuple[frozenset[Place], ...]
+    make: Callable[[Sequence[int]], Sequence[Variant]]
 
     @classmethod
-    def of(cls, layer: int, variants: Sequence[Variant]) -> "Branches":
-        """Variants that are at hand."""
-        return cls(layer, tuple(map(frozenset, variants)), lambda: variants)
+    def of(cls, variants: Sequence[Variant]) -> "Variants":
+        """Variants whose matrices are at hand."""
+        return cls(tuple(map(frozenset, variants)), lambda chosen: [variants[v] for v in chosen])
 
-    @property
-    def attention_is_shared(self) -> bool:
-        """Whether no variant touches the attention of the layer."""
-        return all(part(name) == "mlp" for names in self.exchanged for name in names)
+    def by_layer(self, chosen: Iterable[int]) -> dict[int, list[list[int]]]:
+        """Variants by the lowest layer that they touch, those that replace the same together.
+
+        Args:
+            chosen: positions of variants; those that replace nothing are left out.
+        """
+        alike: dict[frozenset[Place], list[int]] = {}
+        for v in chosen:
+            if self.replaced[v]:
+                alike.setdefault(self.replaced[v], []).append(v)
+        found: dict[int, list[list[int]]] = {}
+        for places, group in alike.items():
+            found.setdefault(min(layer for layer, _ in places), []).append(group)
+        return found
 
 
-UNTOUCHED = Branches.of(0, ({},))
+UNTOUCHED = Variants.of(({},))
 """The model as it is."""
 
 
 class Scored(NamedTuple):
-    """Scores of one question under one variant.
+    """Scores of one request under one variant.
 
     Attributes:
-        point: position of the branches among those asked for.
-        variant: position of the variant among its branches'.
-        question: position of the question among those encoded.
-        scores: one a candidate.
+        variant: its position among those scored.
+        request: likewise.
+        scores: one for each of the request's continuations.
     """
 
-    point: int
     variant: int
-    question: int
-    scores: Float32[np.ndarray, " candidates"]
+    request: int
+    scores: Float32[np.ndarray, " continuations"]
 
 
-def replaced(weights: Weights, variant: Variant, mesh: Mesh | None = None) -> Weights:
-    """The weights of a block with some of its matrices exchanged.
+def block_with(
+    weights: Weights, matrices: Mapping[str, Replacement], mesh: Mesh | None = None
+) -> Weights:
+    """The weights of a block with some of its matrices replaced.
 
-    Every matrix of the MLP, and of the attention too if the variant touches it, takes the form of
-    a :class:`LowRank`, those that stay at full rank: so one compiled function serves all modules.
+    Every matrix of the MLP, and of the attention too if one of these is, takes the form of a
+    :class:`LowRank`, those that stay at full rank: so one compiled function serves all modules.
+
+    Args:
+        weights: of the block.
+        matrices: by name.
+        mesh: where the weights are.
     """
     weights = {half: dict(value) for half, value in weights.items()}
-    touched = {part(name) for name in variant}
+    touched = {part(name) for name in matrices}
     for name in MATRICES:
         half = weights[part(name)]
         if name not in half or not ("attn" in touched or part(name) in touched):
             continue
-        matrix = variant.get(name, half[name]["weight"])
+        matrix = matrices.get(name, half[name]["weight"])
         if not isinstance(matrix, LowRank):
             matrix = full_rank(matrix, name, mesh)
         half[name] = half[name] | matrix._asdict()
     return weights
+
+
+def blocks_with(
+    blocks: Sequence[Weights], variant: Variant, mesh: Mesh | None = None
+) -> tuple[Weights, ...]:
+    """The weights of all blocks under a variant; shares those of the layers that it leaves."""
+    by_layer: dict[int, dict[str, Replacement]] = {}
+    for (layer, name), matrix in variant.items():
+        by_layer.setdefault(layer, {})[name] = matrix
+    return tuple(
+        block_with(weights, by_layer[layer], mesh) if layer in by_layer else weights
+        for layer, weights in enumerate(blocks)
+    )
 
 
 def full_rank(

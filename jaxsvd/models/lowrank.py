@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
-from jaxsvd.models.decoder import multiply
+from jaxsvd.models.layers import multiply
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Widths of the factored products, as shares of the smaller side; the candidate rates' own."""

@@ -1,7 +1,7 @@
 """Rotary position embeddings: frequencies of every scaling rule, and the rotation itself."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +89,20 @@ def _yarn_scale(factor: float, parameters: Mapping[str, float]) -> float:
     if mscale and mscale_all:
         return magnitude(mscale) / magnitude(mscale_all)
     return magnitude(1.0)
+
+
+def longrope_frequencies(
+    base: float, width: int, factors: Sequence[float]
+) -> Float32[np.ndarray, " half"]:
+    """LongRoPE (Ding et al., 2024): each frequency divided by a factor of its own."""
+    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    return np.float32(1) / (np.asarray(factors, np.float32) * np.float32(base) ** exponents)
+
+
+def longrope_scale(factor: float, original: int) -> float:
+    """Of cosine and sine, where the context grew by ``factor`` from ``original``."""
+    grown = factor > 1 and original > 1
+    return math.sqrt(1 + math.log(factor) / math.log(original)) if grown else 1.0
 
 
 def rotary_config(

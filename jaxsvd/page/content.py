@@ -102,8 +102,8 @@ def _facts(result: Record) -> Iterator[tuple[str, str]]:
             f"{model['parameters']:,} parameters, {model['dtype']}",
         )
     if isinstance(task, dict) and "name" in task:
-        told = [task.get("protocol") and f"{task['protocol']} protocol", task.get("source")]
-        where = ", ".join(str(t) for t in told if t and t != task["name"])
+        parts = [task.get("protocol") and f"{task['protocol']} protocol", task.get("source")]
+        where = ", ".join(str(t) for t in parts if t and t != task["name"])
         yield "Task", f"{task['name']}" + (f" ({where})" if where else "")
         yield "Draw", _draw(task)
         if task.get("scoring"):
@@ -122,15 +122,17 @@ def _facts(result: Record) -> Iterator[tuple[str, str]]:
 def _draw(task: Record) -> str:
     counts = {"shots": "shots", "validation_size": "validation questions"}
     counts |= {"test_size": "test questions"}
-    told = [
+    parts = [
         f"{task[name]:,} {what}"
         if isinstance(task[name], int)
-        else f"{plain.told(task[name])} {what}"
+        else f"{plain.as_text(task[name])} {what}"
         for name, what in counts.items()
         if task.get(name) is not None and (task[name] or name == "shots")
     ]
-    told += [f"{n} {plain.told(task[n])}" for n in ("seed", "labels") if task.get(n) is not None]
-    return "; ".join(told)
+    parts += [
+        f"{n} {plain.as_text(task[n])}" for n in ("seed", "labels") if task.get(n) is not None
+    ]
+    return "; ".join(parts)
 
 
 def _conditions(result: Record) -> Record | None:

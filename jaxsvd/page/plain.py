@@ -31,7 +31,7 @@ def tables(result: Record, leave_out: frozenset[str]) -> list[Record]:
         elif isinstance(value, dict):
             found += _of_object(name, value)
         else:
-            single.append([name, told(value)])
+            single.append([name, as_text(value)])
     summary = [{"title": "Values", "columns": ["name", "value"], "rows": single, "left_out": 0}]
     return (summary if single else []) + found
 
@@ -67,10 +67,10 @@ def _flat(value: Record, prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(inner, dict) and inner:
             yield from _flat(inner, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", told(inner)
+            yield f"{prefix}{name}", as_text(inner)
 
 
-def told(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value in a cell: numbers to six digits, lists by their items."""
     if value is None:
         return "\N{EN DASH}"
@@ -82,7 +82,7 @@ def told(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        shown = ", ".join(told(item) for item in value[:MAX_ITEMS])
+        shown = ", ".join(as_text(item) for item in value[:MAX_ITEMS])
         more = len(value) - MAX_ITEMS
         return shown + (f", and {more:,} more" if more > 0 else "")
     if isinstance(value, dict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, REQUEST, RESULT, Record
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_errors
 from jaxsvd.runtime.progress import Progress
 
 _MEGABYTE = 1_000_000
@@ -41,6 +41,7 @@ class FinishedRun:
         return path if path.is_file() else None
 
 
+@path_errors()
 def read_run(run: str | Path) -> FinishedRun:
     """Read a run directory.
 
@@ -89,7 +90,7 @@ def read_lines(path: Path, what: str, progress: Progress) -> Iterator[tuple[int,
         UserError: the file cannot be read, or a line of it is no object.
     """
     try:
-        size, read, told = path.stat().st_size, 0, 0
+        size, read, shown = path.stat().st_size, 0, 0
         with (
             path.open("rb") as file,
             progress.bar(f"reading {what}", size // _MEGABYTE, "MB") as advance,
@@ -103,8 +104,8 @@ def read_lines(path: Path, what: str, progress: Progress) -> Iterator[tuple[int,
                     raise UserError(f"{path}, line {number}: damaged: not a JSON object")
                 yield number, record
                 read += len(line)
-                if read // _MEGABYTE > told:
-                    advance(read // _MEGABYTE - told)
-                    told = read // _MEGABYTE
+                if read // _MEGABYTE > shown:
+                    advance(read // _MEGABYTE - shown)
+                    shown = read // _MEGABYTE
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -103,20 +103,33 @@ def paired_difference(
     a, b = np.asarray(first, bool), np.asarray(second, bool)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"paired outcomes should match and not be empty: {a.shape}, {b.shape}")
-    n, gained, lost = a.size, int((b & ~a).sum()), int((a & ~b).sum())
-    # Bonett and Price: the Wald interval after adding one half-success to each of the two
-    # discordant cells keeps its coverage where few or no examples change sides.
-    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = Z95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    difference = (gained - lost) / n
-    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
     return PairedDifference(
-        difference=difference,
-        interval=(min(low, difference), max(high, difference)),
+        difference=(gained - lost) / a.size,
+        interval=paired_interval(gained, lost, a.size),
         p_value=mcnemar(gained, lost),
         gained=gained,
         lost=lost,
     )
+
+
+def paired_interval(gained: int, lost: int, total: int, z: float = Z95) -> tuple[float, float]:
+    """Interval of a difference of paired proportions (Bonett and Price, 2012).
+
+    The Wald interval after adding one half-success to each of the two discordant cells: it keeps
+    its coverage where few or no examples change sides.
+
+    Args:
+        gained: examples that only the second variant has right.
+        lost: examples that only the first has right.
+        total: all examples, at least 1.
+        z: quantile of the normal distribution; 95 % by default.
+    """
+    p, q = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
+    half = z * math.sqrt((p + q - (p - q) ** 2) / (total + 2))
+    difference = (gained - lost) / total
+    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    return min(low, difference), max(high, difference)
 
 
 def mcnemar(gained: int, lost: int) -> float:

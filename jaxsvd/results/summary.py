@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from jaxsvd.commands.search import SearchResult
-from jaxsvd.edits.condition import LayerChoice
 from jaxsvd.results import schema
+from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation
+from jaxsvd.results.fields import Fields
+from jaxsvd.results.label_counts import LabelCounts, constant_answer
 from jaxsvd.results.points import Point, chance_of
-from jaxsvd.results.statistics import Accuracy, PairedDifference
-from jaxsvd.results.verdict import verdict as search_answer
+from jaxsvd.results.search import SearchResult
+from jaxsvd.results.statistics import Accuracy
 from jaxsvd.runs.directory import Record
 
 
@@ -22,7 +23,7 @@ def answer(result: Record, points: Sequence[Point]) -> str:
     """
     command = result["command"]
     if command == "search":
-        return search_answer(_search_result(result))
+        return search_answer(SearchResult.from_json(result))
     if command == "evaluate":
         return _evaluate_answer(result)
     if command == "condition":
@@ -34,27 +35,94 @@ def answer(result: Record, points: Sequence[Point]) -> str:
     return "The numbers that this run left are in the tables below."
 
 
-def _search_result(result: Record) -> SearchResult:
-    """A search as far as its verdict needs it."""
-    test = result["test"]
-    low, high = test["interval"]
-    return SearchResult(
-        layer=result["layer"],
-        module=result["module"],
-        choice=LayerChoice(result["layer"]),
-        validation=(),
-        best_rate=float(result["best_rate"]),
-        base=_accuracy(test["base"]),
-        pruned=_accuracy(test["pruned"]),
-        paired=PairedDifference(
-            difference=float(test["difference"]),
-            interval=(float(low), float(high)),
-            p_value=float(test["p_value"]),
-            gained=test["gained"],
-            lost=test["lost"],
-        ),
-        record=result,
-        out=None,
+def search_answer(result: SearchResult) -> str:
+    """The result of a search in a few sentences that claim no more than the numbers carry."""
+    where = f"{result.module} of layer {result.layer}"
+    chance = float(result.record["task"]["chance"])
+    if result.best_rate == 0:
+        return (
+            f"No rate beat the untouched model on validation: {where} is best left alone "
+            f"(test accuracy {result.base.value:.4f}, chance {chance:.3f})."
+        )
+    paired = result.paired
+    low, high = paired.interval
+    beyond = (
+        f"{'a gain' if paired.difference > 0 else 'a loss'} beyond noise"
+        if paired.significant
+        else "within noise"
+    )
+    sentences = [
+        f"Truncating {where} at rate {result.best_rate:g} changes test accuracy by "
+        f"{paired.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], "
+        f"p = {paired.p_value:.3g} (exact McNemar, {paired.gained} gained, {paired.lost} lost): "
+        f"{beyond}{_qualification(result.explanation)}."
+    ]
+    majority = (
+        result.label_counts and f", of the commonest label {result.label_counts.majority:.3f}"
+    )
+    sentences.append(f"Chance is {chance:.3f}{majority or ''}.")
+    return " ".join([*sentences, *_constant_answers(result.label_counts)])
+
+
+def _qualification(explanation: Explanation | None) -> str:
+    """What a change of raw accuracy is made of, where that is known."""
+    if explanation is None:
+        return ""
+    fitted = explanation.fitted_prior
+    low, high = fitted.interval
+    calibrated = f"{fitted.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if explanation.verdict == "label prior":
+        return f" in raw accuracy, a shift of the label prior: calibrated, it is {calibrated}"
+    if explanation.verdict == "no change":
+        return f"; calibrated, it is {calibrated}"
+    if explanation.verdict == "both":
+        return (
+            f" in raw accuracy, in part a shift of the label prior: calibrated, it is {calibrated}"
+        )
+    return f"; calibrated, it is {calibrated}: the model tells the labels apart differently"
+
+
+def _constant_answers(counts: LabelCounts | None) -> list[str]:
+    """A sentence for each model that gives one answer nearly always."""
+    if counts is None:
+        return []
+    sentences = []
+    for name, said in (("untouched", counts.untouched), ("truncated", counts.truncated)):
+        if constant := said and constant_answer(said):
+            label, share = constant
+            sentences.append(f"The {name} model answers {label!r} {share:.0%} of the time.")
+    return sentences
+
+
+def explanation_lines(result: SearchResult) -> list[str]:
+    """What the change of test accuracy is made of, a line for each reading of the scores."""
+    found = result.explanation
+    if found is None:
+        return []
+    names = {RAW: "raw", BATCH: "batch calibrated", FITTED: "fitted prior"}
+    lines = [_change_line(names.get(name, name), c) for name, c in found.accuracy.items()]
+    if found.auc is not None:
+        lines.append(_change_line("AUC", found.auc))
+    if found.share_explained is not None:
+        low, high = found.share_explained.interval
+        lines.append(
+            f"share of the raw change that the label prior explains: "
+            f"{found.share_explained.value:.2f} [{low:.2f}, {high:.2f}]"
+        )
+    alone = found.batch_calibrated.untouched
+    lines.append(
+        f"calibration alone, nothing truncated: {found.raw.untouched:.4f} -> {alone:.4f} (batch), "
+        f"{found.fitted_prior.untouched:.4f} (fitted prior)"
+    )
+    return [*lines, f"what changed: {found.verdict} (on this draw of demonstrations alone)"]
+
+
+def _change_line(name: str, change: Change) -> str:
+    low, high = change.interval
+    p_value = "" if change.p_value is None else f"  p = {change.p_value:.3g}"
+    return (
+        f"{name:<17} {change.untouched:.4f} -> {change.truncated:.4f}  "
+        f"{change.difference:+.4f} [{low:+.4f}, {high:+.4f}]{p_value}"
     )
 
 
@@ -65,26 +133,30 @@ def _accuracy(counts: Record) -> Accuracy:
 def _evaluate_answer(result: Record) -> str:
     accuracy, chance = _accuracy(result["test"]), float(result["task"]["chance"])
     low, high = accuracy.interval
-    verdict = (
-        "not told apart from chance"
-        if low <= chance <= high
-        else f"{'above' if chance < low else 'below'} chance"
-    )
+    counts = LabelCounts.from_json(Fields(result)) if "label_counts" in result else None
+    floor = max(chance, counts.majority) if counts else chance
+    where = "chance" if floor == chance else "the commonest label"
+    if low > floor:
+        verdict = f"above {where}"
+    elif high < chance:
+        verdict = "below chance"
+    else:
+        verdict = f"not distinguishable from {where}" if low <= floor <= high else f"below {where}"
     return (
         f"The untouched model answers {accuracy.correct:,} of {accuracy.total:,} test questions "
         f"right: accuracy {accuracy.value:.4f}, 95 % interval [{low:.4f}, {high:.4f}], {verdict} "
-        f"({chance:.3f})."
+        f"({floor:.3f})." + "".join(f" {line}" for line in _constant_answers(counts))
     )
 
 
 def _condition_answer(result: Record) -> str:
     ranked = sorted(result["condition_numbers"], key=lambda n: float(n["condition_number"]))
 
-    def told(number: Record) -> str:
+    def described(number: Record) -> str:
         value = float(number["condition_number"])
         return f"{value:,.4g} ({number['matrix']} of layer {number['layer']})"
 
-    return f"Condition numbers (2-norm) go from {told(ranked[0])} to {told(ranked[-1])}."
+    return f"Condition numbers (2-norm) go from {described(ranked[0])} to {described(ranked[-1])}."
 
 
 def sweep_answer(points: Iterable[Point], chance: float | None) -> str:
@@ -113,18 +185,19 @@ def sweep_answer(points: Iterable[Point], chance: float | None) -> str:
     ends = f" Chance is {chance:.3f}." if chance is not None else ""
     return (
         f"{_verdicts(cut)} The best of {len(seeds)} is {module} of layer {layer} at rate "
-        f"{rate:g}{at_shots}: {_change(changes(best), seeds[best])}. It was picked on these very "
-        f"examples and so flatters; a search tests its choice on others.{ends}"
+        f"{rate:g}{at_shots}: {_change(changes(best), seeds[best])}. It was chosen on these same "
+        f"examples, so this estimate is optimistic; a search tests its choice on others.{ends}"
     )
 
 
 def _verdicts(cut: Sequence[Point]) -> str:
-    told = [p.change for p in cut if p.change and p.beyond_noise]
+    significant = [p.change for p in cut if p.change and p.beyond_noise]
     if any(p.change is None for p in cut):
         return f"{len(cut)} truncated models were scored; not all predictions are here to pair."
-    up = sum(change.difference > 0 for change in told)
+    up = sum(change.difference > 0 for change in significant)
     return (
-        f"Of {len(cut)} truncated models, {up} answer better and {len(told) - up} worse than the "
+        f"Of {len(cut)} truncated models, {up} answer better and "
+        f"{len(significant) - up} worse than the "
         "untouched one beyond noise (exact McNemar, Holm's correction at 5 %)."
     )
 

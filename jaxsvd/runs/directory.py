@@ -1,10 +1,10 @@
-"""Run directories: what a command leaves behind, and how it goes on after an interruption.
+"""Run directories: what a command leaves behind, and how an interrupted one is resumed.
 
-``run.json`` (what was asked) is written first, then a line of ``predictions.jsonl`` for each
-scored example as it is finished, and at the end ``result.json``. Files appear whole: written
-beside their place and renamed. A process that is killed leaves, at most, a last line cut short and
-a file that nobody knows yet; both are mended by the next. Two processes never work in one directory
-(:mod:`jaxsvd.runs.lock`).
+``run.json`` (the request: everything that decides the results) is written first, then a line of
+``predictions.jsonl`` for each example as it is scored, and ``result.json`` at the end. Whole files
+are written under a temporary name and renamed. A process that is killed leaves, at most, a last
+line cut short and a temporary file; resuming repairs both. Two processes never work in one
+directory (:mod:`jaxsvd.runs.lock`).
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import datetime
 import json
 import math
 import platform
+import secrets
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from typing import Any
 
 from jaxsvd.runs.request_diff import differences
 from jaxsvd.runs.files import KEPT, append_lines, whole_lines, write_whole
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.errors import UserError, path_errors
 from jaxsvd.runs.lock import LOCK, Lock, refuse_held
+from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
 
 Record = dict[str, Any]
@@ -37,37 +39,37 @@ _PACKAGES = ("jaxsvd", "jax", "jaxlib", "flax", "numpy", "scipy", "transformers"
 
 
 def dump(value: Any) -> str:
-    """JSON with numbers that are no number told in words: ``"inf"``, ``"nan"``.
+    """JSON on one line, with ``"inf"``, ``"-inf"`` and ``"nan"`` as strings.
 
-    JSON has neither, and a reader must not mistake an infinite bound for a missing one.
+    JSON has no such numbers, and null would make an infinite bound look like a missing one.
     """
-    return json.dumps(_told(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 
-def _told(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(k): _told(v) for k, v in value.items()}
+        return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_told(v) for v in value]
+        return [_finite(v) for v in value]
     return value
 
 
 def pretty(value: Any) -> str:
-    """As :func:`dump`, indented, for files that people open."""
-    return json.dumps(_told(value), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    """As :func:`dump`, but indented, for files that people open."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 @dataclass
 class Run:
-    """An open run directory, which is its owner's alone until it is closed or the process ends.
+    """An open run directory, locked until it is closed or the process ends.
 
     Attributes:
         path: the directory.
-        request: what was asked: resuming anything else is refused.
-        lock: keeps others out.
-        done: the prediction lines that an earlier start left.
+        request: everything that decides the results; only the same request resumes the run.
+        lock: keeps other processes out.
+        done: the prediction lines of earlier, interrupted starts.
     """
 
     path: Path
@@ -84,19 +86,19 @@ class Run:
         resume: bool = False,
         progress: Progress = SILENT,
     ) -> "Run":
-        """Create a run directory, or go on in one.
+        """Create a run directory, or open one to resume its run.
 
         Args:
             path: the directory.
             request: everything that decides the results.
-            resume: go on in an existing directory that was asked the same.
-            progress: told where the file system cannot keep a second process out.
+            resume: continue the run in an existing directory, if its request was the same.
+            progress: shows the path of a new run, and a warning if there are no locks.
 
         Raises:
-            UserError: the directory exists (without ``resume``), is no run, was asked something
-                else (the difference is named), or another process works in it.
+            UserError: the directory exists (without ``resume``), is no run, is the run of another
+                request (the difference is named), or another process works in it.
         """
-        path = Path(path)
+        path = resolved(path)
         _refuse_used(path, resume)
         if _in_use(path) and not (path / REQUEST).is_file():
             raise UserError(f"{path}: not a run directory (no {REQUEST} there)")
@@ -115,7 +117,7 @@ class Run:
     def _locked(
         cls, path: Path, request: Record, lock: Lock, resume: bool, progress: Progress
     ) -> "Run":
-        _refuse_used(path, resume)  # only now nobody else can change it
+        _refuse_used(path, resume)  # again: before the lock another process could have written
         if not lock.holds:
             progress.notice(
                 f"{path}: the file system has no locks; do not start a second run in it"
@@ -125,8 +127,9 @@ class Run:
                 leftover.unlink(missing_ok=True)
         if not _in_use(path):
             write_whole(path / REQUEST, pretty(request))
+            progress.run_directory(path)
             return cls(path, request, lock)
-        if differing := differences(_asked_before(path), request):
+        if differing := differences(_recorded_request(path), request):
             raise UserError(f"{path} is the run of another command: {'; '.join(differing)}")
         return cls(path, request, lock, whole_lines(path / PREDICTIONS))
 
@@ -135,7 +138,7 @@ class Run:
         self.lock.release()
 
     def __enter__(self) -> "Run":
-        """Nothing: the directory is this run's already."""
+        """The run itself, which is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +146,7 @@ class Run:
         self.close()
 
     def append(self, records: Iterable[Record]) -> None:
-        """Add prediction lines; they are on the disk when this returns.
+        """Add prediction lines; they are on disk when this returns.
 
         Raises:
             UserError: they cannot be written; the file is as it was before.
@@ -156,7 +159,7 @@ class Run:
         write_whole(self.path / name, lines, hint=KEPT)
 
     def finish(self, result: Record) -> None:
-        """Write result.json: the run is complete."""
+        """Write result.json, which completes the run."""
         write_whole(self.path / RESULT, pretty(result), hint=KEPT)
 
 
@@ -166,7 +169,7 @@ def opened(
 ) -> Iterator[Run | None]:
     """:meth:`Run.open`, closed at the end; None where nothing is to be written.
 
-    Left to the garbage collector the lock would stay as long as somebody looks at a traceback.
+    Without closing, a traceback that is kept (as notebooks do) would keep the lock.
     """
     if path is None:
         yield None
@@ -176,33 +179,35 @@ def opened(
 
 
 def refuse_existing(path: str | Path | None, *, resume: bool) -> None:
-    """Fail before any work is done if a run directory could not be opened after it.
+    """Refuse, before any work is done, a run directory that could not be opened after it.
 
     Raises:
         UserError: the directory exists and ``resume`` is not set, or another process works in it.
     """
     if path is not None:
-        _refuse_used(Path(path), resume)
-        refuse_held(Path(path))
+        path = resolved(path)
+        _refuse_used(path, resume)
+        refuse_held(path)
 
 
 def _refuse_used(path: Path, resume: bool) -> None:
     if not resume and _in_use(path):
-        raise UserError(f"{path} exists already; choose another --out, or --resume to go on")
+        raise UserError(f"{path} exists already; choose another --out, or --resume to continue it")
 
 
+@path_errors()
 def _in_use(path: Path) -> bool:
-    """Whether a path is more than an empty directory, or one of a run killed at its start."""
+    """Whether there is anything but an empty directory, or that of a run killed at its start."""
     if not path.is_dir():
         return path.exists()
-    return any(not _ours(entry.name) for entry in path.iterdir())
+    return any(not _is_leftover(entry.name) for entry in path.iterdir())
 
 
-def _ours(name: str) -> bool:
+def _is_leftover(name: str) -> bool:
     return name == LOCK or name.startswith(f".{REQUEST}-")
 
 
-def _asked_before(path: Path) -> Record:
+def _recorded_request(path: Path) -> Record:
     try:
         before = json.loads((path / REQUEST).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -215,12 +220,16 @@ def _asked_before(path: Path) -> Record:
 
 
 def default_path(command: str, task: str) -> Path:
-    """``runs/COMMAND-TASK-TIME``, where no directory is named."""
-    return Path("runs") / f"{command}-{task}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    """``runs/COMMAND-TASK-TIME-SUFFIX``, for a run without ``--out``.
+
+    The random suffix keeps runs apart that start within one second.
+    """
+    name = f"{command}-{task}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return Path("runs") / name
 
 
 def surroundings() -> Record:
-    """Versions, commit and device: what a result was measured with."""
+    """``versions``, ``git`` and ``device`` of result.json."""
     import jax
 
     device = jax.devices()[0]
@@ -236,15 +245,15 @@ def surroundings() -> Record:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def _git_commit() -> str | None:
-    """The commit of the library's checkout, marked if it was changed; None if installed."""
+    """The commit of the checkout, with "+changes" if files differ from it; None if installed."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Files that outlast a crash: written whole or line by line, mended where they were cut short."""
+"""Files that survive a crash: written whole or line by line, and repaired where cut short."""
 
 import contextlib
 import errno
@@ -11,17 +11,17 @@ from typing import Any
 
 from jaxsvd.runtime.errors import UserError
 
-KEPT = "what was finished is kept, --resume goes on from there"
-"""What to say where a run's file cannot be written."""
+KEPT = "finished work is kept, and --resume continues from it"
+"""The hint of an error where a run's file cannot be written."""
 
 
 def write_whole(path: Path, text: str, *, hint: str = "") -> None:
-    """Write a file so that at any moment either the old or the new one is there, never a part.
+    """Write a file atomically: at any moment either the old or the new one is there, whole.
 
     Args:
         path: the file.
-        text: what it should hold.
-        hint: what the user can do if that fails.
+        text: its content.
+        hint: for the error message: what the user can do.
 
     Raises:
         UserError: the disk is full, or the directory cannot be written.
@@ -45,7 +45,7 @@ def write_whole(path: Path, text: str, *, hint: str = "") -> None:
 
 
 def unwritable(path: Path, error: OSError, hint: str = "") -> UserError:
-    """What to tell the user of a file that cannot be written."""
+    """The error for a file that cannot be written."""
     return UserError(f"{path}: cannot be written ({error.strerror})" + (hint and f"; {hint}"))
 
 
@@ -53,7 +53,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def full_disk(error: OSError) -> UserError:
-    """The one line for a disk that is full, wherever that is found; any other error is raised."""
+    """The error for a full disk, from whatever call noticed it; any other error is raised."""
     if error.errno not in _FULL:
         raise error
     where = f"{error.filename}: cannot be written" if error.filename else "cannot write"
@@ -61,7 +61,7 @@ def full_disk(error: OSError) -> UserError:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a renaming outlast a crash of the machine, where the system can."""
+    """Make a rename survive a crash of the machine, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -71,7 +71,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Add lines to a file; they are on the disk when this returns.
+    """Add lines to a file; they are on disk when this returns.
 
     Raises:
         UserError: they cannot be written; the file is as it was before.
@@ -92,10 +92,10 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file. Lines that are none are removed: of a crash, or a bad disk.
+    """The objects of a .jsonl file; lines that a crash or a bad disk damaged are removed from it.
 
     Raises:
-        UserError: the file cannot be read, or not be mended.
+        UserError: the file cannot be read, or cannot be repaired.
     """
     try:
         lines = path.read_bytes().split(b"\n")

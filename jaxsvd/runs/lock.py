@@ -1,7 +1,7 @@
 """One process at a time in a run directory.
 
-A lock of the operating system on a file of the directory: it ends with the process that holds it,
-however that ends, so nothing stale is ever left behind. The file itself stays.
+The operating system locks a file of the directory for the process. The lock ends with the process,
+however it ends, so no stale lock is ever left behind. The file itself stays.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ except ImportError:  # no POSIX system
     fcntl = None
 
 LOCK = ".lock"
-"""The file's name. Its content, for messages only: the number of the last process to lock it."""
+"""The file's name. Its content, for messages only: the id of the process that locked it last."""
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
@@ -26,20 +26,20 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 class Lock:
     """A directory's lock, held from the call until :meth:`release` or the end of the process.
 
-    The lock is of the opened file (``flock``) and not of the process: a second thread is refused
-    as a second process is. It holds between hosts where their common file system passes locks on,
-    as NFS does since Linux 2.6.12.
+    ``flock`` locks the open file and not the process, so a second thread is refused as a second
+    process is. It works between hosts where the file system that they share forwards locks, as NFS
+    does since Linux 2.6.12.
 
     Attributes:
-        holds: False where the file system (or the operating system) knows no locks: there nothing
-            keeps two runs apart, and the caller should say so.
+        holds: False where the file system or the operating system has no locks. Nothing keeps two
+            runs apart there, and the caller should warn.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Take it.
+        """Take the lock.
 
         Raises:
-            UserError: somebody else holds it, or the file cannot be made.
+            UserError: another process or thread holds it, or the file cannot be created.
         """
         path = directory / LOCK
         try:
@@ -58,7 +58,7 @@ class Lock:
             holder = _holder(handle)
             self.release()
             raise UserError(
-                f"{directory}: another run is at work in it{holder}; "
+                f"{directory}: another process{holder} is writing this run; "
                 "wait for it to end, or choose another --out"
             ) from None
         self.holds = True
@@ -67,15 +67,15 @@ class Lock:
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let others in; again and again does nothing."""
+        """Give the lock up; a second call does nothing."""
         self._release()
 
 
 def refuse_held(directory: Path) -> None:
-    """Fail if somebody works in a directory; one that was never locked is left as it is.
+    """Refuse a directory that another process works in; nothing is written there.
 
     Raises:
-        UserError: somebody holds its lock.
+        UserError: another process or thread holds its lock.
     """
     if (directory / LOCK).exists():
         Lock(directory).release()
@@ -83,5 +83,5 @@ def refuse_held(directory: Path) -> None:
 
 def _holder(handle: int) -> str:
     with contextlib.suppress(OSError, ValueError):
-        return f" (process {int(os.pread(handle, 20, 0))})"
+        return f" ({int(os.pread(handle, 20, 0))})"
     return ""

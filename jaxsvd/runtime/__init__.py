@@ -1,1 +1,1 @@
-"""What every command needs while it runs: progress, interruption, errors."""
+"""What every other package may use: errors, progress, Ctrl-C, paths, work in a thread."""

@@ -1,4 +1,4 @@
-"""Work on the processor while something else waits for files or a tokenizer."""
+"""Work in a thread, while the main thread waits for files or a tokenizer."""
 
 import contextlib
 import threading
@@ -10,15 +10,15 @@ from jaxsvd.runtime.progress import Advance, Progress
 
 Result = TypeVar("Result")
 
-_POLL = 0.1  # seconds between looks at how far the work is
+_POLL = 0.1  # seconds between updates of the bar
 
 
 class _Stopped(Exception):
-    """Nobody waits for the result any more."""
+    """The result is no longer wanted."""
 
 
 class _Counting(Progress):
-    """Counts what it is told, for somebody else to show; ends the work once it is told to."""
+    """Counts units for another thread to show, and ends the work when that thread says so."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -45,7 +45,7 @@ class Work(Generic[Result]):
         self._future, self._counting = future, counting
 
     def result(self, progress: Progress) -> Result:
-        """Wait for the result, showing how far the work is; raises what the work raised."""
+        """Wait for the result, showing the work's progress; raises what the work raised."""
         if not self._future.done() and (total := self._counting.total):
             with progress.bar(self._counting.description, total, self._counting.unit) as advance:
                 shown = 0
@@ -60,7 +60,7 @@ class Work(Generic[Result]):
 
 
 class Later(Work[Result]):
-    """Work that is done when its result is asked for."""
+    """Work that is done when its result is wanted."""
 
     def __init__(self, work: Callable[[Progress], Result]) -> None:
         self._work = work
@@ -76,8 +76,8 @@ def background(work: Callable[[Progress], Result], *, wait: bool = False) -> Ite
 
     Args:
         work: is given a progress to report its steps to.
-        wait: do it only when the result is asked for, in the thread that asks. What several
-            devices or processes do together must come to all in one order.
+        wait: do it only when the result is wanted, in the thread that wants it. Several devices
+            or processes that compute together must all do so in one order.
     """
     if wait:
         yield Later(work)

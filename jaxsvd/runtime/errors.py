@@ -1,23 +1,57 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that a user can cause."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
 
 _LONGEST = 4_000
 
 
 class UserError(ValueError):
-    """What was wrong and what would be right, in one line.
+    """A mistake of the user's: what was wrong and what would be right, in one line.
 
-    The command line prints the line and exits with status 2; anything else that
-    escapes is a bug of ours and keeps its traceback.
+    The command line prints the line and exits with status 2. Any other exception that reaches it
+    is a bug, and keeps its traceback.
     """
 
     def __init__(self, message: str) -> None:
-        """Message: one line. What comes into it from files and libraries cannot make it more.
+        """Make the message one printable line, whatever files and libraries put into it.
 
-        Newlines are folded, characters that a terminal would obey are escaped, and of a very
-        long line the middle is left out.
+        Newlines become spaces, control characters are escaped, and the middle of a very long line
+        is left out.
         """
         line = " ".join(str(message).split())
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST - 500]} ... {line[-400:]}"
         super().__init__(line)
+
+
+_OF_PATHS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EROFS,
+}
+
+
+def path_error(error: OSError) -> UserError:
+    """What the system refuses of a path that a user gave; any other error is raised."""
+    if error.errno not in _OF_PATHS or error.filename is None:
+        raise error
+    return UserError(f"{error.filename}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def path_errors() -> Iterator[None]:
+    """Errors of the system that are about a user's path, as one line; also as a decorator.
+
+    Raises:
+        UserError: no permission, a name that is too long, a file where a directory should be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise path_error(error) from None

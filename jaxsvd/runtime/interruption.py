@@ -1,9 +1,9 @@
-"""Ctrl-C that is never lost.
+"""Ctrl-C that always interrupts.
 
-Python raises ``KeyboardInterrupt`` wherever it happens to be. Inside a callback from C (XLA's hook
-in the garbage collector, a hash that NumPy asks for) the exception is printed and dropped, or comes
-out as a ``SystemError``: measured, one press in six during a search. So the press is remembered as
-well, and the work asks at every unit that it finishes.
+Python raises ``KeyboardInterrupt`` wherever the main thread happens to be. Inside a callback from C
+(XLA's hook in the garbage collector, a hash that NumPy computes) the exception is printed and
+dropped, or comes out as a ``SystemError``: measured, one press in six during a search. So the press
+is recorded as well, and the record is checked after every finished unit of work.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ def _press(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def heeded() -> Iterator[None]:
-    """Whatever Ctrl-C does to the code inside, what leaves it is ``KeyboardInterrupt``.
+def handler() -> Iterator[None]:
+    """After Ctrl-C the code inside ends with ``KeyboardInterrupt``, whatever it made of the press.
 
     A handler of the caller's own, an ignored signal (a shell's background jobs) and threads other
     than the main one are left alone.

@@ -3,14 +3,16 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from jaxsvd.runtime import interruption
+from jaxsvd.runtime.paths import shortened
 
 Advance = Callable[[int], None]
 
 
 class Progress:
-    """Says nothing; the base for callers that want no output."""
+    """Shows nothing; the base of those that do."""
 
     @contextlib.contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -19,8 +21,12 @@ class Progress:
         yield lambda n: None
 
     def notice(self, line: str) -> None:
-        """Something the user should know, in a line."""
+        """Print something that the user should know, in a line."""
         del line
+
+    def run_directory(self, path: Path) -> None:
+        """Print where a new run is written, for those who could not know."""
+        del path
 
 
 SILENT = Progress()
@@ -29,8 +35,17 @@ SILENT = Progress()
 class TerminalProgress(Progress):
     """Bars by rich with speed and time left; only notices where there is no terminal.
 
-    A bar that advances is also where a Ctrl-C that got lost is noticed.
+    A bar that advances also raises a Ctrl-C whose exception got lost.
     """
+
+    def __init__(self, activity: Callable[[], str] = str, *, show_run: bool = False) -> None:
+        """Make one.
+
+        Args:
+            activity: names what keeps a bar at 0, such as compiling; empty where it cannot say.
+            show_run: print the run directory, because the user did not name it.
+        """
+        self._activity, self._show_run = activity, show_run
 
     @contextlib.contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -47,10 +62,16 @@ class TerminalProgress(Progress):
         from rich.progress import Progress as RichProgress
         from rich.text import Text
 
+        activity = self._activity
+
         class Speed(ProgressColumn):
+            """Units a second; before the first, what it waits for."""
+
             def render(self, task: Task) -> Text:
                 speed = task.finished_speed or task.speed
-                return Text("" if speed is None else f"{speed:,.1f} {unit}/s", style="dim")
+                if speed is None:
+                    return Text("" if task.completed else activity(), style="dim")
+                return Text(f"{speed:,.1f} {unit}/s", style="dim")
 
         console = Console(stderr=True)
         columns = (
@@ -72,3 +93,8 @@ class TerminalProgress(Progress):
     def notice(self, line: str) -> None:
         """See :class:`Progress`."""
         print(f"note: {line}", file=sys.stderr, flush=True)
+
+    def run_directory(self, path: Path) -> None:
+        """See :class:`Progress`."""
+        if self._show_run:
+            self.notice(f"this run is written to {shortened(path)}")

@@ -1,4 +1,4 @@
-"""The tokenizers library is written in Rust: what its errors are, and what its panics print."""
+"""Errors of the tokenizers library, which is written in Rust."""
 
 import contextlib
 import os
@@ -8,19 +8,20 @@ from collections.abc import Iterator
 
 
 def from_rust(error: BaseException) -> bool:
-    """Whether an error is one of the library's.
+    """Whether an error comes from the library.
 
-    Its errors have no class of their own, and its panics are no ``Exception``.
+    Its errors are of class ``Exception`` itself, and its panics are not even that: they derive
+    from ``BaseException``.
     """
     return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Standard error is printed at the end, and not at all if the body fails.
+def silenced_on_error() -> Iterator[None]:
+    """Hold standard error back: print it at the end, or drop it if the body raises.
 
-    A panic prints its stack there before anybody can catch it. Only for what is short: the other
-    threads of the process are held back too.
+    A panic prints its stack there before Python sees an exception. Only for short work: the output
+    of the process's other threads is held back too.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.paths import resolved
 from jaxsvd.tasks import clean, scripts, sources, userfile
 from jaxsvd.tasks.base import Prepared, Protocol, Question, Rule
 from jaxsvd.tasks.scripts import zero_shot_template
@@ -107,7 +108,7 @@ def prepare(
     """
     _check(shots, seed, validation_size, test_size, protocol)
     sizes = Sizes(shots=shots, validation=validation_size, test=test_size)
-    folder = None if data is None else Path(data)
+    folder = None if data is None else resolved(data)
     if task == "bundled":
         return _bundled(folder, sizes, seed, protocol)
     if task == "squad":
@@ -132,7 +133,7 @@ def _check(
     numbers = (
         ("shots", shots, 0),
         ("seed", seed, 0),
-        ("validation size", validation_size, 1),
+        ("validation size", validation_size, 0),  # 0: only the test set is wanted
         ("test size", test_size, 1),
     )
     for name, value, least in numbers:
@@ -166,6 +167,6 @@ def _own(
         raise UserError(f"unknown task {text!r}; known are {known}, or the path of a task file")
     if protocol == "scripts":
         raise UserError(f"{text}: only the paper's seven tasks have a scripts protocol")
-    spec, paths = userfile.load(Path(task), folder)
+    spec, paths = userfile.load(resolved(task), folder)
     splits, source = sources.read_files(spec, paths)
     return clean.prepare(spec, splits, source, seed=seed or 0, sizes=sizes)

@@ -67,8 +67,8 @@ def prepare(
     Args:
         shots: demonstrations in all, 0 to 32; 8 if left out.
         seed: 0 or more.
-        validation_size: questions, 1 to 20,000; 1,000 if left out.
-        test_size: likewise; 2,000 if left out.
+        validation_size: examples, 0 to 20,000; 1,000 if left out.
+        test_size: examples, 1 to 20,000; 2,000 if left out.
 
     Raises:
         UserError: a number out of its range.
@@ -78,7 +78,7 @@ def prepare(
     test_size = TEST_SIZE if test_size is None else test_size
     _check("shots", shots, 0, MAX_SHOTS)
     _check("seed", seed, 0, 2**63 - 1)
-    _check("validation size", validation_size, 1, MAX_SIZE)
+    _check("validation size", validation_size, 0, MAX_SIZE)
     _check("test size", test_size, 1, MAX_SIZE)
 
     rng = np.random.default_rng([seed, 0])

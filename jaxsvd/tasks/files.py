@@ -8,10 +8,13 @@ import contextlib
 import csv
 import dataclasses
 import json
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.tasks.lines import POINTER, place, text_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The endings that ``read`` knows."""
@@ -33,15 +36,19 @@ class Record:
     values: dict[str, object]
 
 
-def read(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
+def read(path: Path, columns: tuple[str, ...], encoding: str = "utf-8") -> Iterator[Record]:
     """All records of a file, by its ending, one after another: no list of them is made.
 
-    csv is read with the quoting of RFC 4180; tsv without any, as GLUE writes it. Both need a
-    header. Blank lines are skipped, a byte-order mark is dropped.
+    csv is read with the quoting of RFC 4180, without spaces after commas where the header or a
+    quotation mark has one; tsv without any quoting, as GLUE writes it, unless its cells show that
+    it was written with some. Both need a header. Blank lines are skipped, a byte-order mark is
+    dropped.
 
     Args:
         path: a file that ends in one of ``SUFFIXES``.
-        columns: names that the records must have; others may be there.
+        columns: names that the records must have; others may be there. None at all: whatever the
+            file has.
+        encoding: of text files.
 
     Returns:
         The records, in the file's order.
@@ -54,9 +61,11 @@ def read(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     if suffix == ".parquet":
         return _parquet(path, columns)
     if suffix == ".jsonl":
-        return _jsonl(path)
-    if suffix in (".csv", ".tsv"):
-        return with_header(path, csv_rows(path) if suffix == ".csv" else tsv_rows(path), columns)
+        return _jsonl(path, encoding)
+    if suffix == ".csv":
+        return with_header(path, csv_rows(path, encoding=encoding), columns)
+    if suffix == ".tsv":
+        return with_header(path, _either_tsv(path, encoding), columns)
     raise UserError(f"{path}: can't read a {suffix or 'nameless'} file; {', '.join(SUFFIXES)} work")
 
 
@@ -79,6 +88,9 @@ def with_header(
     line, header = next(rows, (0, []))
     if not header:
         raise UserError(f"{path} is empty")
+    header = [unicodedata.normalize("NFC", name.strip()) for name in header]
+    asked = {unicodedata.normalize("NFC", name): name for name in columns}
+    header = [asked.get(name, name) for name in header]
     for name in columns:
         if header.count(name) != 1:
             number = "no" if name not in header else "more than one"
@@ -110,37 +122,44 @@ def check_width(path: Path, line: int, cells: list[str], header: list[str]) -> l
     return cells
 
 
-def tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def tsv_rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of a tab-separated file without quoting.
 
     Args:
         path: the file.
+        encoding: of its text.
 
     Yields:
         A pair for every line that is not blank.
 
     Raises:
-        UserError: the file can't be read, or a line is not UTF-8 text.
+        UserError: the file can't be read, or a line is not text of its encoding.
     """
-    for number, line in _lines(path):
+    for number, line in text_lines(path, encoding):
         line = line.removesuffix("\n").removesuffix("\r")
         if line:
             yield number, line.split("\t")
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(
+    path: Path, delimiter: str = ",", encoding: str = "utf-8"
+) -> Iterator[tuple[int, list[str]]]:
     """First line number and cells of every row of a csv file.
 
     Args:
         path: the file.
+        delimiter: between cells.
+        encoding: of its text.
 
     Yields:
         A pair for every row that is not blank.
 
     Raises:
-        UserError: the file can't be read, is not UTF-8 text or not csv.
+        UserError: the file can't be read, is not text of its encoding or not csv.
     """
-    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    lines = (line for _, line in text_lines(path, encoding))
+    spaced = delimiter == "," and _spaced(path, encoding)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter, skipinitialspace=spaced)
     start = 1
     with _long_fields():
         try:
@@ -150,6 +169,64 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 start = reader.line_num + 1
         except csv.Error as error:
             raise UserError(f"{place(path, start)}: not csv: {error}") from error
+
+
+_SPACE_QUOTE = re.compile(r', +"')
+_SPACED_HEADER = re.compile(r'[^",]+(, +[^",]+)+')
+
+
+def _spaced(path: Path, encoding: str) -> bool:
+    """Whether a csv file has spaces after its commas that are no part of the cells.
+
+    So it is where its header has them, or a quotation mark follows one; elsewhere a space is text.
+    """
+    inside = 0  # 1 within a quoted cell that goes on in the next line
+    for number, line in text_lines(path, encoding):
+        if number == 1 and _SPACED_HEADER.fullmatch(line.rstrip("\r\n")):
+            return True
+        if any(
+            (inside + line.count('"', 0, match.start())) % 2 == 0
+            for match in _SPACE_QUOTE.finditer(line)
+        ):
+            return True
+        inside = (inside + line.count('"')) % 2
+    return False
+
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _either_tsv(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a tsv file, with quoting if it was written so.
+
+    Spreadsheets and pandas quote cells as csv does; GLUE's files hold bare quotation marks. A
+    file is read as quoted where its header is, where every cell that begins with a quotation mark
+    is one that quoting would write and one of them has a doubled mark within, or where only then
+    all rows have as many cells as the header.
+    """
+    width, good, doubled, ragged, quotes = 0, True, False, False, False
+    for _, cells in tsv_rows(path, encoding):
+        if not width:
+            width = len(cells)
+            if all(_QUOTED.fullmatch(cell.strip()) for cell in cells):
+                return csv_rows(path, "\t", encoding)
+        ragged = ragged or len(cells) != width
+        for cell in cells:
+            if cell.startswith('"'):
+                quotes = True
+                whole = _QUOTED.fullmatch(cell) is not None
+                good, doubled = good and whole, doubled or (whole and '""' in cell[1:-1])
+    if quotes and ((good and doubled) or (ragged and _even(path, width, encoding))):
+        return csv_rows(path, "\t", encoding)
+    return tsv_rows(path, encoding)
+
+
+def _even(path: Path, width: int, encoding: str) -> bool:
+    """Whether a tsv file read with quoting has equally many cells in every row."""
+    try:
+        return all(len(cells) == width for _, cells in csv_rows(path, "\t", encoding))
+    except UserError:
+        return False
 
 
 @contextlib.contextmanager
@@ -162,8 +239,8 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _jsonl(path: Path) -> Iterator[Record]:
-    for number, line in _lines(path):
+def _jsonl(path: Path, encoding: str) -> Iterator[Record]:
+    for number, line in text_lines(path, encoding):
         if not line.strip():
             continue
         try:
@@ -182,12 +259,15 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     row = 0
     # A handle rather than a path: pyarrow would take a folder for a data set.
     with _parquet_errors(path), path.open("rb") as handle:
+        if handle.read(len(POINTER)) == POINTER:
+            raise UserError(f"{path}: a git-lfs pointer and not the file; run git lfs pull")
         file = pyarrow.parquet.ParquetFile(handle, page_checksum_verification=True)
         names = file.schema_arrow.names
         for name in columns:
             if names.count(name) != 1:
                 number = "no" if name not in names else "more than one"
                 raise UserError(f"{path}: {number} column {name!r} ({listed(names)})")
+        columns = columns or tuple(dict.fromkeys(names))
         for batch in file.iter_batches(_BATCH, columns=list(columns)):
             values = {name: _column(path, row, batch.column(name)) for name in columns}
             for at in range(batch.num_rows):
@@ -216,37 +296,6 @@ def _column(path: Path, before: int, column) -> list[object]:
         except (ValueError, OverflowError) as error:  # dates that Python has not
             raise UserError(f"{path}, row {row}: not readable: {error}") from error
     return values
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines as text with their ends, numbered from 1; a line feed alone ends a line."""
-    try:
-        with path.open("rb") as handle:
-            for number, raw in enumerate(handle, 1):
-                if b"\0" in raw:
-                    raise UserError(f"{place(path, number)}: a NUL byte; UTF-8 text is expected")
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    at = error.start + 1
-                    raise UserError(
-                        f"{place(path, number)}: byte {at} is not UTF-8 text ({error.reason})"
-                    ) from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror or error}") from error
-
-
-def place(path: Path, line: int) -> str:
-    """``path, line N``, as all messages have it.
-
-    Args:
-        path: the file.
-        line: counted from 1.
-
-    Returns:
-        The words.
-    """
-    return f"{path}, line {line}"
 
 
 def shown(value: object) -> str:

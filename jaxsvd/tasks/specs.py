@@ -8,6 +8,7 @@ scripts do instead, in ``scripts.py``.
 import dataclasses
 import functools
 import re
+import unicodedata
 from typing import Literal
 
 Kind = Literal["labels", "choices"]
@@ -51,6 +52,24 @@ class HubSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a user's own files are read.
+
+    Attributes:
+        encoding: of csv, tsv and jsonl files, as Python names it.
+        skip: rows that are left out instead of refused: ``"unlisted"`` (a class that the task
+            does not list, or none) and ``"blank"`` (a text that is missing or blank).
+        shares: where one file holds all rows: each split's share of them; what is left is test.
+        seed: of the draw that splits them.
+    """
+
+    encoding: str = "utf-8"
+    skip: tuple[str, ...] = ()
+    shares: tuple[tuple[str, float], ...] = ()
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class TaskSpec:
     """A task, before any data is read.
 
@@ -73,6 +92,7 @@ class TaskSpec:
         label_field: the field with the class.
         numbered: whether rows may give the class as its number, as the hub does.
         hub: where the hub has the data.
+        reading: how files are read.
     """
 
     name: str
@@ -91,6 +111,7 @@ class TaskSpec:
     label_field: str = "label"
     numbered: bool = True
     hub: HubSource | None = None
+    reading: Reading = Reading()
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:
@@ -99,9 +120,10 @@ class TaskSpec:
 
     @functools.cached_property
     def class_of(self) -> dict[str, int]:
-        """What a row may say for its class, as text, and the class meant."""
+        """What a row may say for its class, as composed Unicode (NFC), and the class meant."""
         numbers = {str(i): i for i in range(len(self.classes))} if self.numbered else {}
-        return numbers | {name: i for i, name in enumerate(self.classes)}
+        named = {unicodedata.normalize("NFC", name): i for i, name in enumerate(self.classes)}
+        return numbers | named
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -19,6 +19,13 @@ An example, ``reviews.toml``::
     "2" = "bad"
     "5" = "good"
 
+More keys for files as they come::
+
+    encoding = "cp1252"                     # of csv, tsv and jsonl files; UTF-8 when left out
+    skip = ["unlisted", "blank"]            # leave out rows of other labels, rows without text
+    split = { train = 0.8, seed = 0 }       # [files] names one file, as data; the rest is test
+                                            # (validation = 0.1 takes a share of its own)
+
 Where every row brings its own answers, ``kind = "choices"``, and ``labels`` names the columns::
 
     kind = "choices"                        # "labels" when left out
@@ -32,6 +39,7 @@ The prompts are written by the rules of ``clean.py`` and the rows are drawn by t
 ``splits.py``, as for the built-in tasks.
 """
 
+import codecs
 import os
 import tomllib
 from pathlib import Path
@@ -39,12 +47,15 @@ from typing import Any
 
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.files import SUFFIXES, shown
-from jaxsvd.tasks.specs import Kind, TaskSpec
+from jaxsvd.tasks.rows import SKIPPED
+from jaxsvd.tasks.specs import Kind, Reading, TaskSpec
 
 _REQUIRED = ("name", "template", "labels", "files")
 _SIZES = ("shots", "validation_size", "test_size")
-_KNOWN = (*_REQUIRED, "kind", "label_field", *_SIZES)
+_READING = ("encoding", "skip", "split")
+_KNOWN = (*_REQUIRED, "kind", "label_field", *_SIZES, *_READING)
 _FILES = ("train", "validation", "test")
+_ONE = ("data", "all", "train")
 _ROUNDS = 5  # as most of the paper's tasks
 
 
@@ -76,7 +87,10 @@ def load(path: Path, data: Path | None = None) -> tuple[TaskSpec, dict[str, Path
     words = tuple(dict.fromkeys(classes.values()))
     if len(words) < 2:
         raise UserError(f"{path}: labels needs two different label words or choices at least")
-    paths = _paths(path, table, Path(data) if data is not None else path.parent)
+    reading = _reading(path, table)
+    folder = Path(data) if data is not None else path.parent
+    paths = _one_file(path, table, folder) if reading.shares else _paths(path, table, folder)
+    splits = [name for name, _ in reading.shares] or list(paths)
     shots, validation_size, test_size = (_size(path, table, key) for key in _SIZES)
     name = _text(path, table, "name")
     spec = TaskSpec(
@@ -90,12 +104,64 @@ def load(path: Path, data: Path | None = None) -> tuple[TaskSpec, dict[str, Path
         shots=_ROUNDS * len(words) if shots is None else shots,
         validation_size=validation_size,
         test_size=test_size,
-        validation_split="validation" if "validation" in paths else "train",
+        validation_split="validation" if "validation" in splits else "train",
         choices=words if kind == "choices" else (),
         label_field=_text(path, table, "label_field", "label"),
         numbered=False,
+        reading=reading,
     )
     return spec, paths
+
+
+def _reading(path: Path, table: dict[str, Any]) -> Reading:
+    encoding = _text(path, table, "encoding", "utf-8")
+    try:
+        known = codecs.lookup(encoding)._is_text_encoding  # pyright: ignore
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise UserError(f"{path}: unknown encoding {shown(encoding)}; utf-8, utf-16 or cp1252, say")
+    skip = table.get("skip", [])
+    if not isinstance(skip, list) or any(reason not in tuple(SKIPPED) for reason in skip):
+        listed = ", ".join(f'"{reason}"' for reason in SKIPPED)
+        raise UserError(f"{path}: skip must be a list of {listed}, not {shown(skip)}")
+    shares, seed = _shares(path, table.get("split"))
+    return Reading(encoding, tuple(skip), shares, seed)
+
+
+def _shares(path: Path, split: object) -> tuple[tuple[tuple[str, float], ...], int]:
+    """Each split's share, by ``split = { train = 0.8, seed = 0 }``, and the seed of the draw."""
+    if split is None:
+        return (), 0
+    right = "split must be a table like { train = 0.8, seed = 0 }; what is left is test"
+    if not isinstance(split, dict) or "train" not in split:
+        raise UserError(f"{path}: {right}")
+    seed = split.get("seed", 0)
+    if type(seed) is not int or seed < 0:
+        raise UserError(f"{path}: the seed of split must be a whole number from 0")
+    shares = {name: share for name, share in split.items() if name != "seed"}
+    for name, share in shares.items():
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if name not in _FILES or not number or not 0 < share < 1:
+            raise UserError(f"{path}: {name} = {shown(share)} in split; {right}")
+    rest = 1 - sum(share for name, share in shares.items() if name != "test")
+    if rest <= 1e-9 or abs(rest - shares.get("test", rest)) > 1e-9:
+        raise UserError(f"{path}: the shares of split are more than 1 or not all rows; {right}")
+    ordered = [(name, float(shares[name])) for name in ("train", "validation") if name in shares]
+    return (*ordered, ("test", rest)), seed
+
+
+def _one_file(path: Path, table: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """The file that is split: ``[files]`` with one name in it, or its name alone."""
+    names = table["files"]
+    if isinstance(names, str):
+        names = {"data": names}
+    if not isinstance(names, dict) or len(names) != 1 or next(iter(names)) not in _ONE:
+        raise UserError(
+            f"{path}: with split, files names the one file that is split: "
+            '[files] and data = "all.csv"'
+        )
+    return {"train": _checked(path, names, next(iter(names)), folder)}
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -159,19 +225,21 @@ def _paths(path: Path, table: dict[str, Any], folder: Path) -> dict[str, Path]:
         )
     for split in ("train", "test"):
         if split not in names:
-            raise UserError(f"{path}: files needs a {split} file")
-    paths: dict[str, Path] = {}
-    for split in _FILES:
-        if split in names:
-            paths[split] = folder / _text(path, names, split)
-            if paths[split].suffix.lower() not in SUFFIXES:
-                raise UserError(
-                    f"{path}: the {split} file must end in {', '.join(SUFFIXES)},"
-                    f" not {shown(names[split])}"
-                )
-            if not os.path.isfile(paths[split]):
-                raise UserError(f"{path}: there is no {split} file {paths[split]}")
+            way = "; of one file: split = { train = 0.8, seed = 0 }"
+            raise UserError(f"{path}: files needs a {split} file{way}")
+    paths = {split: _checked(path, names, split, folder) for split in _FILES if split in names}
     # One file twice would let validation or demonstrations meet the test rows.
     if len({os.path.realpath(file) for file in paths.values()}) < len(paths):
         raise UserError(f"{path}: train, validation and test must be different files")
     return paths
+
+
+def _checked(path: Path, names: dict[str, Any], split: str, folder: Path) -> Path:
+    file = folder / _text(path, names, split)
+    if file.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"{path}: the {split} file must end in {', '.join(SUFFIXES)}, not {shown(names[split])}"
+        )
+    if not os.path.isfile(file):
+        raise UserError(f"{path}: there is no {split} file {file}")
+    return file

@@ -9,9 +9,9 @@ import pytest
 
 import jaxsvd
 from jaxsvd.cli.published import paper_model, published_lines
-from jaxsvd.commands.search import SearchResult
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
+from jaxsvd.results.search import SearchResult
 from jaxsvd.results.statistics import Accuracy
 
 GPTJ_6B = read_config({"model_type": "gptj"}, "")[0]

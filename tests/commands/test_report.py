@@ -12,9 +12,9 @@ import pytest
 import jaxsvd
 from jaxsvd.commands.condition import condition
 from jaxsvd.commands.report import report
-from jaxsvd.commands.search import SearchResult
+from jaxsvd.results.search import SearchResult
 from jaxsvd.results.statistics import wilson
-from jaxsvd.results.verdict import verdict
+from jaxsvd.results.summary import search_answer
 from jaxsvd.runtime.errors import UserError
 
 SIZES = {"validation_size": 40, "test_size": 30}
@@ -49,7 +49,7 @@ def test_numbers_of_a_search(search_result: SearchResult, run: Path) -> None:
     page = report(run)
     assert page == run / "report.html"
     data, record = data_of(page), json.loads((run / "result.json").read_text())
-    assert data["answer"] == verdict(search_result)
+    assert data["answer"] == search_answer(search_result)
     points = data["curves"]["points"]
     shown = [(p["rate"], p["rank"], p["correct"], p["total"], p["accuracy"]) for p in points]
     validation = [

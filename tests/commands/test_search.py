@@ -16,14 +16,15 @@ import pytest
 from flax import nnx
 
 import jaxsvd
-from jaxsvd.commands.search import RateScore, best_of, check_rates
-from jaxsvd.edits.condition import choose_layer, condition_numbers
+from jaxsvd.commands.search import best_of, check_rates
 from jaxsvd.engine import kernels
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices, part
+from jaxsvd.results.search import RateScore
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Advance, Progress
+from jaxsvd.selection.condition import choose_layer, condition_numbers
 from jaxsvd.svd import rank_at
 
 SMALL: dict[str, Any] = {"validation_size": 20, "test_size": 12, "layer": -2, "shots": 2}
@@ -85,6 +86,7 @@ def test_result_is_what_the_predictions_say(run: Path) -> None:
         assert len(record["scores"]) == len(result["task"]["labels"])
 
 
+@pytest.mark.long
 def test_predictions_are_those_of_the_truncated_model(model: Model, run: Path) -> None:
     """From prompts.jsonl alone: encode, truncate by numpy in float64, one full forward each."""
     prompts = {(p["split"], p["index"]): p for p in lines(run / "prompts.jsonl")}
@@ -225,7 +227,7 @@ def test_a_stopped_process_goes_on(long_run: Path, tmp_path: Path, sign: signal.
     assert 0 < kept < 8 * 2000 + 300
     if sign == signal.SIGINT:
         assert process.returncode == 130
-        assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; the same command with")
+        assert stderr.splitlines()[-1].startswith("jaxsvd: interrupted; to continue, repeat")
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
     for name in ("predictions.jsonl", "run.json"):
         assert (out / name).read_bytes() == (long_run / name).read_bytes()

@@ -113,6 +113,7 @@ class Interrupting(Progress):
         return made()
 
 
+@pytest.mark.long
 def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:
     """Interrupted twice, then to the end: the same files, and nothing of a cell is lost."""
     out, options = tmp_path / "run", {"seeds": [0, 3], **GRID, **SMALL}
@@ -129,6 +130,7 @@ def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:
     assert result.cells == swept.cells
 
 
+@pytest.mark.long
 def test_small_memory_changes_nothing(
     model: Model, swept: SweepResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def forward(
 ) -> list[Read]:
     """What the last token reads in every layer; in layer ``at`` some matrices are exchanged."""
     config = model.config
-    x = np.asarray(model.decoder.embedding[...], np.float64)[tokens]
+    x = np.asarray(model.decoder.embedding.tokens[...], np.float64)[tokens]
     reads = []
     for layer in range(config.layers):
         block = weights_of(model, layer, exchanged if layer == at else None)
@@ -94,8 +94,8 @@ def turn(rotary: Any, x: np.ndarray, positions: np.ndarray | None = None) -> np.
 
 def log_norms(
     config: Any, block: Any, read: Read, shown: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logs of ||dW||_F and ||J||_F of every head, matrices written out."""
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Logs of ||dW||_F and ||J||_F of every head, and of the sum of the J; written out."""
     heads, width, each = config.heads, config.head_width, config.heads // config.key_value_heads
     last = np.array([len(read.keys) - 1])
     updates, jacobians = [], []
@@ -112,5 +112,6 @@ def log_norms(
         # The query as a function of what the layer reads: R_p W_Q x.
         turned = turn(config.rotary, asked.T[:, None, :], np.repeat(last, len(asked.T)))[:, 0].T
         j = (v @ out.T).T @ (np.diag(a) - np.outer(a, a)) @ k @ turned / np.sqrt(width)
-        jacobians.append(np.log(np.linalg.norm(j)))
-    return np.array(updates), np.array(jacobians)
+        jacobians.append(j)
+    logs = np.log(np.linalg.norm(jacobians, axis=(1, 2)))
+    return np.array(updates), logs, float(np.log(np.linalg.norm(sum(jacobians))))

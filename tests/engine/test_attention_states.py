@@ -10,7 +10,8 @@ from attention_reference import forward, linear, norm, turn, weights_of
 from flax import nnx
 
 import jaxsvd
-from jaxsvd.edits.truncation import low_rank, truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import low_ranks, variants
 from jaxsvd.engine.attention_trace import (
     LayerAttention,
     attention_layers,
@@ -20,6 +21,7 @@ from jaxsvd.engine.attention_trace import (
 )
 from jaxsvd.engine.prompts import Prompts, demonstration_of_tokens
 from jaxsvd.model import Model
+from jaxsvd.models.config import LayerKind
 from jaxsvd.models.matrices import matrices
 from jaxsvd.svd import truncate
 
@@ -96,7 +98,7 @@ def test_a_variant_goes_on_from_the_untouched_model(
     engine = model.engine
     before = list(attention_layers(engine, prompts))[1].before
     for rate in (0.3, 0.9):  # multiplied dense, and as factors
-        variant = truncations(engine, 1, module, [rate]).branches.make()[0]
+        [variant] = variants(engine, [(Edit(1, module, rate),)]).make([0])
         layers = list(attention_layers(engine, prompts, first=1, before=before, variant=variant))
         exchanged = {
             name: np.asarray(truncate(engine.matrix(1, name), rate))
@@ -121,12 +123,14 @@ def test_a_layer_above_the_first_needs_its_streams(tiny: Callable[..., Model]) -
 def test_scaled_rotations_go_to_the_keys(tiny: Callable[..., Model]) -> None:
     """YaRN scales query and keys; the query stays as W_Q gives it and the scores as they are."""
     model, prompts = tiny("llama"), made_prompts()
+    assert model.config.rotary is not None
     rotary = dataclasses.replace(model.config.rotary, scale=1.2)
-    config = dataclasses.replace(model.config, rotary=rotary)
+    kind = LayerKind(rotary)
+    config = dataclasses.replace(model.config, kinds=(kind,))
     decoder = nnx.clone(model.decoder)
     decoder.config = config
     for block in decoder.blocks:
-        block.attn.config = config
+        block.attn.config, block.attn.kind = config, kind
     model = dataclasses.replace(model, config=config, decoder=decoder)
     layer = next(attention_layers(model.engine, prompts))
     read = forward(model, context(prompts, 0))[0]
@@ -142,9 +146,9 @@ def test_a_truncated_matrix_multiplied_out(rank: int) -> None:
     rng = np.random.default_rng(rank)
     matrix = jnp.asarray(rng.normal(size=(20, 28)), jnp.float32)
     rate = 1 - rank / 20
-    cut = low_rank(matrix, [rate])[rate] if rank < 20 else None
-    if cut is None:
+    if rank == 20:
         return
+    [cut] = low_ranks(matrix, [Edit(0, "fc_in", rate)]).values()
     np.testing.assert_allclose(dense(cut), truncate(matrix, rate), atol=1e-5)
 
 
@@ -221,7 +225,7 @@ def test_prompts_of_a_task() -> None:
         assert prompts.prefix.shape == (128,)
         assert prompts.tokens.shape == (2, 48)
         for row in range(2):
-            question = encoded.questions[group.lines[row].question]
+            question = encoded.questions[group.lines[row].request]
             ids = np.asarray(model.tokenizer(question.prompt)["input_ids"])
             ours = context(prompts, row)
             assert (ours == ids[: len(ours)]).all()

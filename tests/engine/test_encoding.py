@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from jaxsvd.checkpoints.hub import BUNDLED
-from jaxsvd.engine.encoding import Encoded, common_prefix, encode
+from jaxsvd.engine.encoding import Encoded, encode
+from jaxsvd.engine.requests import common_prefix
 from jaxsvd.model import load_tokenizer
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Question
@@ -33,11 +34,11 @@ def whole_lines(encoded: Encoded) -> dict[tuple[int, int], list[int]]:
     made = {}
     for group in encoded.groups:
         for line in group.lines:
-            for c in range(len(encoded.questions[line.question].candidates)):
-                here = np.isin(line.branches, [0, c + 1])
+            for c in range(len(encoded.questions[line.request].candidates)):
+                here = np.isin(line.continuations, [0, c + 1])
                 assert line.positions[here].tolist() == list(range(here.sum()))
-                last = line.targets[line.candidates == c][-1:] if line.targets.any() else []
-                made[line.question, c] = [*group.prefix, *line.tokens[here], *last]
+                last = line.targets[line.scored == c][-1:] if line.targets.any() else []
+                made[line.request, c] = [*group.prefix, *line.tokens[here], *last]
     return {key: [int(token) for token in tokens] for key, tokens in made.items()}
 
 
@@ -78,7 +79,7 @@ def test_labels_that_one_token_does_not_tell_apart(
     (line,) = encoded.groups[0].lines
     for c, candidate in enumerate(candidates):
         joint = tokenizer(questions[0].prompt + candidate)["input_ids"]
-        assert line.targets[line.candidates == c].tolist() == joint[prompt:]
+        assert line.targets[line.scored == c].tolist() == joint[prompt:]
         assert whole_lines(encoded)[0, c] == joint
 
 
@@ -97,14 +98,14 @@ def test_any_text_is_encoded_jointly(
     whole = whole_lines(encoded)
     for group in encoded.groups:
         for line in group.lines:
-            q = questions[line.question]
+            q = questions[line.request]
             for c, candidate in enumerate(q.candidates):
                 joint = tokenizer(q.prompt + candidate)["input_ids"]
-                targets = line.targets[line.candidates == c].tolist()
-                assert whole[line.question, c] == joint
+                targets = line.targets[line.scored == c].tolist()
+                assert whole[line.request, c] == joint
                 assert joint[-len(targets) :] == targets
-                # Each target is told by the position before it.
-                at = line.positions[line.reads[line.candidates == c]] + len(group.prefix)
+                # Each target is predicted by the position before it.
+                at = line.positions[line.reads[line.scored == c]] + len(group.prefix)
                 assert at.tolist() == list(range(len(joint) - len(targets) - 1, len(joint) - 1))
 
 
@@ -158,8 +159,8 @@ def test_the_scripts_rules(tokenizer: PreTrainedTokenizerBase) -> None:
     assert len(raw.groups[0].prefix) == 0
     (line,) = raw.groups[0].lines
     for c in range(2):
-        here = np.isin(line.branches, [0, c + 1])
-        assert line.reads[line.candidates == c].tolist() == np.flatnonzero(here).tolist()
+        here = np.isin(line.continuations, [0, c + 1])
+        assert line.reads[line.scored == c].tolist() == np.flatnonzero(here).tolist()
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=6), min_size=1, max_size=6))

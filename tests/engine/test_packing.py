@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsvd.engine.packing import ROW, choose_shape, pack
-from jaxsvd.engine.sequences import Group, Line, line_of
+from jaxsvd.engine.requests import Group, Line, line_of
 
 
 def make_line(i: int, length: int, follow: list[int]) -> Line:
@@ -29,7 +29,7 @@ lengths = st.tuples(
 @settings(deadline=None)
 def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget: int) -> None:
     lines = tuple(make_line(i, *length) for i, length in enumerate(lengths))
-    shape = choose_shape([Group(np.zeros(0, np.int32), lines)], budget)
+    shape = choose_shape([Group(np.zeros(0, np.int32), lines, "label tokens")], budget)
     assert shape.tokens % ROW == 0
     seen = []
     batches = pack(lines, shape)
@@ -45,12 +45,12 @@ def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget:
                 reads = batch.reads[r][slots]
                 segment = batch.segments[r] == batch.segments[r, reads[0]]
                 start = np.flatnonzero(segment)[0]
-                for name in ("tokens", "positions", "branches"):
+                for name in ("tokens", "positions", "continuations"):
                     np.testing.assert_array_equal(
                         getattr(batch, name)[r][segment], getattr(lines[i], name)
                     )
                 np.testing.assert_array_equal(reads - start, lines[i].reads)
-                for name in ("targets", "candidates"):
+                for name in ("targets", "scored"):
                     np.testing.assert_array_equal(
                         getattr(batch, name)[r][slots], getattr(lines[i], name)
                     )
@@ -63,7 +63,7 @@ def test_one_long_line_does_not_lengthen_every_row() -> None:
     nothing = np.zeros(0, np.int32)
     lengths = [20] * 200 + [1900]
     lines = tuple(make_line(i, length, []) for i, length in enumerate(lengths))
-    shape = choose_shape([Group(nothing, lines)], 512)
+    shape = choose_shape([Group(nothing, lines, "label tokens")], 512)
     assert shape.tokens <= 100
     *short, long = pack(lines, shape)
     assert {batch.tokens.shape for batch in short} == {(shape.rows, shape.tokens)}
@@ -79,7 +79,7 @@ def test_little_padding() -> None:
         line_of(i, [1] * int(n), [[1]], "label tokens")
         for i, n in enumerate(rng.integers(10, 40, 2000))
     )
-    shape = choose_shape([Group(nothing, lines)], 2048)
+    shape = choose_shape([Group(nothing, lines, "label tokens")], 2048)
     batches = pack(lines, shape)
     filled = sum(int((batch.segments > 0).sum()) for batch in batches)
     assert filled / (len(batches) * shape.rows * shape.tokens) > 0.9

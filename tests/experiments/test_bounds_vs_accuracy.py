@@ -12,14 +12,14 @@ import pytest
 
 import jaxsvd
 from experiments.bounds_vs_accuracy import agreement, asked, study
-from experiments.bounds_vs_accuracy.asked import Design, Draw
+from experiments.bounds_vs_accuracy.asked import Design, SupersampledTask
 from experiments.bounds_vs_accuracy.conclusions import distinct
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
 from experiments.common.records import restore
 from experiments.common.scaffold import main, parser, run
 from experiments.language.setting import Asked
-from jaxsvd.edits.truncation import UNTRUNCATED, truncations
+from jaxsvd.edits.edit import Edit
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import paired_difference
 from jaxsvd.runtime.errors import UserError
@@ -35,7 +35,7 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def draw(model: Model) -> Draw:
+def draw(model: Model) -> SupersampledTask:
     options = parser(EXPERIMENT).parse_args(["--validation-size", "20", "--test-size", "40"])
     setting = study.resolve(options)
     task = Asked("bundled", "bundled", None, (0,))
@@ -53,9 +53,11 @@ def plain_answer(model: Model, question: Question) -> int:
     return predict(logits[[one[-1] for one in both]])  # pyright: ignore
 
 
-def test_supersample_scores_are_those_of_plain_evaluation(model: Model, draw: Draw) -> None:
+def test_supersample_scores_are_those_of_plain_evaluation(
+    model: Model, draw: SupersampledTask
+) -> None:
     """Every sixth question of the one pass, demonstrations and supersamples included."""
-    found = asked.answers(model.engine, draw.encoded, [UNTRUNCATED])[0][0]
+    found = asked.answers(model.engine, draw.encoded, [()])[0]
     for name, at in draw.positions.items():
         chosen = at[:: max(1, len(at) // 16)]
         wanted = [plain_answer(model, draw.encoded.questions[i]) for i in chosen]
@@ -68,17 +70,17 @@ def test_supersample_scores_are_those_of_plain_evaluation(model: Model, draw: Dr
 
 
 @pytest.mark.long
-def test_all_truncations_come_from_one_pass(model: Model, draw: Draw) -> None:
+def test_all_truncations_come_from_one_pass(model: Model, draw: SupersampledTask) -> None:
     """Answers of several modules together are those of each alone."""
     engine = model.engine
-    cuts = [truncations(engine, 2, module, (0.5, 0.95)) for module in ("mlp", "k_proj")]
-    together = asked.answers(engine, draw.encoded, cuts)
-    for cut, found in zip(cuts, together, strict=True):
-        assert (found == asked.answers(engine, draw.encoded, [cut])[0]).all()
+    edits = [(Edit(2, module, rate),) for module in ("mlp", "k_proj") for rate in (0.5, 0.95)]
+    together = asked.answers(engine, draw.encoded, edits)
+    for edit, found in zip(edits, together, strict=True):
+        assert (found == asked.answers(engine, draw.encoded, [edit])[0]).all()
         assert (found >= 0).all()
 
 
-def test_demonstrations_of_a_mask_are_the_members_it_picks(draw: Draw) -> None:
+def test_demonstrations_of_a_mask_are_the_members_it_picks(draw: SupersampledTask) -> None:
     places = draw.positions["supersample"].reshape(*draw.masks.shape, 2)
     questions = draw.encoded.questions
     for z, m in np.ndindex(draw.masks.shape[:2]):
@@ -96,7 +98,7 @@ def test_demonstrations_of_a_mask_are_the_members_it_picks(draw: Draw) -> None:
     assert {q.split for q in questions} == {"validation", "test", "training", "supersample"}
 
 
-def test_every_demonstration_is_asked_under_its_prompt(draw: Draw) -> None:
+def test_every_demonstration_is_asked_under_its_prompt(draw: SupersampledTask) -> None:
     questions = [draw.encoded.questions[i] for i in draw.positions["training"]]
     test = {draw.encoded.questions[i].demonstrations for i in draw.positions["test"]}
     found = [(q.demonstrations, f"{q.query}{q.candidates[q.gold]}\n") for q in questions]
@@ -141,7 +143,7 @@ def test_standard_errors() -> None:
     assert math.isnan(clustered([(a[:1], np.arange(1))])[1])
 
 
-def test_a_cell_is_measured_from_its_answers(draw: Draw) -> None:
+def test_a_cell_is_measured_from_its_answers(draw: SupersampledTask) -> None:
     gold, test = draw.gold, draw.positions["test"]
     base, found = gold.copy(), gold.copy()
     base[test[:4]] = 1 - base[test[:4]]

@@ -17,7 +17,9 @@ from experiments.common.scaffold import main
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
 from experiments.linear_functions.trained import Trained
+from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
+from jaxsvd.models.attention import Places
 from theory import bounds, implicit, pruning
 from theory.cmi import pick
 from theory.implicit import Weights
@@ -78,6 +80,7 @@ def test_a_linear_cell(weights: Weights) -> None:
     assert cell["predictors"]["energy removed"] == pytest.approx(removed)
 
 
+@pytest.mark.long
 def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
     """The training error of the bounds is that of predicting each demonstration directly."""
     bench = linear.Bench(1, 4, 3, 2)
@@ -104,6 +107,7 @@ def bench() -> linear_functions.Bench:
     return linear_functions.Bench.of(0, SIZE.d, SIZE.points - 1, 7, 4, (3, 2))
 
 
+@pytest.mark.long
 def test_losses_of_the_linear_function_transformer(
     model: Trained, bench: linear_functions.Bench
 ) -> None:
@@ -121,14 +125,15 @@ def test_losses_of_the_linear_function_transformer(
     assert 0 <= sample["training_error"] <= 1
 
 
+@pytest.mark.long
 def test_norms_of_the_linear_function_transformer(
     model: Trained, bench: linear_functions.Bench
 ) -> None:
     """Where every token is some demonstration's, dW_t is the Jacobian: by differentiation."""
     rows = np.concatenate([bench.shown[:4], bench.asked[:4, :1]], axis=1)
     streams = model.streams(jnp.asarray(rows[..., :-1]), jnp.asarray(rows[..., -1]))
-    turn, mask = model.model.attention_inputs(1, 11)
-    at_last = turn[0][:, -1:], turn[1][:, -1:]
+    places = Places.in_order(SIZE.config, 1, 11)
+    at_last = jax.tree.map(lambda a: a[:, -1:], places)
     numbers = jnp.broadcast_to(jnp.arange(11) // 2, (4, 11))
     state = jnp.broadcast_to(jnp.eye(16), (4, 16, 16))
     for t, block in enumerate(model.blocks):
@@ -136,10 +141,10 @@ def test_norms_of_the_linear_function_transformer(
         found, _ = trajectories.of_layer(SIZE.config, read, numbers, state, 6)
         for m in range(4):
             x = streams[t][m : m + 1]
-            own = block.states(x, turn)
+            own = block.states(x, places)
 
             def added(last: jax.Array, block=block, own=own) -> jax.Array:
-                return block.attend(last[None, None], at_last, own, mask[:, -1:])[0, 0] - last
+                return block.attend(last[None, None], at_last, own, places)[0, 0] - last
 
             whole = np.asarray(jax.jacobian(added)(x[0, -1]))
             assert np.sqrt(found.linear[m]) == pytest.approx(np.linalg.norm(whole), rel=1e-4)
@@ -157,7 +162,7 @@ def test_cells_of_the_linear_function_transformer(
         (m, r) for m in ("mlp", "k_proj") for r in (0.5, 0.9)
     ]
     for cell in cells:
-        variant = model.truncated(1, cell["module"], cell["rate"])
+        variant = model.edited(Edit(1, cell["module"], cell["rate"]))
         assert cell["test_error"][0] == pytest.approx(bench.risks(variant)[0].mean(), rel=1e-5)
         mlp = cell["module"] == "mlp"
         # The MLP of the last layer changes no attention; keys change that of their own layer.

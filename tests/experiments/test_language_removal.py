@@ -10,32 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from experiments.language.removal import (
-    by_magnitude,
-    count,
-    layer_size,
-    magnitudes,
-    parameters_at,
-    without_layer,
-)
+from experiments.language.removal import count, layer_size, without_layer
 from jaxsvd import svd
-from jaxsvd.edits.truncation import truncations
-from jaxsvd.engine.encoding import Encoded
-from jaxsvd.engine.sequences import Group, line_of
-from jaxsvd.engine.variants import Branches
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import (
+    all_replacements,
+    largest_entries,
+    parameters_kept,
+    smallest_rank,
+    variants,
+)
+from jaxsvd.engine.requests import Request
 from jaxsvd.model import Model
 from jaxsvd.models.lowrank import LowRank
-from jaxsvd.tasks.base import Question
 
 
 @settings(deadline=None)
-@given(st.floats(0, 0.999), st.integers(1, 60), st.integers(1, 60))
-def test_parameters_of_a_truncation(rate: float, m: int, n: int) -> None:
-    kept = parameters_at(rate, (m, n))
-    assert 0 < kept <= m * n
-    rank = svd.rank_at(rate, (m, n))
-    assert kept in (m * n, rank * (m + n))
-    assert kept == m * n or rate > 0
+@given(st.integers(1, 60), st.integers(1, 60), st.data())
+def test_parameters_of_a_truncation(m: int, n: int, data: st.DataObject) -> None:
+    rank = data.draw(st.integers(1, min(m, n)))
+    assert 0 < parameters_kept(rank, (m, n)) == min(m * n, rank * (m + n))
 
 
 @settings(deadline=None)
@@ -50,7 +44,7 @@ def test_parameters_of_a_truncation(rate: float, m: int, n: int) -> None:
 def test_magnitude_pruning_keeps_exactly_the_count(matrix: np.ndarray, data: st.DataObject) -> None:
     """Ties included; what is kept is as it was, and none that went is larger."""
     kept = data.draw(st.integers(0, matrix.size))
-    (pruned,) = map(np.asarray, by_magnitude(jnp.asarray(matrix), [kept]))
+    pruned = np.asarray(largest_entries(jnp.asarray(matrix), kept))
     alive = pruned != 0
     assert alive.sum() == kept
     assert (pruned[alive] == matrix[alive]).all()
@@ -62,14 +56,13 @@ def test_magnitude_pruning_keeps_exactly_the_count(matrix: np.ndarray, data: st.
 @pytest.mark.parametrize("module", ["mlp", "attn", "all", "k_proj"])
 def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, module: str) -> None:
     """Numbers stored by the factors (or the product) against non-zero entries."""
-    engine, rates = tiny(family).engine, (0.0, 0.5, 0.75, 0.95)
-    cut, pruned = (f(engine, 1, module, rates) for f in (truncations, magnitudes))
-    assert cut.branches.exchanged == pruned.branches.exchanged
-    for rate, low, sparse in zip(rates, cut.branches.make(), pruned.branches.make(), strict=True):
-        if rate == 0:
-            assert low == sparse == {}
-            assert count(engine, 1, module, rate).removed == 0
-            continue
+    engine = tiny(family).engine
+    assert count(engine, 1, module, 0.0).removed == 0
+    for rate in (0.5, 0.75, 0.95):
+        exact, magnitude = (Edit(1, module, rate, method=m) for m in ("exact", "magnitude"))
+        low = all_replacements(engine, [(exact,)])
+        sparse = all_replacements(engine, [(magnitude,)])
+        assert [edit.module for edit in low] == [edit.module for edit in sparse]
         stored = 0
         for matrix in low.values():
             assert isinstance(matrix, LowRank)
@@ -77,7 +70,7 @@ def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, modu
         entries = sum(int((np.asarray(m) != 0).sum()) for m in sparse.values())
         found = count(engine, 1, module, rate)
         assert found.kept == stored == entries
-        assert found.kept + found.removed == sum(engine.matrix(1, name).size for name in low)
+        assert found.kept + found.removed == sum(engine.matrix(1, e.module).size for e in low)
 
 
 def test_size_of_a_layer(tiny: Callable[..., Model]) -> None:
@@ -85,18 +78,15 @@ def test_size_of_a_layer(tiny: Callable[..., Model]) -> None:
     assert layer_size(tiny("gptj").engine, 0) == 4 * 32**2 + 2 * 32 * 48 + 48 + 32 + 2 * 32
 
 
-def questions(length: int, prompts: list[list[int]]) -> Encoded:
-    """Prompts of a shared prefix, read at their last token over four labels."""
-    asked = tuple(
-        Question("validation", i, (), f"q{i}", ("a", "b", "c", "d"), 0) for i in range(len(prompts))
-    )
-    lines = tuple(
-        line_of(i, prompt[length:], [[]] * 4, "label tokens") for i, prompt in enumerate(prompts)
-    )
-    group = Group(np.array(prompts[0][:length], np.int32), lines)
-    return Encoded(asked, (group,), "label tokens", (3, 5, 7, 11), 0, 0)
+LABELS = (3, 5, 7, 11)
 
 
+def requests(prompts: list[list[int]]) -> list[Request]:
+    """Prompts read at their last token over four labels."""
+    return [Request(prompt, [[label] for label in LABELS], "label tokens") for prompt in prompts]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 @pytest.mark.parametrize("layer", [0, 2])
 def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) -> None:
@@ -105,44 +95,37 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
     rng = np.random.default_rng(3)
     prefix = rng.integers(0, 97, 6).tolist()
     prompts = [prefix + rng.integers(0, 97, 5).tolist() for _ in range(4)]
-    encoded = questions(6, prompts)
     graph, state = nnx.split(model.decoder)
     shortened = nnx.merge(graph, state)
     shortened.blocks = nnx.List([block for i, block in enumerate(shortened.blocks) if i != layer])
     plain = np.asarray(shortened(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
     untouched = np.asarray(model.decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
     found = np.zeros_like(plain)
-    for scored in without_layer(model.engine, layer).score(encoded):
-        found[scored.question] = scored.scores
+    for scored in without_layer(model.engine, layer).score(requests(prompts)):
+        found[scored.request] = scored.scores
     assert np.abs(plain - untouched).max() > 0.1  # the layer does something
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
 
 
+@pytest.mark.long
 def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
     """Pruned matrices written into the model, and a plain pass."""
     model, layer = tiny("llama"), 1
     rng = np.random.default_rng(4)
     prompts = [rng.integers(0, 97, 9).tolist() for _ in range(3)]
-    encoded = questions(0, prompts)
-    engine = model.engine
-    what = magnitudes(engine, layer, "attn", (0.0, 0.9))
-    scores = {(s.variant, s.question): s.scores for s in engine.score(encoded, [what.branches])}
+    engine, edit = model.engine, Edit(1, "attn", 0.9, method="magnitude")
+    scored = engine.score(requests(prompts), variants(engine, [(), (edit,)]))
+    scores = {(s.variant, s.request): s.scores for s in scored}
     graph, state = nnx.split(model.decoder)
     changed = nnx.merge(graph, state)
     for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
         linear = getattr(changed.blocks[layer].attn, name)
         matrix = engine.matrix(layer, name)
-        (pruned,) = by_magnitude(matrix, [parameters_at(0.9, matrix.shape)])
-        linear.weight = nnx.Param(pruned)
+        rank = svd.rank_at(0.9, matrix.shape)
+        linear.weight = nnx.Param(largest_entries(matrix, parameters_kept(rank, matrix.shape)))
     for variant, decoder in ((0, model.decoder), (1, changed)):
-        plain = np.asarray(decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
+        plain = np.asarray(decoder(jnp.asarray(prompts))[0])[:, -1, list(LABELS)]
         for q in range(3):
             atol = 1e-5 * np.abs(plain).max()
             np.testing.assert_allclose(scores[variant, q], plain[q], rtol=0, atol=atol)
-
-
-def test_branches_are_those_of_their_layer(tiny: Callable[..., Model]) -> None:
-    what = magnitudes(tiny("gptj").engine, 2, "mlp", (0.5,))
-    assert isinstance(what.branches, Branches)
-    assert what.branches.layer == what.layer == 2
-    assert what.ranks == (None,)
+    assert smallest_rank(engine, edit) is None

@@ -23,6 +23,8 @@ from experiments.linear_functions.measuring import (
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.prompts import BASELINES, errors, expected_error
 from jaxsvd import UserError
+from jaxsvd.edits.edit import Edit
+from jaxsvd.models.attention import Places
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.svd import RATES
 
@@ -143,8 +145,8 @@ def test_predictions_are_read_from_the_streams(either: Trained) -> None:
     found = either.predict(prompts.x, prompts.y)
     whole = either.model.read(streams[-1][:, ::2])
     np.testing.assert_allclose(found, whole, atol=1e-5, rtol=1e-4)
-    turn, mask = either.model.attention_inputs(8, 2 * either.size.points - 1)
-    after = jax.jit(lambda stream: either.blocks[1](stream, turn, mask)[0])(streams[1])
+    places = Places.in_order(either.size.config, 8, 2 * either.size.points - 1)
+    after = jax.jit(lambda stream: either.blocks[1](stream, places)[0])(streams[1])
     np.testing.assert_allclose(after, streams[2], atol=1e-5, rtol=1e-4)
 
 
@@ -160,7 +162,7 @@ def test_any_number_of_prompts(trained: Trained) -> None:
 def test_rate_zero_is_untouched(trained: Trained) -> None:
     prompts = prompts_of(trained, 10)
     for module in ("mlp", "attn", "all"):
-        variant = trained.truncated(-1, module, 0.0)
+        variant = trained.edited(Edit(-1, module, 0.0))
         np.testing.assert_array_equal(variant.errors(prompts), trained.errors(prompts))
 
 
@@ -175,7 +177,7 @@ def test_truncation_is_that_of_the_weights(trained: Trained, module: str) -> Non
             linear = getattr(getattr(by_hand.model.blocks[layer], part(name)), name)
             u, s, vt = np.linalg.svd(np.asarray(linear.weight[...], float), full_matrices=False)
             linear.weight.set_value(jnp.asarray((u[:, :rank] * s[:rank]) @ vt[:rank], jnp.float32))
-        variant = trained.truncated(layer, module, rate)
+        variant = trained.edited(Edit(layer, module, rate))
         found = variant.predict(prompts.x, prompts.y)
         wanted = by_hand.predict(prompts.x, prompts.y)
         np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-4)
@@ -191,7 +193,7 @@ def test_truncation_is_that_of_the_weights(trained: Trained, module: str) -> Non
 def test_what_cannot_be_truncated(trained: Trained) -> None:
     for arguments in ((2, "mlp", 0.5), (0, "fc_up", 0.5), (0, "mlp", 1.0)):
         with pytest.raises(UserError):
-            trained.truncated(*arguments)
+            trained.edited(Edit(*arguments))
 
 
 def test_cells_are_means_and_paired_differences(trained: Trained) -> None:
@@ -200,7 +202,7 @@ def test_cells_are_means_and_paired_differences(trained: Trained) -> None:
     base = trained.errors(measured.prompts)
     assert [cell["rank"] for cell in cells] == [None, 14, 8, 4, 1, 1, 1, 1]
     for cell in cells:
-        found = trained.truncated(1, "attn", cell["rate"]).errors(measured.prompts)
+        found = trained.edited(Edit(1, "attn", cell["rate"])).errors(measured.prompts)
         np.testing.assert_allclose(cell["error"], found.mean(axis=0), rtol=1e-5)
         np.testing.assert_allclose(
             cell["standard_error"], found.std(axis=0, ddof=1) / COUNT**0.5, rtol=1e-4

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 from experiments.common.scaffold import main
-from experiments.pruned_trajectories import experiment
+from experiments.pruned_trajectories import experiment, subspace
 from experiments.pruned_trajectories.report import CLAIMS
 
 
+@pytest.mark.long
 def test_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(experiment, "KINDS", ("gradient descent", "random"))
     monkeypatch.setattr(experiment, "RATES", (0.0, 0.875))
     monkeypatch.setattr(experiment, "MATRICES", ("value", "key"))
+    monkeypatch.setattr(subspace, "MATRICES", ("value",))
+    monkeypatch.setattr(subspace, "LAYERS", 2)
     out = tmp_path / "run"
     assert main(experiment.EXPERIMENT, ["--quick", "--out", str(out)]) == 0
     result = json.loads((out / "result.json").read_text())
@@ -34,6 +37,13 @@ def test_a_run(
     assert "gradient descent" not in result["claims"]["norm falls, value"]
     told = {name for name in result["claims"] if not name.endswith("query")}
     assert told <= set(CLAIMS)
+    own = result["gradients_subspace"]
+    falls = own["falls"]["lemma6 zero, gradients"]["small random"]
+    assert falls == {"falls": 4, "infinite": 0, "paths": 4}
+    fixed = own["falls"]["lemma6 zero, symmetric"]["small random"]
+    assert fixed == {"falls": 0, "infinite": 4, "paths": 4}
+    first = own["paths"][0]
+    assert [dimensions[0] for dimensions in first["dimensions"]] == [10, 9, 7, 4]
     for name in ("pruned_trajectories.png", "risk_over_rate.png"):
         assert (out / name).stat().st_size > 10_000
     assert "Remark 5" in capsys.readouterr().out

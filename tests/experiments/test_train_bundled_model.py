@@ -61,7 +61,7 @@ def test_another_seed_gives_other_weights():
     _, one = start(TINY, CONFIG)
     _, other = start(dataclasses.replace(TINY, seed=1), CONFIG)
     _, same = start(TINY, CONFIG)
-    matrix = [s.parameters["embedding"][...] for s in (one, other, same)]
+    matrix = [s.parameters["embedding"]["tokens"][...] for s in (one, other, same)]
     assert not np.array_equal(matrix[0], matrix[1])
     np.testing.assert_array_equal(matrix[0], matrix[2])
 

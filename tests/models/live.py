@@ -5,24 +5,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GPTJConfig, GPTJForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from .random_models import Weights
-
-CLASSES = {"gptj": (GPTJConfig, GPTJForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
+from .random_models import EMBEDDINGS, Weights
 
 
 def torch_model(
     config: Mapping[str, Any], tensors: Weights, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
     """The transformers model with exactly these weights, in eager attention."""
-    config_class, model_class = CLASSES[config["model_type"]]
-    model = model_class._from_config(
-        config_class.from_dict(dict(config)), attn_implementation="eager", dtype=dtype
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(config["model_type"], **settings),
+        attn_implementation="eager",
+        dtype=dtype,
     )
-    state = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    # GPT-NeoX's head has one name in files and another in transformers' own model.
+    state = {
+        name.replace("embed_out", "lm_head"): torch.from_numpy(value)
+        for name, value in tensors.items()
+    }
     if config.get("tie_word_embeddings"):
-        embedding = next(n for n in state if n.endswith(("wte.weight", "embed_tokens.weight")))
+        embedding = next(n for n in state if n.endswith(EMBEDDINGS))
         state["lm_head.weight"] = state[embedding]
     model.load_state_dict(state)  # strict: our names and shapes are transformers' own
     return model.eval()

@@ -15,13 +15,13 @@ import numpy as np
 from .live import torch_logits, torch_model
 from .random_models import (
     GOLDEN,
-    Json,
     checksum,
     gptj_json,
     llama_json,
     padded_batch,
     weights,
 )
+from .tiny_families import Json
 
 LLAMA3 = {
     "rope_type": "llama3",

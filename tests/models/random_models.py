@@ -1,4 +1,4 @@
-"""Tiny models of both families: config.json, random weights and token batches, without torch.
+"""Tiny models of all families: config.json, random weights and token batches, without torch.
 
 Everything follows from a seed through the raw bits of a counter-based generator, which numpy
 keeps the same in every version, so that golden files need to hold no weights.
@@ -13,59 +13,23 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-Json = dict[str, Any]
+from jaxsvd.checkpoints.load import layout_of
+from jaxsvd.models import read_config, read_known
+
+from .tiny_families import NAMES, TINY
+
 Weights = dict[str, np.ndarray]
 
 GOLDEN = Path(__file__).parent / "golden"
+
+JSON_OF = {name: family.json for name, family in TINY.items()}
+FAMILY_NAMES = NAMES
 
 TOLERANCE = 2e-5
 """Largest error of a logit, as a fraction of the largest logit."""
 
 
-def gptj_json(**changes: Any) -> Json:
-    """The config.json of a tiny GPT-J."""
-    return {
-        "model_type": "gptj",
-        "architectures": ["GPTJForCausalLM"],
-        "vocab_size": 61,
-        "n_positions": 12,
-        "n_embd": 32,
-        "n_layer": 2,
-        "n_head": 4,
-        "rotary_dim": 4,
-        "n_inner": 40,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": 1e-5,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-        "tie_word_embeddings": False,
-    } | changes
-
-
-def llama_json(**changes: Any) -> Json:
-    """The config.json of a tiny Llama."""
-    return {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": 61,
-        "max_position_embeddings": 12,
-        "hidden_size": 32,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-5,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-        "tie_word_embeddings": False,
-    } | changes
-
-
-JSON_OF = {"gptj": gptj_json, "llama": llama_json}
-FAMILY_NAMES = tuple(JSON_OF)
+gptj_json, llama_json = TINY["gptj"].json, TINY["llama"].json
 
 
 def gptj_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -122,6 +86,20 @@ def llama_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 SHAPES_OF = {"gptj": gptj_shapes, "llama": llama_shapes}
+"""Written by hand for two families; parity shows that the others' are transformers' own."""
+
+
+def shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a checkpoint, as transformers names them."""
+    by_hand = SHAPES_OF.get(config["model_type"])
+    if by_hand is not None:
+        return by_hand(config)
+    decoder, family, _ = read_known(config, "config.json")
+    return dict(layout_of(decoder, family).shapes)
+
+
+EMBEDDINGS = ("wte.weight", "embed_tokens.weight", "embed_in.weight")
+TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
 
 class Uniform:
@@ -150,16 +128,20 @@ def weights(config: Mapping[str, Any], seed: int = 0) -> Weights:
     """
     uniform = Uniform(seed)
     result = {}
-    for name, shape in SHAPES_OF[config["model_type"]](config).items():
+    gemma = config["model_type"].startswith("gemma")
+    for name, shape in shapes_of(config).items():
         values = uniform.floats(shape)
         if name.endswith("bias"):
             values = 0.5 * values
         elif len(shape) == 1:
-            values = 1 + 0.5 * values
-        elif name.endswith(("wte.weight", "embed_tokens.weight")):
-            values = 1.5 * values
+            values = (0 if gemma else 1) + 0.5 * values
+        elif name.endswith(EMBEDDINGS):
+            values = 1.5 * values / (shape[1] ** 0.5 if gemma else 1)
+        elif name.endswith(("wpe.weight", "embed_positions.weight")):
+            values = 0.7 * values
         else:
-            values = values * np.sqrt(4 / shape[1])
+            inputs = shape[0] if name.endswith(TRANSPOSED) else shape[1]
+            values = values * np.sqrt(4 / inputs)
         result[name] = values.astype(np.float32)
     return result
 
@@ -174,7 +156,7 @@ def checksum(tensors: Weights) -> int:
 
 def context_of(config: Mapping[str, Any]) -> int:
     """The most tokens that a model takes."""
-    return config.get("n_positions") or config["max_position_embeddings"]
+    return read_config(config, "config.json")[0].context
 
 
 def padded_batch(config: Mapping[str, Any], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

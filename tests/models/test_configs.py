@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsvd.checkpoints.load import parameter_shapes
-from jaxsvd.models import read_config
+from jaxsvd.models import notices, read_config
 from jaxsvd.models.hf_config import HARMLESS
 
 from .random_models import (
     JSON_OF,
-    Json,
     gptj_json,
     llama_json,
 )
@@ -26,6 +25,7 @@ from .refusals import (
     tiny_checkpoint,
     unless_refused,
 )
+from .tiny_families import Json
 
 # --- config.json --------------------------------------------------------------------------------
 
@@ -48,10 +48,10 @@ def test_a_config_that_is_a_directory(tmp_path: Path) -> None:
     assert "config.json" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "", None, 3, ["gptj"], {"gptj": 1}])
+@pytest.mark.parametrize("name", ["gpt3", "", None, 3, ["gptj"], {"gptj": 1}])
 def test_an_unknown_family(name: Any) -> None:
     line = config_refusal({"model_type": name})
-    assert f"model_type = {name!r} is not supported; supported: gptj, llama" in line
+    assert f"model_type = {name!r} is not supported; supported: gptj, llama, gpt2" in line
 
 
 @families
@@ -75,16 +75,65 @@ def test_all_problems_of_a_config_in_one_line(family: str) -> None:
 
 
 @families
-@pytest.mark.parametrize("value", [True, 1, 0, "x", "", [], {}, [1], {"a": 1}, 0.5])
+@pytest.mark.parametrize("value", [True, 1, "x", [1], {"a": 1}, 0.5])
 def test_an_unknown_attribute_that_is_set(family: str, value: Any) -> None:
     line = config_refusal(JSON_OF[family](new_feature=value))
     assert f"unknown attribute new_feature = {value!r}" in line
+    assert "remove it from config.json" in line
 
 
 @families
-@pytest.mark.parametrize("value", [None, False])
+@pytest.mark.parametrize("value", [None, False, 0, 0.0, "", [], {}])
 def test_an_unknown_attribute_that_is_off(family: str, value: Any) -> None:
-    assert read_config(JSON_OF[family](new_feature=value), "") == read_config(JSON_OF[family](), "")
+    config = JSON_OF[family](new_feature=value)
+    assert read_config(config, "") == read_config(JSON_OF[family](), "")
+    told = [line for line in notices(config) if f"new_feature = {value!r} is ignored" in line]
+    assert len(told) == (value is not None)
+
+
+@families
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_new_bookkeeping",
+        "quantizer_version",
+        "image_token_id",
+        "embedding_dropout",
+        "init_std",
+        "unsloth_seed",
+        "training_steps",
+        "router_aux_loss_coef",
+        "max_seq_length",
+    ],
+)
+def test_an_unknown_attribute_whose_name_tells_that_it_is_metadata(family: str, name: str) -> None:
+    config = JSON_OF[family](**{name: 7})
+    assert read_config(config, "") == read_config(JSON_OF[family](), "")
+    assert notices(config) == (
+        f"config.json: unknown attribute {name} = 7 is ignored: it is off, or tells of training, "
+        "generation or the file",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rope_interleaved", True),
+        ("sliding_window", 64),
+        ("quantization_config", {"bits": 4}),
+        ("use_parallel_residual", False),  # true where config.json does not say
+        ("scale_attn_weights", False),
+        ("_remove_final_layer_norm", True),
+        ("output_multiplier", 2.0),
+        ("num_experts", 8),
+    ],
+)
+def test_attributes_of_other_models_that_matter(name: str, value: Any) -> None:
+    assert f"{name} = {value!r}" in config_refusal(JSON_OF["llama"](**{name: value}))
+
+
+def test_nothing_is_said_of_what_transformers_writes_itself() -> None:
+    assert notices(JSON_OF["llama"](is_llama_config=True, rope_interleaved=None, dtype="x")) == ()
 
 
 @families
@@ -284,6 +333,7 @@ ROPE_KEYS = [
     *("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
 ]
 READ = {
+    "gpt2": [*JSON_OF["gpt2"](), "scale_attn_weights", "reorder_and_upcast_attn", "n_ctx"],
     "gptj": [*gptj_json(), "rotary", "scale_attn_weights", "n_ctx"],
     "llama": [
         *llama_json(),
@@ -303,9 +353,10 @@ def read_or_refuse(config: Json) -> None:
     if read is None:
         return
     result, _ = read
-    assert all(np.isfinite(f) and f >= 0 for f in result.rotary.inverse_frequencies)
-    assert np.isfinite(result.rotary.scale)
-    assert 2 * len(result.rotary.inverse_frequencies) <= result.head_width
+    for rotary in result.rotaries:
+        assert all(np.isfinite(f) and f >= 0 for f in rotary.inverse_frequencies)
+        assert np.isfinite(rotary.scale)
+        assert rotary.width <= result.head_width
 
 
 @families

@@ -35,7 +35,7 @@ from .refusals import (
 # --- wrong tensors ------------------------------------------------------------------------------
 
 
-@families
+@pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_all_problems_of_the_tensors_in_one_line(tmp_path: Path, family: str) -> None:
     """Several missing, extra, misshapen and integer tensors at once, and an unknown attribute."""
     tensors = tiny_checkpoint(tmp_path, family)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -13,33 +14,37 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsvd.checkpoints.load import fill, tensor_names
+from jaxsvd.checkpoints.load import fill, layout_of
 from jaxsvd.models import read_config
+from jaxsvd.models.attention import KeyValues, Places, Prefix, visible
 from jaxsvd.models.config import RotaryConfig
-from jaxsvd.models.decoder import Decoder, KeyValues, Linear, Prefix
+from jaxsvd.models.decoder import Decoder
+from jaxsvd.models.layers import Linear
 from jaxsvd.models.rotary import rotate, rotation
 
 from .random_models import (
-    FAMILY_NAMES,
     JSON_OF,
-    Json,
     Uniform,
     Weights,
     padded_batch,
     relative_error,
     weights,
 )
+from .tiny_families import Json, every_family
 
 
 def build(config: Json, tensors: Weights) -> Decoder:
     """The decoder with these weights, without files."""
     decoder_config, family = read_config(config, "config.json")
-    names = tensor_names(decoder_config, family)
-    arrays = {path: jnp.asarray(tensors[name]) for path, name in names.items()}
+    layout = layout_of(decoder_config, family)
+    arrays = {
+        path: jnp.asarray(share.of(tensors[name]))
+        for path, (_, name, share) in layout.entries.items()
+    }
     return fill(decoder_config, arrays, jnp.float32)
 
 
-@pytest.fixture(scope="module", params=FAMILY_NAMES)
+@pytest.fixture(scope="module", params=every_family())
 def family(request: pytest.FixtureRequest) -> str:
     """Each family."""
     return request.param
@@ -47,8 +52,8 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def decoder(family: str) -> Decoder:
-    """A tiny decoder."""
-    config = JSON_OF[family]()
+    """A tiny decoder; untied, so that the embedding is read at the tokens alone."""
+    config = JSON_OF[family](tie_word_embeddings=False)
     return build(config, weights(config))
 
 
@@ -94,7 +99,7 @@ def gradients(decoder: Decoder, mask_T: np.ndarray) -> np.ndarray:
     def sizes(state: nnx.State) -> jax.Array:
         return (nnx.merge(graph, state)(ids, jnp.asarray(mask_T)[None])[0][0] ** 2).sum(-1)
 
-    jacobian_TVD = jax.jit(jax.jacrev(sizes))(state)["embedding"][...]
+    jacobian_TVD = jax.jit(jax.jacrev(sizes))(state)["embedding"]["tokens"][...]
     return np.abs(np.asarray(jacobian_TVD)[:, : len(mask_T)]).max(-1)
 
 
@@ -109,6 +114,34 @@ def test_logits_depend_on_no_padding(decoder: Decoder) -> None:
     size_TT = gradients(decoder, mask)[mask]
     assert (size_TT[:, ~mask] == 0).all()
     assert (size_TT[:, mask][np.tril_indices(3)] > 1e-3).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data(), window=st.sampled_from([None, 1, 2, 3, 20]))
+def test_who_sees_whom(data: st.DataObject, window: int | None) -> None:
+    """Against the rule in words, token by token."""
+    n = 12
+    columns = [data.draw(st.lists(st.integers(0, k), min_size=n, max_size=n)) for k in (9, 2, 2)]
+    positions, segments, branches = (jnp.asarray([column]) for column in columns)
+    config, _ = read_config(JSON_OF["gpt2"](), "")
+    places = Places.of(config, positions, segments, branches)
+    found = np.asarray(visible(places, places, window))[0]
+    for query, key in itertools.product(range(n), repeat=2):
+        (q, q_segment, q_branch), (k, k_segment, k_branch) = (
+            tuple(column[i] for column in columns) for i in (query, key)
+        )
+        sees = q_segment == k_segment and k_branch in (0, q_branch) and k <= q
+        sees = sees and (window is None or q - k < window)
+        assert found[query, key] == sees
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_a_window_reaches_as_far_as_it_says(window: int) -> None:
+    """One layer: a logit depends on ``window`` tokens, its own included, and on no other."""
+    config = JSON_OF["mistral"](sliding_window=window, num_hidden_layers=1)
+    size_TT = gradients(build(config, weights(config)), np.ones(7, bool))
+    distance = np.subtract.outer(np.arange(7), np.arange(7))
+    assert ((size_TT > 0) == ((distance >= 0) & (distance < window))).all()
 
 
 # --- a cached prefix ----------------------------------------------------------------------------
@@ -253,17 +286,19 @@ def test_each_pair_is_a_complex_number(pairs: str) -> None:
 
 def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
     """The blocks by hand, with all positions shifted."""
+    if decoder.config.position_offset is not None:
+        return  # learned positions are absolute
     ids = tokens(3, 12)
     graph, state = nnx.split(decoder)
 
     @jax.jit
     def shifted(state: nnx.State, start: jax.Array) -> jax.Array:
         model = nnx.merge(graph, state)
-        turn = rotation(model.config.rotary, jnp.broadcast_to(start + jnp.arange(12), (3, 12)))
-        mask = jnp.broadcast_to(jnp.tril(jnp.ones((12, 12), bool)), (3, 12, 12))
-        x = model.embedding[...][jnp.asarray(ids)]
+        positions = jnp.broadcast_to(start + jnp.arange(12), (3, 12))
+        places = Places.of(model.config, positions)
+        x = model.embedding(jnp.asarray(ids), positions)
         for block in model.blocks:
-            x, _ = block(x, turn, mask)
+            x, _ = block(x, places)
         return model.logits(x)
 
     plain, _ = run(decoder, ids)

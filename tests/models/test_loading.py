@@ -29,11 +29,12 @@ from .refusals import (
     rewrite,
     tiny_checkpoint,
 )
+from .tiny_families import TINY, every_family
 
 # --- what is loaded -----------------------------------------------------------------------------
 
 
-@families
+@pytest.mark.parametrize("family", every_family())
 @pytest.mark.parametrize("sharded", [False, True], ids=["single", "sharded"])
 def test_every_tensor_arrives_where_it_belongs(tmp_path: Path, family: str, sharded: bool) -> None:
     config = JSON_OF[family]()
@@ -77,14 +78,14 @@ def test_an_unknown_dtype(tmp_path: Path) -> None:
 @families
 def test_buffers_of_old_checkpoints_are_ignored(tmp_path: Path, family: str) -> None:
     tensors = tiny_checkpoint(tmp_path, family)
-    old = {
-        "gptj": ["transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"],
-        "llama": ["model.layers.{}.self_attn.rotary_emb.inv_freq"],
-    }[family]
-    buffers = {name.format(layer): np.ones((1, 3), bool) for name in old for layer in range(2)}
+    buffers = {
+        name.format(layer): np.ones((1, 3), bool)
+        for name in TINY[family].buffers
+        for layer in range(2)
+    }
     rewrite(tmp_path, tensors | buffers)
     jaxsvd.load(tmp_path)
-    rewrite(tmp_path, tensors | {name.replace("0", "0.x"): v for name, v in buffers.items()})
+    rewrite(tmp_path, tensors | {"model.layers.0.unheard_of": np.ones((1, 3), np.float32)})
     assert "not part of a" in refusal(tmp_path)
 
 

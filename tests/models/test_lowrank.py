@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from jaxsvd import svd
-from jaxsvd.edits.truncation import low_rank
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import low_ranks
 from jaxsvd.models.lowrank import LowRankLinear, widths
 
 SHAPES = [(1, 1), (8, 8), (24, 24), (64, 16), (16, 64), (40, 33)]
@@ -21,10 +22,11 @@ def test_equal_to_dense(shape: tuple[int, int]) -> None:
     x = jnp.asarray(rng.normal(size=(7, shape[1])), jnp.float32)
     bias = jnp.asarray(rng.normal(size=shape[0]), jnp.float32)
     graph, _ = nnx.split(nnx.eval_shape(lambda: LowRankLinear(shape[1], shape[0], bias=True)))
-    rates = [1 - (r + 0.5) / min(shape) for r in range(1, min(shape))]
-    for rate, cut in low_rank(w, rates).items():
-        assert int(cut.rank) == svd.rank_at(rate, shape)
-        dense = x @ svd.truncate(w, rate).T + bias
+    edits = [Edit(0, "fc_in", 1 - (r + 0.5) / min(shape)) for r in range(1, min(shape))]
+    for edit, cut in low_ranks(w, edits).items():
+        assert edit.rate is not None
+        assert int(cut.rank) == svd.rank_at(edit.rate, shape)
+        dense = x @ svd.truncate(w, edit.rate).T + bias
         ours = nnx.merge(graph, cut._asdict() | {"bias": bias})(x)
         np.testing.assert_allclose(ours, dense, rtol=0, atol=1e-5 * float(jnp.abs(dense).max()))
 
@@ -43,7 +45,7 @@ def test_the_widths_of_the_candidate_rates() -> None:
 
 def test_all_rates_share_their_factors() -> None:
     w = jax.random.normal(jax.random.key(0), (64, 16))
-    half, most = low_rank(w, [0.5, 0.9]).values()
+    half, most = low_ranks(w, [Edit(0, "fc_in", 0.5), Edit(0, "fc_in", 0.9)]).values()
     assert half.left is most.left
     assert half.right is most.right
     assert half.weight is w  # never read

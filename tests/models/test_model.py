@@ -74,18 +74,34 @@ def test_saving_that_fails_leaves_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
+    seen = UserError if isinstance(error, OSError) else type(error)
     before = sorted(tmp_path.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr("safetensors.numpy.save_file", fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(seen):
             model.save(tmp_path / "out")
         assert sorted(tmp_path.iterdir()) == before
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(seen):
             model.save(tmp_path / "out")
         assert sorted(tmp_path.iterdir()) == before
     model.save(tmp_path / "out")
+
+
+def test_chat_templates_go_along(model: Model, tmp_path: Path) -> None:
+    """Where transformers keeps them, and any that lie beside; with the permissions of new files."""
+    source = tmp_path / "with-templates"
+    model.save(source)
+    (source / "chat_template.jinja").write_text("{{ messages }}")
+    (source / "chat_template.jinja").chmod(0o400)
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tool.jinja").write_text("{{ tools }}")
+    again = jaxsvd.load(source)
+    again.save(tmp_path / "copy")
+    for name in ("chat_template.jinja", "additional_chat_templates/tool.jinja"):
+        assert (tmp_path / "copy" / name).read_text() == (source / name).read_text()
+    assert (tmp_path / "copy" / "chat_template.jinja").stat().st_mode & stat.S_IWUSR
 
 
 # --- logits -------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_answer_of_a_sweep(points: list[Point]) -> None:
     }
     best = max(means.values())
     assert f"{best:+.4f} in mean accuracy" in said
-    assert "flatters" in said
+    assert "optimistic" in said
     single = [p for p in points if p.seed == 0 and p.shots == 4]
     assert "95 % interval [" in sweep_answer(single, None)
     assert "nothing to compare" in sweep_answer([p for p in points if p.rate == 0], None)

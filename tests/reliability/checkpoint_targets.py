@@ -175,10 +175,10 @@ def encodes(directory: Path, model: Model) -> Callable[[], None]:
         bare.no_padding()
         for group in examined.encoded.groups:
             for line in group.lines:
-                question = examined.encoded.questions[line.question]
+                question = examined.encoded.questions[line.request]
                 expected = bare.encode(question.prompt + question.candidates[0]).ids
-                here = np.isin(line.branches, [0, 1])
-                last = line.targets[line.candidates == 0][-1:]
+                here = np.isin(line.continuations, [0, 1])
+                last = line.targets[line.scored == 0][-1:]
                 got = [*group.prefix, *line.tokens[here], *last]
                 assert [int(token) for token in got] == expected
                 assert max(expected) < own.config.vocabulary

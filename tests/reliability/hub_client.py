@@ -20,7 +20,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
             prepared = tasks.prepare(asked["task"], shots=2, validation_size=4, test_size=4)
             return {"source": prepared.source, "prompt": prepared.test[0].prompt}
         model = jaxsvd.load(asked["model"], revision=asked.get("revision"))
-        embedding = np.asarray(model.decoder.embedding[...], np.float64)
+        embedding = np.asarray(model.decoder.embedding.tokens[...], np.float64)
         return {"sum": float(embedding.sum()), "tokens": len(model.tokenizer)}
     except jaxsvd.UserError as error:
         return {"error": str(error)}

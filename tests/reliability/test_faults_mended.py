@@ -143,7 +143,7 @@ def test_the_difference_in_words(tmp_path: Path) -> None:
     for change, words in (
         ({"model": contents}, ["the model's files have changed"]),
         ({"model": other}, ["model source was 'a', is 'b'"]),
-        ({"questions": "2"}, ["the data has changed: other questions are drawn from it"]),
+        ({"questions": "2"}, ["the data has changed: it gives other examples"]),
         ({"command": "search"}, ["command was 'sweep', is 'search'"]),
         (
             {"task": {"name": "sst2", "validation_size": 50}, "questions": "2"},

@@ -21,6 +21,8 @@ from jaxsvd.model import Model
 from jaxsvd.runs.directory import PREDICTIONS, RESULT
 from jaxsvd.runtime.errors import UserError
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "shots": [2],
@@ -117,7 +119,7 @@ def test_the_command_at_a_limit(tmp_path: Path) -> None:
     assert full.returncode == 2, full.stderr
     assert full.stderr.count("\n") == 1
     assert full.stderr.startswith("jaxsvd: error: ")
-    assert "cannot be written (File too large); what was finished is kept, --resume" in full.stderr
+    assert "cannot be written (File too large); finished work is kept, and --resume" in full.stderr
     kept = check_lines(out / PREDICTIONS)
     assert kept > 0
     done = subprocess.run([sys.executable, "-m", "jaxsvd", *words, "--resume"], **options)
@@ -138,7 +140,7 @@ def test_records_of_an_experiment(tmp_path: Path) -> None:
             except UserError as error:
                 line = str(error)
         assert "No space left on device" in line
-        assert "--resume goes on from there" in line
+        assert "--resume continues from it" in line
         assert check_lines(file) == unit > 0
         enlarge(tmp_path / "disk")
         again = Records(file)

@@ -21,6 +21,8 @@ from jaxsvd.runtime.errors import UserError
 from .effort import SEED, times
 from .writer import record
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 SWEEP = ["--layers", "0,3", "--modules", "mlp", "--shots", "2,4", "--validation-size", "300"]

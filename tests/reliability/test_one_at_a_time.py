@@ -48,9 +48,7 @@ def test_a_second_process(tmp_path: Path) -> None:
         ):
             with pytest.raises(UserError) as error:
                 attempt()
-            assert f"{out}: another run is at work in it (process {process.pid})" in str(
-                error.value
-            )
+            assert f"{out}: another process ({process.pid}) is writing this run" in str(error.value)
         process.kill()
         process.wait()
         assert (out / LOCK).exists()
@@ -60,7 +58,7 @@ def test_a_second_process(tmp_path: Path) -> None:
 def test_a_second_run_in_the_same_process(tmp_path: Path) -> None:
     """A thread is as much another as a process is; a run that is closed holds nothing."""
     with Run.open(tmp_path / "run", REQUEST):
-        with pytest.raises(UserError, match=f"at work in it .process {os.getpid()}"):
+        with pytest.raises(UserError, match=f"another process .{os.getpid()}. is writing"):
             Run.open(tmp_path / "run", REQUEST, resume=True)
         with pytest.raises(UserError, match="exists already"):
             Run.open(tmp_path / "run", REQUEST)
@@ -94,7 +92,7 @@ def test_an_experiment(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def study(study: Any) -> dict[str, Any]:
-        with pytest.raises(UserError, match="another run is at work in it") as error:
+        with pytest.raises(UserError, match=r"another process .* is writing this run") as error:
             run(experiment, options)
         asked.append(str(error.value))
         return {}

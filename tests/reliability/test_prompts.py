@@ -56,7 +56,7 @@ def prepared(questions: tuple[Question, ...], rule: Rule) -> Prepared:
 def scores(model: Model, questions: tuple[Question, ...], rule: Rule) -> dict[int, np.ndarray]:
     """By the engine."""
     encoded = EncodedTask.of(model, prepared(questions, rule)).encoded
-    return {found[2]: np.asarray(found[3]) for found in model.engine.score(encoded)}
+    return {found.request: found.scores for found in model.engine.score_groups(encoded.groups)}
 
 
 def reference(model: Model, questions: Sequence[Question], rule: Rule) -> list[list[float]]:

@@ -13,7 +13,7 @@ from jaxsvd.runtime import interruption
 def run(body: str) -> subprocess.CompletedProcess[str]:
     """A process of its own with Ctrl-C in force, since it gets one."""
     start = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    start += "from jaxsvd.runtime.interruption import heeded\n"
+    start += "from jaxsvd.runtime.interruption import handler\n"
     start += "from jaxsvd.runtime.progress import TerminalProgress\n"
     command = [sys.executable, "-c", start + textwrap.dedent(body)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -27,7 +27,7 @@ def test_an_interrupt_lost_in_a_finaliser_stops_the_work() -> None:
                 os.kill(os.getpid(), signal.SIGINT)
         done = 0
         try:
-            with heeded(), TerminalProgress().bar("work", 10, "units") as advance:
+            with handler(), TerminalProgress().bar("work", 10, "units") as advance:
                 for done in range(10):
                     if done == 4:
                         Finalised()
@@ -44,7 +44,7 @@ def test_an_interrupt_that_became_another_error_is_an_interrupt() -> None:
     result = run(
         """
         try:
-            with heeded():
+            with handler():
                 try:
                     os.kill(os.getpid(), signal.SIGINT)
                 except KeyboardInterrupt as error:
@@ -58,8 +58,8 @@ def test_an_interrupt_that_became_another_error_is_an_interrupt() -> None:
 
 def test_without_a_press_nothing_changes() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with interruption.heeded():
+    with interruption.handler():
         interruption.check()
-    with pytest.raises(ZeroDivisionError), interruption.heeded():
+    with pytest.raises(ZeroDivisionError), interruption.handler():
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGINT) is before

@@ -18,15 +18,14 @@ from flax import nnx
 import jaxsvd
 from jaxsvd.commands.prune import prune
 from jaxsvd.devices import sharding
-from jaxsvd.edits import condition
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import variants
 from jaxsvd.engine import kernels, memory
-from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.packing import Shape
-from jaxsvd.engine.sequences import Group, Scoring, line_of
+from jaxsvd.engine.requests import Group, Scoring, line_of
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.tasks.base import Question
+from jaxsvd.selection import condition
 
 FOLDER = Path(sys.argv[1])
 ONE = "data=1,model=1"
@@ -41,8 +40,8 @@ CASES: list[tuple[str, str, Scoring, int, str]] = [
 """Family, mesh, scoring, layer and module; four model parts share the Llama's two key heads."""
 
 
-def encoded(scoring: Scoring) -> Encoded:
-    """Random questions, two groups with prefixes of their own, some lines longer than a row."""
+def requests(scoring: Scoring) -> tuple[Group, ...]:
+    """Random requests, two groups with prefixes of their own, some lines longer than a row."""
     rng = np.random.default_rng(0)
 
     def tokens(low: int, high: int) -> list[int]:
@@ -56,19 +55,19 @@ def encoded(scoring: Scoring) -> Encoded:
         ]
         lines[-1] = line_of(g * 7 + 6, tokens(40, 41), [[1], [2], [3]], scoring)
         length = 0 if scoring == "mean raw logit" else 21
-        groups.append(Group(rng.integers(0, 97, length).astype(np.int32), tuple(lines)))
-    question = Question("test", 0, (), "", ("a", "b", "c"), 0)
-    labels = LABELS if scoring == "label tokens" else ()
-    return Encoded((question,) * 14, tuple(groups), scoring, labels, 0, 0)
+        prefix = rng.integers(0, 97, length).astype(np.int32)
+        labels = LABELS if scoring == "label tokens" else ()
+        groups.append(Group(prefix, tuple(lines), scoring, labels))
+    return tuple(groups)
 
 
 def scores(model: Model, scoring: Scoring, layer: int, module: str) -> np.ndarray:
-    """``[rates, questions, candidates]``."""
+    """``[rates, requests, continuations]``."""
     engine = model.engine
-    cut = truncations(engine, layer, module, RATES)
+    cut = variants(engine, [(Edit(layer, module, rate),) for rate in RATES])
     found = np.full((len(RATES), 14, 3), np.nan)
-    for s in engine.score(encoded(scoring), [cut.branches], shape=Shape(3, 32, 16)):
-        found[s.variant, s.question] = s.scores
+    for s in engine.score_groups(requests(scoring), cut, shape=Shape(3, 32, 16)):
+        found[s.variant, s.request] = s.scores
     return found
 
 

@@ -13,11 +13,13 @@ import jaxsvd
 from jaxsvd.cli.main import main
 from jaxsvd.commands.models import config_of, plan
 from jaxsvd.devices.sharding import ONE, Axes
-from jaxsvd.edits.truncation import truncations
+from jaxsvd.edits.edit import Edit
+from jaxsvd.edits.replacement import all_replacements
 from jaxsvd.engine import kernels, memory
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
+from jaxsvd.models.attention import KeyValues, Places, Prefix
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
 
@@ -88,9 +90,9 @@ def test_the_bytes_of_a_truncated_layer(
 ) -> None:
     """Every array that the engine holds for a layer at the paper's rates, each counted once."""
     engine = tiny(family).engine
-    variants = truncations(engine, 1, module, jaxsvd.svd.RATES).branches.make()
-    own = {id(x): x for variant in variants for low in variant.values() for x in low if x.ndim == 2}
-    model = {id(engine.matrix(1, name)) for variant in variants for name in variant}
+    made = all_replacements(engine, [(Edit(1, module, rate),) for rate in jaxsvd.svd.RATES])
+    own = {id(x): x for low in made.values() for x in jax.tree.leaves(low) if x.ndim == 2}
+    model = {id(engine.matrix(1, edit.module)) for edit in made}
     held = sum(x.nbytes for key, x in own.items() if key not in model)
     expected = memory.expected(engine.config, "float32", ONE, Limits(512, 2**20), module)
     assert expected.factors == held
@@ -119,18 +121,15 @@ def test_what_a_layer_takes_is_near_what_xla_plans() -> None:
 
         return nnx.to_pure_dict(nnx.state(Block(config, dtype=jnp.float32, rngs=nnx.Rngs(0))))
 
-    half = config.rotary.width // 2
-    states = kernels.KeyValues(*[array(prefix, 8, 64)] * 2)
+    states = KeyValues(*[array(prefix, 8, 64)] * 2)
+    places = jax.eval_shape(lambda: Places.in_order(config, rows, tokens))
     compiled = kernels.layer.lower(
         config,
+        config.kind(0),
         jax.eval_shape(weights),
         array(rows, tokens, 512),
-        kernels.Rows(
-            *[array(rows, tokens, half)] * 2,
-            *[array(rows, tokens, dtype=jnp.int32)] * 2,
-            array(rows, 4, dtype=jnp.int32),
-        ),
-        kernels.Prefix(states, array(prefix, dtype=jnp.bool_)),
+        kernels.Rows(places, array(rows, 4, dtype=jnp.int32)),
+        Prefix(states, array(prefix, dtype=jnp.bool_)),
     ).compile()
     plan = compiled.memory_analysis()
     planned = plan.temp_size_in_bytes + plan.output_size_in_bytes

@@ -14,10 +14,12 @@ import pytest
 
 from jaxsvd.devices.sharding import Axes, axes_of, spec_of
 from jaxsvd.engine.packing import Shape, pack
-from jaxsvd.engine.sequences import line_of
+from jaxsvd.engine.requests import line_of
 from jaxsvd.engine.workers import workers
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
+
+pytestmark = pytest.mark.long
 
 DEVICES = "--xla_force_host_platform_device_count=8"
 
@@ -118,7 +120,7 @@ def test_what_reads_the_stream_is_cut_by_rows_and_what_writes_it_by_columns() ->
     for name in ("q_proj", "k_proj", "v_proj"):
         assert spec_of(f"blocks.3.attn.{name}.weight") == spec_of(f"blocks.3.attn.{name}.bias")
         assert tuple(spec_of(f"blocks.3.attn.{name}.weight")) == ("model",)
-    for path in ("blocks.0.mlp.fc_out.weight", "blocks.0.attn.out_proj.weight", "embedding"):
+    for path in ("blocks.0.mlp.fc_out.weight", "blocks.0.attn.out_proj.weight", "embedding.tokens"):
         assert tuple(spec_of(path)) == (None, "model")
     for path in ("blocks.0.mlp.fc_out.bias", "head.bias", "head.norm.weight"):
         assert tuple(spec_of(path)) == ()

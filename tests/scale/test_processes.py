@@ -18,6 +18,8 @@ from jaxsvd.devices import distributed
 from jaxsvd.devices.distributed import Follower
 from jaxsvd.runtime.errors import UserError
 
+pytestmark = pytest.mark.long
+
 DEVICES = "--xla_force_host_platform_device_count=2"
 SIZES = ("--validation-size", "24", "--test-size", "24", "--rates", "0", "0.5", "0.9")
 

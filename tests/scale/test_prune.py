@@ -1,5 +1,6 @@
 """A pruned model on disk is the model that the engine scored."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,14 +19,14 @@ import jaxsvd
 from jaxsvd import svd
 from jaxsvd.checkpoints import save as saving
 from jaxsvd.cli.main import main
-from jaxsvd.commands.prune import Pruned, prune
-from jaxsvd.edits.truncation import seed_key, truncations
-from jaxsvd.engine.encoding import Encoded
-from jaxsvd.engine.sequences import Group, line_of
+from jaxsvd.commands.prune import prune
+from jaxsvd.edits.edit import Edit, Edits, matrix_edits
+from jaxsvd.edits.replacement import all_replacements, edit_key, variants
+from jaxsvd.engine.requests import Request
 from jaxsvd.model import Model
+from jaxsvd.models.lowrank import LowRank
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.tasks.base import Question
 
 PROMPTS = np.random.default_rng(0).integers(0, 97, (4, 17)).astype(np.int32)
 LABELS = (3, 17, 41)
@@ -36,19 +37,20 @@ def label_logits(model: Model) -> np.ndarray:
     return np.asarray(model.logits(PROMPTS))[:, -1, list(LABELS)]
 
 
-def engine_logits(model: Model, layer: int, module: str, rate: float, **how: object) -> np.ndarray:
-    """The same by the engine, of a truncation that it branches off for itself."""
-    lines = tuple(
-        line_of(i, prompt.tolist(), [[label] for label in LABELS], "label tokens")
-        for i, prompt in enumerate(PROMPTS)
-    )
-    question = Question("test", 0, (), "", ("a", "b", "c"), 0)
-    groups = (Group(np.zeros(0, np.int32), lines),)
-    encoded = Encoded((question,) * len(lines), groups, "label tokens", LABELS, 0, 0)
-    engine = model.engine
-    cut = truncations(engine, layer, module, (rate,), **how)  # pyright: ignore[reportArgumentType]
-    scored = {s.question: s.scores for s in engine.score(encoded, [cut.branches])}
-    return np.array([scored[i] for i in range(len(lines))])
+def engine_logits(model: Model, edits: Edits) -> np.ndarray:
+    """The same by the engine, which branches off for the edits."""
+    requests = [
+        Request(prompt, [[label] for label in LABELS], "label tokens") for prompt in PROMPTS
+    ]
+    scored = model.engine.score(requests, variants(model.engine, [edits]))
+    scores = {s.request: s.scores for s in scored}
+    return np.array([scores[i] for i in range(len(requests))])
+
+
+def weight(model: Model, edit: Edit) -> jax.Array:
+    """The matrix that an edit of one matrix is of."""
+    half = getattr(model.decoder.blocks[edit.layer], part(edit.module))
+    return getattr(half, edit.module).weight[...]
 
 
 def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
@@ -56,6 +58,7 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("family", "layer", "module", "rate"),
     [
@@ -71,20 +74,24 @@ def test_what_is_saved_scores_as_the_engine_does(
     """Both layouts, read back, against the engine's own truncated variant."""
     model = tiny(family)
     pruned = jaxsvd.prune(model, layer=layer, module=module, rate=rate)
-    expected = engine_logits(model, pruned.layer, module, rate)
+    index = layer % 3
+    assert pruned.edits == (Edit(index, module, rate),)
+    expected = engine_logits(model, pruned.edits)
     assert_same(label_logits(pruned), expected)
-    assert pruned.source == f"tiny, {module} of layer {pruned.layer} at rate {rate:g}"
+    assert pruned.source == f"tiny, edited {index}:{module}:{rate:g}"
     pruned.save(tmp_path / "dense")
     pruned.save(tmp_path / "factored", factored=True)
     for name in ("dense", "factored"):
         assert_same(label_logits(jaxsvd.load(tmp_path / name)), expected)
     assert np.abs(label_logits(model) - expected).max() > 1e-4, "truncation changed nothing"
     names = matrices(model.config, module)
-    assert tuple(pruned.ranks) == names
-    for name in names:
-        weight = getattr(getattr(pruned.decoder.blocks[pruned.layer], part(name)), name).weight
-        assert np.linalg.matrix_rank(weight[...], tol=1e-4) == pruned.ranks[name]
-        assert pruned.ranks[name] == svd.rank_at(rate, weight.shape)
+    [record] = pruned.edit_records()
+    assert (record["layer"], record["module"], record["rate"]) == (index, module, rate)
+    assert tuple(record["ranks"]) == names
+    for edit in matrix_edits(pruned.edits, model.config):
+        cut, rank = weight(pruned, edit), record["ranks"][edit.module]
+        assert np.linalg.matrix_rank(cut, tol=1e-4) == rank
+        assert rank == svd.rank_at(rate, cut.shape)
 
 
 def test_factors_in_the_file(tiny: Callable[..., Model], tmp_path: Path) -> None:
@@ -131,7 +138,8 @@ def test_bfloat16_keeps_its_dtype(tiny: Callable[..., Model], tmp_path: Path) ->
 def test_rate_0_touches_nothing(tiny: Callable[..., Model], tmp_path: Path) -> None:
     model = tiny("gptj")
     pruned = prune(model, layer=0, rate=0.0)
-    assert (pruned.ranks, pruned.source) == ({}, "tiny")
+    assert (pruned.factors, pruned.source) == ({}, "tiny")
+    assert pruned.edit_records() == [{"layer": 0, "module": "mlp", "rate": 0.0, "ranks": {}}]
     old, new = (jax.tree.leaves(nnx.state(m.decoder)) for m in (model, pruned))
     assert all(one is other for one, other in zip(old, new, strict=True))
     with pytest.raises(UserError, match="a clipping rate of 0 truncates nothing"):
@@ -139,26 +147,34 @@ def test_rate_0_touches_nothing(tiny: Callable[..., Model], tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_randomized_is_what_a_search_tests(tiny: Callable[..., Model]) -> None:
-    """Each of the paper's rates has its own random numbers, by the seed."""
+@pytest.mark.long
+@pytest.mark.parametrize("rates", [(0.0, 0.1, 0.5), (0.3, 0.5, 0.7, 0.9), (0.7,)])
+def test_randomized_is_what_a_search_tests(
+    tiny: Callable[..., Model], rates: tuple[float, ...]
+) -> None:
+    """Whatever the other rates and modules: random numbers are of seed, layer, matrix and rank."""
     model = tiny("gptj")
-    cut = truncations(
-        model.engine, 1, "fc_in", svd.RATES[:3], method="randomized", key=seed_key(7)
-    ).branches.make()
-    for rate, variant in zip(svd.RATES[:3], cut, strict=True):
-        pruned = prune(model, layer=1, module="fc_in", rate=rate, method="randomized", seed=7)
-        for name, low in variant.items():
-            ours = getattr(pruned.decoder.blocks[1].mlp, name).weight[...]
-            rank = int(low.rank)
-            product = low.left[:, :rank] @ low.right[:rank]
-            theirs = product if rank <= low.left.shape[1] else low.weight
-            np.testing.assert_allclose(ours, theirs, atol=2e-5)
-    other, same = (
-        prune(model, layer=1, module="fc_in", rate=0.5, method="randomized", seed=seed)
-        for seed in (8, 7)
-    )
-    one, two = (p.decoder.blocks[1].mlp.fc_in.weight[...] for p in (other, same))
-    assert not np.allclose(one, two, atol=1e-3)
+    for module in ("fc_out", "mlp", "all"):
+        searched = [(Edit(1, module, rate, method="randomized", seed=7),) for rate in rates]
+        made = all_replacements(model.engine, searched)
+        for rate in rates:
+            pruned = prune(model, layer=1, module="fc_out", rate=rate, method="randomized", seed=7)
+            for edit in matrix_edits(pruned.edits, model.config):
+                low = made[edit]
+                assert isinstance(low, LowRank)
+                rank = int(low.rank)
+                product = low.left[:, :rank] @ low.right[:rank]
+                theirs = product if rank <= low.left.shape[1] else low.weight
+                np.testing.assert_allclose(weight(pruned, edit), theirs, atol=2e-5)
+
+
+def test_random_numbers_differ_by_seed_layer_matrix_and_rank() -> None:
+    edit = Edit(1, "fc_in", 0.5, method="randomized", seed=7)
+    others = [{"seed": 8}, {"layer": 2}, {"module": "fc_out"}]
+    keys = [edit_key(edit, 3), edit_key(edit, 4)]
+    keys += [edit_key(dataclasses.replace(edit, **other), 3) for other in others]
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 5
+    assert (jax.random.key_data(edit_key(edit, 3)) == jax.random.key_data(keys[0])).all()
 
 
 @pytest.mark.parametrize(
@@ -207,7 +223,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         (["--layer", "9", "--rate", "0.5"], "no layer 9: the model has 4 layers"),
         (["--layer", "0", "--rate", "0.5", "--module", "fc_up"], "gptj has no module 'fc_up'"),
         (["--layer", "0", "--rate", "0", "--factored"], "there are no factors to keep"),
-        (["--layer", "0"], "required: --rate"),
+        (["--layer", "0"], "give --layer and --rate, or --edit alone"),
     ],
 )
 def test_mistakes(
@@ -270,7 +286,7 @@ def test_transformers_reads_it(tiny: Callable[..., Model], tmp_path: Path, famil
     import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM
 
-    pruned: Pruned = prune(tiny(family), layer=1, rate=0.9)
+    pruned = prune(tiny(family), layer=1, rate=0.9)
     pruned.save(tmp_path / "dense")
     pruned.save(tmp_path / "factored", factored=True)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.float32)

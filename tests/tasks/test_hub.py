@@ -55,7 +55,7 @@ def test_bad_data_sets() -> None:
         hub.from_dataset(spec, other, "here")
     with pytest.raises(UserError, match="here, row 2: unknown label -1"):
         hub.from_dataset(spec, on_the_hub("sst2", 2, label=[1, -1]), "here")
-    with pytest.raises(UserError, match="here, row 1: no 'label'"):
+    with pytest.raises(UserError, match="here, row 1: 'label' is null"):
         hub.from_dataset(spec, on_the_hub("sst2", 1, label=[None]), "here")
     with pytest.raises(UserError, match="here, row 2: 'sentence' is blank"):
         hub.from_dataset(spec, on_the_hub("sst2", 2, sentence=["a", ""]), "here")

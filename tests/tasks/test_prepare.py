@@ -23,7 +23,7 @@ from .folders import folder, records
         ({"task": "sst2", "shots": -1}, "the shots is -1; it must be at least 0"),
         ({"task": "sst2", "seed": -1}, "the seed is -1; it must be at least 0"),
         ({"task": "sst2", "test_size": 0}, "the test size is 0; it must be at least 1"),
-        ({"task": "sst2", "validation_size": 0}, "the validation size is 0"),
+        ({"task": "sst2", "validation_size": -1}, "the validation size is -1"),
         ({"task": "bundled", "protocol": "scripts"}, "the bundled task has no scripts protocol"),
         ({"task": "bundled", "data": "."}, "the bundled task makes its own data"),
         ({"task": "my.toml", "protocol": "scripts"}, "only the paper's seven tasks"),

@@ -10,6 +10,7 @@ import pytest
 from theory_problems import covariance
 
 from theory import bounds, implicit, noise
+from theory.bounds.conditional import log_scales
 from theory.bounds.low_rank import measure_low_rank
 from theory.implicit import Factors, Weights
 
@@ -135,6 +136,7 @@ def test_a_ridge_makes_it_finite_and_is_named() -> None:
     assert "deterministic" not in bound.algorithm
 
 
+@pytest.mark.long
 def test_symmetric_subspace_of_arbitrary_weights() -> None:
     """D (D + 1) / 2 = 6 directions at D = 3: finite from N - 1 = 6 on, and only there."""
     rng = np.random.default_rng(0)
@@ -248,3 +250,92 @@ def flat_risks(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_bad_input(call: Callable[[bounds.Measured], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(random_measured())
+
+
+def test_conditional_expectation_is_tighter_and_the_first_display_of_lemma_6() -> None:
+    """Given the past, with two pasts: E over them of the logarithm of what each expects."""
+    rng = np.random.default_rng(0)
+    m, directions = 4000, 3
+    past = np.repeat([1.0, 4.0], m // 2)
+    total = past**2 * rng.gamma(2.0, size=m)
+    logdet = np.zeros(m)
+    scales = log_scales(np.log(total), np.log(past))
+    shares = directions * (scales - math.log(directions) + np.exp(np.log(total) - scales) - 1)
+    conditional = shares.mean() - logdet.mean()
+    means = [total[past == p].mean() for p in (1.0, 4.0)]
+    known = directions * np.mean([math.log(mean / directions) for mean in means])
+    assert conditional == pytest.approx(known, rel=1e-6)
+    unconditional = bounds.isotropic_term(total, np.zeros(m), logdet, directions).mean()
+    printed = directions * np.log(total / directions).mean()
+    assert printed < conditional < unconditional
+    np.testing.assert_allclose(log_scales(np.log(total), np.ones(m)), math.log(total.mean()))
+
+
+def test_conditional_bounds_of_a_trajectory() -> None:
+    _, measured, block = replicates()
+    for bound in (bounds.lemma6, bounds.theorem2):
+        loose = bound(measured, subspace=block)
+        tight = bound(measured, subspace=block, expectation="conditional")
+        assert tight.value <= loose.value
+        assert tight.terms[0] == pytest.approx(loose.terms[0], rel=1e-12)  # W_0 = 0 is one past
+        assert tight.terms[1] < loose.terms[1]
+    with pytest.raises(ValueError, match="expectation must be unconditional with a matrix prior"):
+        bounds.lemma6(measured, subspace=block, prior="matrix", expectation="conditional")
+
+
+def test_the_papers_reading_of_b_and_n() -> None:
+    """B shots of a threshold N: kappa is that of the roles exchanged, and b divides the bound."""
+    run, measured, block = replicates(b=12)
+    own = bounds.measure(run.factors, threshold=30)
+    np.testing.assert_allclose(
+        own.spectrum,
+        bounds.measure(run.factors, 6).spectrum * noise.kappa(30, 12) / noise.kappa(12, 6),
+        rtol=1e-12,
+    )
+    bound = bounds.lemma6(own, subspace=block)
+    assert bound.status == "finite"
+    assert "N = 30" in bound.algorithm
+    assert bound.value == pytest.approx(math.sqrt(0.25 / 12 * sum(bound.terms)), rel=1e-12)
+    # At the threshold there is no noise, and no bound.
+    assert bounds.lemma6(bounds.measure(run.factors, threshold=12), subspace=block).status == "inf"
+    assert measured.variance == 0
+
+
+def test_a_sub_gaussian_constant_in_the_place_of_a_range() -> None:
+    _, measured, block = replicates()
+    plain = bounds.lemma6(measured, subspace=block)
+    assert bounds.lemma6(measured, subspace=block, sub_gaussian=0.5).value == plain.value
+    assert bounds.theorem2(measured, subspace=block, sub_gaussian=1.0).value == pytest.approx(
+        2 * bounds.theorem2(measured, subspace=block).value, rel=1e-12
+    )
+
+
+def test_with_one_feature_the_hypothesis_of_theorem_2_can_be_met() -> None:
+    factors = Factors(*np.random.default_rng(0).normal(size=(3, 5, 2, 6, 1)))
+    bound = bounds.theorem2(bounds.measure(factors, 3))
+    assert bound.status == "finite"
+    assert bound.value > 0
+
+
+def test_bounds_of_several_heads_are_those_of_their_sum() -> None:
+    """The per-example gradients are sums over heads; entry by entry in the subspace they span."""
+    rng = np.random.default_rng(2)
+    arrays = 0.3 * rng.normal(size=(3, 1, 2, 2, 3))
+    weights = implicit.multi_head(*arrays, rng.normal(size=(1, 2, 3, 2)))
+    prompts = rng.normal(size=(6, 12, 3))
+    run = noise.noisy_trajectory(jax.random.key(0), prompts, weights, 6)
+    measured = bounds.measure(run.factors, 6, run.states, weights=weights)
+    g = 12 * np.einsum("mnha,mnhb->mnab", run.factors.v[:, 0], run.factors.r[:, 0])
+    g = g.reshape(6, 12, 9)
+    np.testing.assert_allclose(measured.gradient[0], (g.mean(1) ** 2).sum(-1), rtol=1e-11)
+    for m in range(6):
+        c = noise.kappa(12, 6) * np.cov(g[m].T, bias=True)
+        wanted = np.linalg.eigvalsh(c)[::-1]
+        np.testing.assert_allclose(measured.spectrum[0, m, :9], wanted, atol=1e-12 * wanted[0])
+    (directions,) = noise.gradient_dimensions(weights)
+    bound = bounds.lemma6(measured, subspace="gradients")
+    assert bound.status == "finite"
+    logdets = np.log(measured.spectrum[0, :, :directions]).sum(-1)
+    total = (measured.gradient[0] + measured.trace[0]).mean()
+    term = directions * math.log(total / directions) - logdets.mean()
+    assert bound.terms[0] == pytest.approx(term, rel=1e-10)

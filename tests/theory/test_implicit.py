@@ -43,6 +43,7 @@ def test_theorem_1_in_float32() -> None:
     np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(sizes)
 def test_the_trajectory_depends_on_the_moment_only(size: tuple[int, int, int, int]) -> None:
@@ -188,3 +189,111 @@ def problem_with(**changes: object) -> Callable[[], object]:
 def test_bad_input(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def head_problem(heads: int = 3, each: int = 2) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Tokens, and W_V, W_K, W_Q and W_O of two layers by head, as a transformer stores them."""
+    rng = np.random.default_rng(8)
+    shape = (2, heads, each, 4)
+    value, key, query = 0.4 * rng.normal(size=(3, *shape))
+    return rng.normal(size=(6, 4)), (value, key, query, rng.normal(size=(2, heads, 4, each)) / 2)
+
+
+@pytest.mark.long
+def test_theorem_1_with_several_heads() -> None:
+    """Against attention written out head by head."""
+    tokens, (value, key, query, output) = head_problem()
+    weights = implicit.multi_head(value, key, query, output)
+    run = implicit.masked_linear_stack(tokens, weights)
+    known = tokens
+    for t in range(2):
+        added = np.zeros_like(known)
+        for h in range(3):
+            v, k, q = (known @ matrix[t, h].T for matrix in (value, key, query))
+            added += (q @ k[:-1].T) @ v[:-1] @ output[t, h].T
+        known = known + added
+        np.testing.assert_allclose(run[t + 1], known, rtol=0, atol=1e-12)
+    found = implicit.updates(tokens, weights)
+    np.testing.assert_allclose(run[-1], tokens @ found.state[-1].T, rtol=0, atol=1e-12)
+    factors = implicit.example_factors(tokens, weights)
+    assert factors.v.shape == (2, 5, 3, 4)
+    for right, whole in ((factors.q, found.update), (factors.r, found.gradient)):
+        np.testing.assert_allclose(
+            np.einsum("lnha,lnhb->lab", factors.v, right), whole, rtol=0, atol=1e-13
+        )
+    demonstrations = tokens[:-1]
+    states = implicit.moment_recursion(demonstrations.T @ demonstrations, weights)
+    np.testing.assert_allclose(states, found.state, rtol=0, atol=1e-12)
+
+
+def test_one_head_is_a_stack_without_heads() -> None:
+    tokens, weights = random_problem(10)
+    one = Weights(*(matrix[:, None] for matrix in weights))
+    for found, known in zip(
+        implicit.updates(tokens, one), implicit.updates(tokens, weights), strict=True
+    ):
+        np.testing.assert_array_equal(found, known)
+    assert implicit.example_factors(tokens, one).v.shape == (3, 6, 1, 4)
+
+
+@pytest.mark.long
+def test_rectangular_matrices_of_a_3() -> None:
+    """W_V, W_K and W_Q of 3 x D, brought back to D by the MLP, with and without activation."""
+    rng = np.random.default_rng(9)
+    tokens = rng.normal(size=(6, 4))
+    weights = Weights(*(0.5 * rng.normal(size=(3, 2, 3, 4))))
+    mlp = Mlp(rng.normal(size=(2, 5, 3)) / 2, rng.normal(size=(2, 4, 5)) / 2)
+    for activation in ("linear", "relu"):
+        run = implicit.masked_linear_stack(tokens, weights, mlp=mlp, activation=activation)
+        found = implicit.updates(tokens, weights, mlp=mlp, activation=activation)
+        np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-12)
+    h = tokens[:-1]
+    moment = weights.value[0] @ h.T @ h @ weights.key[0].T @ weights.query[0]
+    np.testing.assert_allclose(
+        implicit.updates(tokens, weights, mlp=mlp).update[0],
+        mlp.outer[0] @ mlp.inner[0] @ moment,
+        rtol=0,
+        atol=1e-12,
+    )
+    # Keys and queries may be narrow on their own.
+    narrow = weights._replace(value=0.3 * rng.normal(size=(2, 4, 4)))
+    run = implicit.masked_linear_stack(tokens, narrow)
+    np.testing.assert_allclose(
+        run[-1], tokens @ implicit.updates(tokens, narrow).state[-1].T, rtol=0, atol=1e-12
+    )
+    with pytest.raises(ValueError, match=r"weights.value must be of shape \(2, 4, 4\)"):
+        implicit.updates(tokens, weights)
+
+
+@pytest.mark.long
+def test_the_order_of_demonstrations_changes_nothing_under_m() -> None:
+    """Remark 1 says that order matters; by Theorem 1 it does not, but under a causal mask."""
+    tokens, weights = random_problem(11, n=10, layers=3, scale=1.0)
+    rng = np.random.default_rng(0)
+    permuted = np.concatenate([rng.permutation(tokens[:-1]), tokens[-1:]])
+    for causal in (False, True):
+        before, after = (
+            implicit.updates(one, weights, causal=causal).state[-1] for one in (tokens, permuted)
+        )
+        change = np.abs(before - after).max()
+        scale = np.abs(before).max()
+        assert change > 1e-2 * scale if causal else change < 1e-13 * scale
+
+
+def test_an_update_depends_on_the_past_and_the_sample_only() -> None:
+    """Remark 2: G_t from W_{t-1}, H_s and the layer's weights, however W_{t-1} came about."""
+    tokens, weights = random_problem(12)
+    found = implicit.updates(tokens, weights)
+    h = tokens[:-1]
+    for t in range(3):
+        a = found.state[t]
+        gradient = weights.value[t] @ a @ h.T @ h @ a.T @ weights.key[t].T @ weights.query[t] @ a
+        np.testing.assert_allclose(found.gradient[t], gradient, rtol=0, atol=1e-12)
+
+
+def test_without_one_over_n_the_step_grows_with_n() -> None:
+    """The paper's dW is a sum: of twice the demonstrations it is twice as large."""
+    tokens, weights = random_problem(13)
+    twice = np.concatenate([tokens[:-1], tokens])
+    one, two = (implicit.updates(t, weights).update[0] for t in (tokens, twice))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-12)

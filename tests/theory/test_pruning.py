@@ -54,6 +54,7 @@ def test_a_later_layer_may_rise() -> None:
     assert norms(tokens, pruned)[1] == 1.0
 
 
+@pytest.mark.long
 def test_example_1_is_no_upper_bound() -> None:
     """Ten times the same h, |h|^4 = 5.136, identities of size 6: 513.6 > 308.2."""
     h = np.zeros(6)
@@ -101,6 +102,7 @@ def report(
     return pruning.path_report(jax.random.key(1), prompts, weights, matrix=matrix, **arguments)
 
 
+@pytest.mark.long
 def test_path_report() -> None:
     found = report()
     assert found.ranks == (4, 2, 1)
@@ -120,6 +122,7 @@ def test_path_report() -> None:
     assert all(path.falls for path in (*same.norms, *same.bounds.values()))
 
 
+@pytest.mark.long
 def test_the_relative_bound_rises_under_pruning() -> None:
     """The opposite of Remark 4: C becomes more singular."""
     found = report().bounds["lemma6 zero, relative ridge"]
@@ -132,6 +135,7 @@ def test_the_relative_bound_rises_under_pruning() -> None:
         assert not found.falls
 
 
+@pytest.mark.long
 def test_mlp_matrices_can_be_pruned() -> None:
     rng = np.random.default_rng(2)
     mlp = Mlp(rng.normal(size=(2, 6, 4)) / 2, rng.normal(size=(2, 4, 6)) / 2)
@@ -162,3 +166,83 @@ def test_mlp_matrices_can_be_pruned() -> None:
 def test_bad_input(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_pruning_the_query_may_raise_the_gradient() -> None:
+    """Lemma 6 reads ||G_2|| = ||dW_2 A_1||: rank 1 of W_Q takes it from 1 to 2, ||dW_2|| down."""
+    identity = [np.eye(2)] * 2
+    tokens, weights = with_moment_one(
+        [[[0, 0], [-2, 0]], [[7, 3], [0, 0]]], identity, [np.eye(2), np.diag([2.0, 1.0])]
+    )
+    pruned = pruning.prune(weights, 1, "query", 0.5)
+    before, after = (implicit.updates(tokens, w) for w in (weights, pruned))
+    size = [np.linalg.norm(found.gradient[1]) for found in (before, after)]
+    np.testing.assert_allclose(size, [1, 2], rtol=1e-12)
+    assert norms(tokens, pruned)[1] < norms(tokens, weights)[1]
+
+
+@pytest.mark.long
+def test_pruning_the_value_lowers_the_gradient_and_the_query_need_not() -> None:
+    rises = dict.fromkeys(("value", "query"), 0)
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        tokens = rng.normal(size=(7, 2))
+        weights = Weights(*rng.normal(size=(3, 2, 2, 2)))
+        for matrix in ("value", "query"):
+            pruned = pruning.prune(weights, 1, matrix, 0.5)
+            before, after = (
+                np.linalg.norm(implicit.updates(tokens, w).gradient[1]) for w in (weights, pruned)
+            )
+            rises[matrix] += bool(after > before * (1 + 1e-9))
+    assert rises["value"] == 0
+    assert rises["query"] >= 10
+
+
+def test_path_report_has_the_gradients_norms() -> None:
+    for matrix in ("value", "query"):
+        found = report(matrix, layer=1)
+        assert found.norms[1].share == 1
+        assert len(found.gradient_norms) == 2
+        if matrix == "value":
+            assert found.gradient_norms[1].share == 1
+
+
+def test_magnitude_pruning_can_double_the_update() -> None:
+    """Remark 6: W_V = [1, -1/2] on a row, demonstrations along (1, 1): 1/2 becomes 1."""
+    value = np.array([[1.0, -0.5], [0, 0]])
+    tokens = np.array([[1.0, 1.0], [0, 0]])
+    eye = np.eye(2)[None]
+    before, after = (
+        norms(tokens, Weights(matrix[None], eye, eye))[0]
+        for matrix in (value, pruning.magnitude_prune(value, 0.75))
+    )
+    assert after == pytest.approx(2 * before, rel=1e-12)
+    kept = pruning.magnitude_prune(np.array([[3.0, -1.0], [2.0, -4.0]]), 0.5)
+    np.testing.assert_array_equal(kept, [[3.0, 0.0], [0.0, -4.0]])
+
+
+def test_an_ill_conditioned_matrix_hardly_changes_when_truncated() -> None:
+    """Case 1 is about solving W x = b; a layer multiplies, and what is cut moves it by s_min."""
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
+    for smallest in (1e-1, 1e-6):
+        w = u * [1, 1, 1, smallest] @ v.T
+        x = rng.normal(size=4)
+        moved = np.linalg.norm((w - pruning.truncate(w, 3)) @ x)
+        assert moved <= smallest * np.linalg.norm(x) * (1 + 1e-9)
+        # The solution, of which the paper speaks, moves by as much as 1 / s_min.
+        shifted = np.linalg.solve(w, w @ x + smallest * u[:, 3])
+        assert np.linalg.norm(shifted - x) == pytest.approx(1, rel=1e-6)
+
+
+def test_heads_are_pruned_as_the_one_matrix_that_is_stored() -> None:
+    rng = np.random.default_rng(1)
+    weights = implicit.multi_head(*rng.normal(size=(3, 1, 2, 3, 6)), rng.normal(size=(1, 2, 6, 3)))
+    pruned = pruning.prune(weights, 0, "query", 0.5)
+    joint = np.asarray(weights.query[0]).reshape(6, 6)
+    np.testing.assert_allclose(
+        np.asarray(pruned.query[0]).reshape(6, 6), pruning.truncate(joint, 3), rtol=1e-12
+    )
+    prompts = np.zeros((2, 4, 6))
+    with pytest.raises(ValueError, match="weights must be of one head"):
+        pruning.path_report(jax.random.key(0), prompts, weights, 0, "query", (0.0,), 2)

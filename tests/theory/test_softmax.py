@@ -28,6 +28,7 @@ def features(x: np.ndarray, degree: int = 30) -> np.ndarray:
     return x**powers / np.sqrt(factorials)
 
 
+@pytest.mark.long
 def test_update_with_explicit_features() -> None:
     """Heads one feature wide: dW as a matrix, its norm, and the output that it gives."""
     rng = np.random.default_rng(1)
@@ -47,6 +48,17 @@ def test_update_with_explicit_features() -> None:
         (shares[:-1] @ value[:-1]) @ attention.output[0],
         rtol=1e-11,
     )
+
+
+def test_rank_of_the_update_is_that_of_the_demonstrations() -> None:
+    """The paper's A.2: rank <= rank(H_s), since W_V H_s stands on the left of any features."""
+    rng = np.random.default_rng(11)
+    directions = rng.normal(size=(2, 5))
+    hidden = rng.normal(size=(7, 2)) @ directions
+    value, key = rng.normal(size=(2, 5, 5)) / 3
+    phi = np.stack([features(k) for k in hidden @ key[:1].T])
+    assert np.linalg.matrix_rank(phi, rtol=1e-10) > 2
+    assert np.linalg.matrix_rank((hidden @ value.T).T @ phi, rtol=1e-10) == 2
 
 
 def output_of_test_token(
@@ -79,6 +91,7 @@ def output_of_test_token(
     return jnp.stack(heads)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rotary",
     [
@@ -100,6 +113,69 @@ def test_jacobian_against_automatic_differentiation(rotary: Rotary | None) -> No
     expected = np.log(np.linalg.norm(jacobian, axis=(1, 2)))
     found = softmax.layer_norms(hidden, attention, rotary)
     np.testing.assert_allclose(found.jacobian, expected, rtol=1e-11, atol=1e-12)
+    # The layer's, whose heads' Jacobians add as matrices.
+    whole = np.log(np.linalg.norm(jacobian.sum(0)))
+    np.testing.assert_allclose(found.layer, whole, rtol=1e-11, atol=1e-12)
+    assert abs(float(softmax.total(found.jacobian)) - whole) > 1e-3
+
+
+@pytest.mark.long
+def test_two_identical_heads_have_twice_the_jacobian() -> None:
+    hidden, attention = random_layer(7)
+    one = Attention(
+        attention.query[:1], attention.key[:1], attention.value[:1], attention.output[:1]
+    )
+    two = Attention(*(np.repeat(matrix, 2, axis=0) for matrix in one[:4]))
+    single, double = (softmax.layer_norms(hidden, a) for a in (one, two))
+    assert float(double.layer) == pytest.approx(float(single.layer) + math.log(2), rel=1e-12)
+    assert float(single.layer) == pytest.approx(float(single.jacobian[0]), rel=1e-12)
+    # Of the update, whose heads have features of their own, squares add.
+    added = float(softmax.total(double.update))
+    assert added == pytest.approx(float(single.update[0]) + math.log(2) / 2, rel=1e-12)
+
+
+def test_biases_are_those_of_a_constant_feature() -> None:
+    hidden, attention = random_layer(8)
+    rng = np.random.default_rng(9)
+    biases = [rng.normal(size=(n, WIDTH)) for n in (HEADS, GROUPS, GROUPS)]
+    rotary = Rotary(np.array([1.0, 0.3]), "halves")
+    found = softmax.layer_norms(hidden, Attention(*attention[:4], *biases), rotary)
+    wide = np.concatenate([hidden, np.ones((TOKENS, 1))], axis=1)
+    columns = [*biases, np.zeros((HEADS, WIDTH))]
+    extended = Attention(
+        *(
+            np.concatenate([matrix, column[..., None]], axis=2)
+            for matrix, column in zip(attention[:4], columns, strict=True)
+        )
+    )
+    known = softmax.layer_norms(wide, extended, rotary)
+    np.testing.assert_allclose(found.update, known.update, rtol=1e-11)
+    # The constant feature is no input, so that the Jacobian's query matrix is without its column.
+    without = softmax.grams(extended)._replace(query=softmax.grams(attention).query)
+    known = softmax.layer_norms(wide, extended, rotary, weights=without)
+    np.testing.assert_allclose(found.jacobian, known.jacobian, rtol=1e-11)
+    np.testing.assert_allclose(found.layer, known.layer, rtol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60, 1e100])
+def test_values_of_any_scale(scale: float) -> None:
+    hidden, attention = random_layer(10)
+    for name in ("value", "output"):
+        scaled = attention._replace(**{name: scale * getattr(attention, name)})
+        for one, other in zip(
+            softmax.layer_norms(hidden, attention), softmax.layer_norms(hidden, scaled), strict=True
+        ):
+            np.testing.assert_allclose(other, one + math.log(scale), rtol=1e-11, atol=1e-11)
+    larger = softmax.layer_norms(hidden * scale, attention)
+    assert not any(np.isnan(norm).any() for norm in larger)
+
+
+def test_scores_out_of_range_are_an_error() -> None:
+    hidden, attention = random_layer(10)
+    with pytest.raises(
+        ValueError, match="query and keys must be of a size whose scores are finite"
+    ):
+        softmax.layer_norms(hidden * 1e160, attention)
 
 
 def test_update_norm_head_by_head() -> None:
@@ -130,6 +206,7 @@ def test_shared_keys_are_repeated_keys() -> None:
         np.testing.assert_allclose(grouped, plain, rtol=1e-13)
 
 
+@pytest.mark.long
 def test_causal_mask_hides_later_tokens() -> None:
     hidden, attention = random_layer(4)
     rotary = Rotary(np.array([1.0, 0.1]), "halves")
@@ -150,6 +227,7 @@ def test_shifting_all_keys_changes_the_norm_by_1e8_and_nothing_else() -> None:
     np.testing.assert_allclose(after.jacobian, before.jacobian, rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_exponents_of_trained_models_do_not_overflow() -> None:
     rng = np.random.default_rng(6)
     keys = rng.normal(size=(5, 1, 4))

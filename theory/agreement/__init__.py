@@ -2,7 +2,7 @@
 
 A record is one measurement: an outcome (the gap, the test error), predictors (bounds, norms), the
 clipping ``rate``, and the seed, module and layer it was made at. Records of one (seed, module,
-layer) share their model and prompts, so they are one *cluster*: intervals resample clusters, and
+layer) share their model and prompts, so they are one *cluster*: intervals leave out clusters, and
 the null hypothesis exchanges them whole.
 
 Pooled correlations mix two things: that everything moves with the rate, and that the predictor
@@ -15,11 +15,12 @@ from theory.agreement.correlation import (
     CLUSTER,
     Comparison,
     Correlation,
+    FewClusters,
     compare,
     correlate,
 )
+from theory.agreement.coverage import Coverage, SignAgreement, coverage, sign_agreement
 from theory.agreement.ranks import kendall, spearman
-from theory.agreement.verdicts import Coverage, SignAgreement, coverage, sign_agreement
 
 __all__ = [
     "BASELINES",
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "Correlation",
     "Coverage",
+    "FewClusters",
     "SignAgreement",
     "compare",
     "correlate",

@@ -1,7 +1,6 @@
 """Spearman and Kendall for many reweightings, or many reorderings, of the same records at once.
 
-A bootstrap draw is a multiplicity for each record: the correlation of the resampled records is the
-weighted one, repeated records being tied with themselves.
+A weight is a multiplicity: 0 leaves a record out, and repeated records are tied with themselves.
 """
 
 import math

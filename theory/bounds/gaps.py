@@ -5,6 +5,7 @@ prompt: w = e_1 here, no loss of generality with isotropic inputs. (With a fresh
 they would be dependent, and the bounds would not apply to the average over tasks as they stand.)
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import erfc, gammainc
 
-from theory.checks import require, require_finite
+from theory.checks import Real, real, require, require_finite, require_whole
 from theory.precision import by_input, double
 
 
@@ -30,26 +31,44 @@ class Risks(NamedTuple):
 
     @property
     def gap_error(self) -> float:
-        """Standard error of the gap."""
+        """Standard error of the gap; NaN for one sample."""
         gaps = self.population - self.empirical
-        return float(np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
+        if len(gaps) < 2:
+            return math.nan
+        return float(np.std(gaps, ddof=1) / math.sqrt(len(gaps)))
 
 
 def regression_prompts(
-    key: PRNGKeyArray, m: int, n: int, d: int, noise: float = 0.0
+    key: PRNGKeyArray,
+    m: int,
+    n: int,
+    d: int,
+    noise: float = 0.0,
+    w: Float[np.ndarray, " d"] | None = None,
 ) -> Float[np.ndarray, "m n D"]:
-    """Demonstrations [x, y] of m prompts: x ~ N(0, I_d), y = x_1 + noise * N(0, 1); float64.
+    """Demonstrations [x, y] of m prompts: x ~ N(0, I_d), y = <w, x> + noise * N(0, 1); float64.
+
+    Args:
+        key: decides everything.
+        m: prompts.
+        n: demonstrations of each.
+        d: dimension of x.
+        noise: standard deviation of the labels' noise.
+        w: the same in all prompts, as the bounds need it; e_1 where it is None.
 
     Raises:
-        ValueError: a count below 1, or a noise that is negative or not finite.
+        ValueError: a count below 1, a noise that is negative or not finite, or a w of another
+            length.
     """
+    weights = np.eye(d)[0] if w is None else np.asarray(real(w=w)[0])
+    require(weights.shape == (d,), "w", f"of shape {(d,)}", weights.shape)
     for name, count in (("m", m), ("n", n), ("d", d)):
-        require(count >= 1, name, "at least 1", count)
+        require_whole(name, count, 1)
     require(0 <= noise < np.inf, "noise", "at least 0", noise)
     for_x, for_noise = jax.random.split(key)
     with double():
         x = jax.random.normal(for_x, (m, n, d), jnp.float64)
-        y = x[..., 0] + noise * jax.random.normal(for_noise, (m, n), jnp.float64)
+        y = x @ weights + noise * jax.random.normal(for_noise, (m, n), jnp.float64)
         return np.asarray(jnp.concatenate([x, y[..., None]], axis=-1))
 
 
@@ -64,37 +83,38 @@ def clipped_risk(variance: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*b
 
 
 @by_input
-def predictors(
-    states: Float[Array | np.ndarray, "..."],
-) -> Float[Array | np.ndarray, "M d"]:
+def predictors(states: Real) -> Float[Array | np.ndarray, "M d"]:
     """The linear predictor in each A_t of ``[M, d + 1, d + 1]``: minus the row from x to y."""
+    (states,) = real(states=states)
     require(states.ndim == 3, "states", "[M, D, D]", states.shape)
     require_finite("states", states)
     return -states[:, -1, :-1]
 
 
 def regression_risks(
-    w: Float[np.ndarray, "..."], prompts: Float[np.ndarray, "..."], noise: float
+    w: Real, prompts: Real, noise: float, true_w: Float[np.ndarray, " d"] | None = None
 ) -> Risks:
     """Risks of predictors on the problem of :func:`regression_prompts`, loss clipped to [0, 1].
 
-    The population's is exact: the error on a fresh query is N(0, |w - e_1|^2 + noise^2). The
+    The population's is exact: the error on a fresh query is N(0, |w - w*|^2 + noise^2). The
     empirical one queries each demonstration again (its own y entry hidden).
 
     Args:
         w: ``[M, d]``, of prompt m at row m.
         prompts: ``[M, N, d + 1]``.
         noise: standard deviation of the labels' noise, on the query's target too.
+        true_w: w* of the prompts; e_1 where it is None.
 
     Raises:
-        ValueError: shapes that disagree, or values that are not finite.
+        ValueError: shapes that disagree, or values that are not finite real numbers.
     """
+    w, prompts = (np.asarray(a, np.float64) for a in real(w=w, prompts=prompts))
     require(prompts.ndim == 3, "prompts", "[M, N, d + 1]", prompts.shape)
     wanted = (prompts.shape[0], prompts.shape[2] - 1)
     require(w.shape == wanted, "w", f"of shape {wanted}", w.shape)
     for name, values in (("w", w), ("prompts", prompts)):
         require_finite(name, values)
-    off = w - np.eye(w.shape[1])[0]
+    off = w - (np.eye(w.shape[1])[0] if true_w is None else true_w)
     population = clipped_risk((off**2).sum(-1) + noise**2)
     errors = np.einsum("mnd,md->mn", prompts[..., :-1], w) - prompts[..., -1]
     return Risks(population, np.minimum(errors**2, 1.0).mean(-1))

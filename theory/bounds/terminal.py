@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from theory.bounds.results import Bound
-from theory.checks import require, require_finite
+from theory.checks import Real, real, require, require_finite, require_whole
 
 Predictors = Float[np.ndarray, "M d"]
 Risks = Callable[[Predictors], tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]]
@@ -17,13 +17,14 @@ SIGMAS = tuple(float(sigma) for sigma in np.geomspace(0.01, 3, 40))
 
 
 def terminal_noise(
-    predictors: Float[Array | np.ndarray, "..."],
+    predictors: Real,
     risks: Risks,
     n: int,
     *,
     sigmas: Sequence[float] = SIGMAS,
     seed: int = 0,
     loss_range: float = 1.0,
+    sub_gaussian: float | None = None,
 ) -> Bound:
     """Gap of the deterministic model, through the same model with noise on its predictor.
 
@@ -43,18 +44,22 @@ def terminal_noise(
         sigmas: grid.
         seed: of the noise, the same for every sigma.
         loss_range: length of the interval that holds the loss.
+        sub_gaussian: R itself; half the range where it is None.
 
     Raises:
         ValueError: fewer than two samples or demonstrations, a sigma or a range that is not
             positive, values that are not finite, or risks outside the loss's range.
     """
+    (predictors,) = real(predictors=predictors)
     require(predictors.ndim == 2, "predictors", "[M, d]", predictors.shape)
     require(len(predictors) >= 2, "predictors", "at least 2 samples", len(predictors))
     require_finite("predictors", predictors)
-    require(n >= 2, "n", "at least 2", n)
+    require_whole("n", n, 2)
     positive = len(sigmas) > 0 and all(0 < sigma < math.inf for sigma in sigmas)
     require(positive, "sigmas", "positive", sigmas)
     require(0 < loss_range < math.inf, "loss_range", "positive", loss_range)
+    radius = loss_range / 2 if sub_gaussian is None else sub_gaussian
+    require(0 < radius < math.inf, "sub_gaussian", "positive", sub_gaussian)
     w = np.asarray(predictors, np.float64)
     centred = (w - w.mean(0)) / math.sqrt(len(w) - 1)
     spectrum = np.maximum(np.linalg.eigvalsh(_smaller_gram(centred)), 0)
@@ -65,7 +70,7 @@ def terminal_noise(
         information = float(np.log1p(spectrum / sigma**2).sum())
         noisy_population, noisy_empirical = _checked(risks(w + sigma * noise), loss_range)
         easier, harder = population - noisy_population, noisy_empirical - empirical
-        value = loss_range / 2 * math.sqrt(information / n)
+        value = radius * math.sqrt(information / n)
         value += max(easier.mean(), 0.0) + max(harder.mean(), 0.0)
         if value < best.value:
             spread = np.where(easier.mean() > 0, easier, 0) + np.where(harder.mean() > 0, harder, 0)

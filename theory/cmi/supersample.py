@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from theory.checks import require, require_finite
+from theory.checks import Real, as_mask, real, require, require_finite, require_whole
 
 
 def draw_masks(seed: int, supersamples: int, masks: int, n: int) -> Int[np.ndarray, "Z M N"]:
@@ -20,18 +21,18 @@ def draw_masks(seed: int, supersamples: int, masks: int, n: int) -> Int[np.ndarr
         n: pairs.
     """
     for name, size in (("supersamples", supersamples), ("masks", masks), ("n", n)):
-        require(size >= 1, name, "a whole number from 1 on", size)
+        require_whole(name, size, 1)
     return np.random.default_rng(seed).integers(0, 2, size=(supersamples, masks, n))
 
 
 def pick(
-    members: Shaped[np.ndarray, "*batch N 2"], mask: Int[np.ndarray, "*batch N"]
+    members: Shaped[np.ndarray, "*batch N 2"], mask: Real
 ) -> tuple[Shaped[np.ndarray, "*batch N"], Shaped[np.ndarray, "*batch N"]]:
     """The members that a mask makes demonstrations, and the others.
 
     Also splits losses into those on demonstrations (training) and the others (test).
     """
-    _check_mask("mask", mask)
+    mask = _as_mask("mask", mask)
     chosen = np.take_along_axis(members, mask[..., None], axis=-1)[..., 0]
     others = np.take_along_axis(members, 1 - mask[..., None], axis=-1)[..., 0]
     return chosen, others
@@ -42,17 +43,23 @@ class Supersample:
     """Losses in [0, 1] of all members of Z supersamples under M masks each.
 
     Attributes:
-        losses: of member j of pair i, ``[Z, M, N, 2]``.
-        masks: U, ``[Z, M, N]``: member U_i of pair i was a demonstration.
+        losses: of member j of pair i, ``[Z, M, N, 2]``; booleans for wrong and right are 1 and 0.
+        masks: U, ``[Z, M, N]``, numbers 0 and 1 or booleans: member U_i of pair i was a
+            demonstration.
         predictions: labels given to all members, ``[Z, M, N, 2]``; f-CMI alone needs them.
     """
 
-    losses: Float[np.ndarray, "..."]
-    masks: Int[np.ndarray, "..."]
-    predictions: Int[np.ndarray, "..."] | None = None
+    losses: Any
+    masks: Any
+    predictions: Any = None
 
     def __post_init__(self) -> None:
-        """Check."""
+        """Bring to arrays, and check."""
+        losses = np.asarray(real(losses=self.losses)[0], np.float64)
+        object.__setattr__(self, "losses", losses)
+        object.__setattr__(self, "masks", _as_mask("masks", self.masks))
+        if self.predictions is not None:
+            object.__setattr__(self, "predictions", np.asarray(self.predictions))
         require(self.losses.ndim == 4, "losses", "of shape [Z, M, N, 2]", self.losses.shape)
         require(self.losses.shape[-1] == 2, "losses", "of shape [Z, M, N, 2]", self.losses.shape)
         wanted = self.losses.shape[:-1]
@@ -61,7 +68,6 @@ class Supersample:
         require_finite("losses", self.losses)
         inside = bool(((self.losses >= 0) & (self.losses <= 1)).all())
         require(inside, "losses", "in [0, 1]", (self.losses.min(), self.losses.max()))
-        _check_mask("masks", self.masks)
         if self.predictions is not None:
             found = self.predictions.shape
             require(found == self.losses.shape, "predictions", "of the losses' shape", found)
@@ -107,5 +113,6 @@ class Supersample:
         return float(each.std(ddof=1) / math.sqrt(each.size)) if each.size > 1 else math.nan
 
 
-def _check_mask(argument: str, mask: np.ndarray) -> None:
-    require(bool(((mask == 0) | (mask == 1)).all()), argument, "0 or 1", "another value")
+def _as_mask(argument: str, mask: Any) -> Int[np.ndarray, "..."]:
+    """Numbers 0 and 1, from them or from booleans."""
+    return np.asarray(as_mask(argument, mask)).astype(int)

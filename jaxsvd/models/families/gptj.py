@@ -1,25 +1,19 @@
 """GPT-J (Wang and Komatsuzaki, 2021): parallel attention and MLP, partial interleaved rotary."""
 
-from jaxsvd.models.config import Activation, DecoderConfig
+from jaxsvd.models.config import DecoderConfig, LayerKind
+from jaxsvd.models.families.shared import ACTIVATION_NAMES, affine, equal_heads, in_blocks
 from jaxsvd.models.hf_config import MOST_FEATURES, MOST_LAYERS, ConfigReader, Family
+from jaxsvd.models.layout import Stored
+from jaxsvd.models.matrices import ATTENTION
 from jaxsvd.models.rotary import rotary_config
-
-ACTIVATION_NAMES: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_new",
-    "gelu_pytorch_tanh": "gelu_new",
-    "relu": "relu",
-    "silu": "silu",
-}
 
 
 def read(reader: ConfigReader) -> DecoderConfig:
     """GPT-J's config.json; the defaults are those of transformers' ``GPTJConfig``."""
     width = reader.integer("n_embd", 4096, largest=MOST_FEATURES)
     heads = reader.integer("n_head", 16)
-    head_width = width // heads
+    head_width = equal_heads(reader, width, heads, ("n_embd", "n_head"))
     rotary_width = reader.integer("rotary_dim", 64)
-    reader.check(width % heads == 0, f"n_embd = {width} should be a multiple of n_head = {heads}")
     if rotary_width % 2 or rotary_width > head_width:
         reader.problems.append(
             f"rotary_dim = {rotary_width} should be even and at most n_embd / n_head = {head_width}"
@@ -41,14 +35,14 @@ def read(reader: ConfigReader) -> DecoderConfig:
         head_width=head_width,
         mlp_width=reader.integer("n_inner", 4 * width),
         context=reader.integer("n_positions", 2048),
-        rotary=rotary_config("default", 10_000.0, rotary_width, {}, "interleaved"),
         activation=reader.choice("activation_function", ACTIVATION_NAMES, "gelu_new"),
         norm="layer",
         norm_epsilon=reader.number("layer_norm_epsilon", 1e-5),
         gated=False,
-        parallel=True,
+        residual="parallel",
         biased=frozenset({"fc_in", "fc_out", "unembedding"}),
         tied=reader.flag("tie_word_embeddings", False),
+        kinds=(LayerKind(rotary_config("default", 10_000.0, rotary_width, {}, "interleaved")),),
     )
     reader.fixed("n_ctx", config.context)
     return config
@@ -57,20 +51,18 @@ def read(reader: ConfigReader) -> DecoderConfig:
 GPTJ = Family(
     name="gptj",
     read=read,
-    names={
-        "embedding": "transformer.wte.weight",
-        "blocks.{layer}.norm_attn.weight": "transformer.h.{layer}.ln_1.weight",
-        "blocks.{layer}.norm_attn.bias": "transformer.h.{layer}.ln_1.bias",
-        "blocks.{layer}.attn.q_proj.weight": "transformer.h.{layer}.attn.q_proj.weight",
-        "blocks.{layer}.attn.k_proj.weight": "transformer.h.{layer}.attn.k_proj.weight",
-        "blocks.{layer}.attn.v_proj.weight": "transformer.h.{layer}.attn.v_proj.weight",
-        "blocks.{layer}.attn.out_proj.weight": "transformer.h.{layer}.attn.out_proj.weight",
-        "blocks.{layer}.mlp.fc_in.weight": "transformer.h.{layer}.mlp.fc_in.weight",
-        "blocks.{layer}.mlp.fc_in.bias": "transformer.h.{layer}.mlp.fc_in.bias",
-        "blocks.{layer}.mlp.fc_out.weight": "transformer.h.{layer}.mlp.fc_out.weight",
-        "blocks.{layer}.mlp.fc_out.bias": "transformer.h.{layer}.mlp.fc_out.bias",
-        "head.norm.weight": "transformer.ln_f.weight",
-        "head.norm.bias": "transformer.ln_f.bias",
+    layout={
+        "embedding.tokens": "transformer.wte.weight",
+        **in_blocks(
+            "transformer.h.{layer}.",
+            {
+                **affine("norm_attn", "ln_1"),
+                **{f"attn.{name}.weight": Stored(f"attn.{name}.weight") for name in ATTENTION},
+                **affine("mlp.fc_in", "mlp.fc_in"),
+                **affine("mlp.fc_out", "mlp.fc_out"),
+            },
+        ),
+        **affine("head.norm", "transformer.ln_f"),
         "head.unembedding": "lm_head.weight",
         "head.bias": "lm_head.bias",
     },

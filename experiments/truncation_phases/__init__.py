@@ -1,0 +1,1 @@
+"""When truncating a one-layer in-context regressor helps: the exact risk over all ranks."""

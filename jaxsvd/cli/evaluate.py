@@ -1,0 +1,76 @@
+"""``jaxsvd evaluate``: in-context accuracy of a model, as it is or edited."""
+
+import argparse
+
+from jaxsvd.cli import options
+from jaxsvd.cli.arguments import (
+    DeviceArguments,
+    DrawArguments,
+    ModelArguments,
+    RunArguments,
+    TaskArguments,
+    load_model,
+    open_run,
+    task_of,
+)
+from jaxsvd.cli.command import Command
+from jaxsvd.cli.console import output, print_run, progress
+
+
+class EvaluateArguments(
+    ModelArguments, TaskArguments, DrawArguments, RunArguments, DeviceArguments
+):
+    """What the options give."""
+
+    edit: str | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is edited before it is scored."""
+    options.edit_option(parser.add_argument_group("edit"))
+
+
+def run(arguments: EvaluateArguments) -> None:
+    """Score the test set and print the accuracy."""
+    from jaxsvd.cli import tables
+    from jaxsvd.commands.evaluate import evaluate
+    from jaxsvd.edits.edit import parse_edits
+
+    task = task_of(arguments.task, arguments.model)
+    run_options = open_run(arguments, task)
+    edits = None if arguments.edit is None else parse_edits(arguments.edit)
+    model = load_model(arguments, mesh=arguments.mesh)
+    result = evaluate(
+        model if edits is None else model.edited(edits, progress=progress()),
+        task,
+        data=arguments.data,
+        shots=arguments.shots,
+        seed=arguments.seed,
+        validation_size=arguments.validation_size,
+        test_size=arguments.test_size,
+        protocol=arguments.protocol,
+        skip_long=arguments.skip_long,
+        **run_options,
+    )
+    console = output()
+    for line in tables.heading(result.record):
+        tables.say(console, line)
+    counts, value, interval = tables.accuracy_cells(result.accuracy)
+    tables.say(console, f"test   {counts} correct, accuracy {value}, 95 % interval {interval}")
+    print_run(console, result.out)
+
+
+EVALUATE = Command(
+    "evaluate",
+    "in-context accuracy on the test set, of the model as it is or with --edit",
+    EvaluateArguments,
+    add_options,
+    run,
+    shared=(
+        options.model_options,
+        options.task_options,
+        options.draw_options,
+        options.run_options,
+        options.device_options,
+    ),
+)

@@ -1,0 +1,247 @@
+"""The matrices that edits put in the place of a model's, for a plain model and for the engine."""
+
+import functools
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxsvd import svd
+from jaxsvd.devices import distributed, sharding
+from jaxsvd.edits.edit import TRUNCATIONS, Edit, Edits, matrix_edits
+from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.variants import Place, Replacement, Variants
+from jaxsvd.models.lowrank import LowRank, widths
+from jaxsvd.models.matrices import matrices, part
+from jaxsvd.runtime.progress import SILENT, Progress
+
+
+def parameter_path(layer: int, name: str) -> str:
+    """Where a matrix stands in a decoder."""
+    return f"blocks.{layer}.{part(name)}.{name}.weight"
+
+
+def edit_key(edit: Edit, rank: int) -> PRNGKeyArray:
+    """The key of an edit's random numbers: of its seed, layer, matrix and rank, of nothing else.
+
+    So a matrix edited alone is the one that was edited among others.
+
+    Args:
+        edit: of a single matrix, its layer counted from 0.
+        rank: that it keeps.
+    """
+    key = jax.random.key(jnp.uint32(edit.seed % 2**32))
+    for number in (edit.layer, zlib.crc32(edit.module.encode()), rank):
+        key = jax.random.fold_in(key, np.uint32(number))
+    return key
+
+
+def edited_matrix(
+    weight: Float[Array, "rows columns"],
+    edit: Edit,
+    key: PRNGKeyArray | None = None,
+    *,
+    factors: svd.Factors | None = None,
+) -> Float[Array, "rows columns"]:
+    """What takes the place of a matrix: another one of its shape and dtype.
+
+    Args:
+        weight: the matrix.
+        edit: of this matrix.
+        key: of its random numbers; :func:`edit_key` if left out.
+        factors: exact ones of the matrix, if they are known; only exact truncation takes them.
+    """
+    if not edit.touches:
+        return weight
+    rank = edit.rank_of(weight.shape)
+    match edit.method:
+        case "exact" | "randomized":
+            if factors is None or edit.method == "randomized":
+                factors = truncated_factors(weight, edit, key)
+            return svd.reconstruct(factors, rank).astype(weight.dtype)
+        case "magnitude":
+            return largest_entries(weight, parameters_kept(rank, weight.shape))
+
+
+def truncated_factors(
+    weight: Float[Array, "rows columns"], edit: Edit, key: PRNGKeyArray | None = None
+) -> svd.Factors:
+    """Factors whose first columns and rows are a matrix truncated; see :func:`edited_matrix`."""
+    if edit.method == "exact":
+        return svd.factor(weight)
+    rank = edit.rank_of(weight.shape)
+    return svd.randomized_factors(weight, rank, edit_key(edit, rank) if key is None else key)
+
+
+def parameters_kept(rank: int, shape: tuple[int, ...]) -> int:
+    """Parameters of an m x n matrix of rank r: r (m + n), never more than m n.
+
+    Above rank m n / (m + n) the two factors would hold more numbers than the product, so the
+    product is what is counted there.
+    """
+    rows, columns = shape
+    return min(rows * columns, rank * (rows + columns))
+
+
+def largest_entries(
+    weight: Float[Array, "rows columns"], count: int
+) -> Float[Array, "rows columns"]:
+    """A matrix with all but its ``count`` entries of largest magnitude set to zero.
+
+    Exactly so many are kept; of equals those that stand first.
+    """
+    values = np.asarray(weight.astype(jnp.float32)).ravel()
+    kept = np.argsort(-np.abs(values), kind="stable")[:count]
+    pruned = np.zeros_like(values)
+    pruned[kept] = values[kept]
+    return jnp.asarray(pruned.reshape(weight.shape)).astype(weight.dtype)
+
+
+def low_ranks(weight: Float[Array, "rows columns"], edits: Iterable[Edit]) -> dict[Edit, LowRank]:
+    """A matrix truncated by several edits of it, ready to be multiplied, factored once.
+
+    Where a product of factors is fewer operations (:func:`~jaxsvd.models.lowrank.widths`), all
+    exact ones share the same two arrays and differ in how much of them counts.
+    """
+    width = max(widths(*weight.shape), default=0)
+
+    def of(edit: Edit, factors: svd.Factors, halves: tuple[Array, Array]) -> LowRank:
+        rank = edit.rank_of(weight.shape)
+        dense = weight if rank <= width else svd.reconstruct(factors, rank).astype(weight.dtype)
+        return LowRank(dense, *halves, jnp.asarray(rank, jnp.int32))
+
+    @functools.cache
+    def exact() -> tuple[svd.Factors, tuple[Array, Array]]:
+        factors = svd.factor(weight)
+        return factors, _halves(factors, width, weight.dtype)
+
+    def randomized(edit: Edit) -> tuple[svd.Factors, tuple[Array, Array]]:
+        factors = truncated_factors(weight, edit)
+        return factors, _halves(factors, width, weight.dtype)
+
+    return {
+        edit: of(edit, *(exact() if edit.method == "exact" else randomized(edit))) for edit in edits
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("width", "dtype"))
+def _halves(
+    factors: svd.Factors, width: int, dtype: jnp.dtype
+) -> tuple[Float[Array, "rows width"], Float[Array, "width columns"]]:
+    """The first factors, padded with zeros to at least ``width`` of at least 1."""
+    width = max(width, 1)
+    missing = max(0, width - factors.s.shape[0])
+    left = jnp.pad(factors.left, ((0, 0), (0, missing)))[:, :width]
+    right = jnp.pad(factors.right, ((0, missing), (0, 0)))[:width]
+    return left.astype(dtype), right.astype(dtype)
+
+
+def replacements(
+    engine: Engine, edits: Collection[Edit], *, progress: Progress = SILENT
+) -> dict[Edit, Replacement]:
+    """The matrices of some edits for the engine, each of the model's factored once for all of them.
+
+    Args:
+        engine: holds the weights.
+        edits: of single matrices (:func:`~jaxsvd.edits.edit.matrix_edits`).
+        progress: where to show it.
+    """
+    places: dict[Place, list[Edit]] = {}
+    for edit in dict.fromkeys(edits):
+        places.setdefault((edit.layer, edit.module), []).append(edit)
+    made: dict[Edit, Replacement] = {}
+    with progress.bar("factoring", len(places), "matrices") as advance:
+        for number, (place, asked) in enumerate(places.items()):
+            if engine.mesh is None:
+                found = _of_matrix(engine.matrix(*place), asked)
+                jax.block_until_ready([*found.values()])
+            else:
+                found = _on_a_mesh(engine, place, asked, number)
+            made |= found
+            advance(1)
+    return made
+
+
+def _of_matrix(
+    weight: Float[Array, "rows columns"], edits: Sequence[Edit]
+) -> dict[Edit, Replacement]:
+    truncations = [edit for edit in edits if edit.method in TRUNCATIONS]
+    others = {e: edited_matrix(weight, e) for e in edits if e.method not in TRUNCATIONS}
+    return {**low_ranks(weight, truncations), **others}
+
+
+def _on_a_mesh(
+    engine: Engine, place: Place, edits: Sequence[Edit], number: int
+) -> dict[Edit, Replacement]:
+    """Each matrix is factored on another device, and dealt again.
+
+    Of several processes the first's factors are everybody's: their signs are arbitrary.
+    """
+    matrix, mesh = engine.matrix(*place), engine.mesh
+    assert mesh is not None
+    devices = jax.local_devices()
+    whole = sharding.gathered(matrix, devices[number % len(devices)])
+    made = _of_matrix(whole, edits)
+    own = {id(x): x for x in jax.tree.leaves(list(made.values())) if x is not whole}
+    agreed = dict(zip(own, distributed.arrays_of_first(list(own.values())), strict=True))
+    placed = {id(whole): matrix}
+    path = parameter_path(*place)
+    found: dict[Edit, Replacement] = {}
+    for edit, value in made.items():
+        if isinstance(value, LowRank):
+            low = LowRank(*(agreed.get(id(x), x) for x in value))
+            found[edit] = sharding.place_low_rank(low, place[1], mesh, placed)
+        else:
+            found[edit] = sharding.place(agreed[id(value)], mesh, sharding.spec_of(path))
+    return found
+
+
+def variants(
+    engine: Engine,
+    edited: Sequence[Edits],
+    *,
+    made: Mapping[Edit, Replacement] | None = None,
+) -> Variants:
+    """Variants of a model for the engine to score together, one for each of some edits.
+
+    Args:
+        engine: holds the weights.
+        edited: the edits of each variant; none are the model itself.
+        made: the matrices of all their edits (:func:`replacements`), where they are used more than
+            once; if left out, they are made whenever the engine asks for them, and belong to it.
+
+    Raises:
+        UserError: a layer or module that the model does not have, or a matrix edited twice.
+    """
+    by_variant = [matrix_edits(edits, engine.config) for edits in edited]
+
+    def make(chosen: Sequence[int]) -> Sequence[Mapping[Place, Replacement]]:
+        wanted = dict.fromkeys(edit for v in chosen for edit in by_variant[v])
+        known = replacements(engine, wanted) if made is None else made
+        return [{(e.layer, e.module): known[e] for e in by_variant[v]} for v in chosen]
+
+    return Variants(tuple(frozenset((e.layer, e.module) for e in v) for v in by_variant), make)
+
+
+def all_replacements(
+    engine: Engine, edited: Iterable[Edits], *, progress: Progress = SILENT
+) -> dict[Edit, Replacement]:
+    """The matrices of some variants, to be scored more than once; see :func:`variants`."""
+    edits = [edit for edits in edited for edit in matrix_edits(edits, engine.config)]
+    return replacements(engine, edits, progress=progress)
+
+
+def matrix_shapes(engine: Engine, layer: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the matrices of a layer that can be edited, by name."""
+    names = matrices(engine.config, "all")
+    return {name: engine.matrix(layer, name).shape for name in names}
+
+
+def smallest_rank(engine: Engine, edit: Edit) -> int | None:
+    """The smallest rank that an edit leaves of its matrices; None where it truncates none."""
+    edit = edit.resolved(engine.config)
+    ranks = edit.ranks(engine.config, matrix_shapes(engine, edit.layer))
+    return min(ranks.values(), default=None)

@@ -1,0 +1,173 @@
+"""Whether a gain is one of the label prior or of discrimination: the record of the answer.
+
+:mod:`jaxsvd.results.calibration` computes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from jaxsvd.results.fields import COUNT, INTERVAL, NUMBER, SHARE, TEXT, Fields
+
+Verdict = Literal["label prior", "discrimination", "both", "no change"]
+"""What a truncation changed."""
+
+RAW, BATCH, FITTED = "raw", "batch_calibrated", "fitted_prior"
+SCORINGS = (RAW, BATCH, FITTED)
+"""How answers are read off the scores: as they are, or with an offset for each label."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A quantity of the untouched and the truncated model on the same examples.
+
+    Attributes:
+        untouched, truncated: its values.
+        difference: the second less the first.
+        interval: the difference's, 95 %, paired.
+        p_value: McNemar's exact test, two-sided; None of what is no count.
+    """
+
+    untouched: float
+    truncated: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 of a gain beyond noise, -1 of a loss beyond noise, 0 where the interval holds 0."""
+        low, high = self.interval
+        return int(low > 0) - int(high < 0)
+
+    def to_json(self) -> dict[str, object]:
+        """Its fields."""
+        p_value: dict[str, object] = {} if self.p_value is None else {"p_value": self.p_value}
+        return {
+            "untouched": self.untouched,
+            "truncated": self.truncated,
+            "difference": self.difference,
+            "interval": list(self.interval),
+        } | p_value
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Change":
+        """As written."""
+        return cls(
+            untouched=fields.read("untouched", NUMBER),
+            truncated=fields.read("truncated", NUMBER),
+            difference=fields.read("difference", NUMBER),
+            interval=fields.read("interval", INTERVAL),
+            p_value=fields.maybe("p_value", SHARE),
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share and its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Control:
+    """Another edit of the same weights: what it is, and its accuracy over draws."""
+
+    kind: str
+    draws: int
+    accuracy: float
+    sd: float | None
+
+    def to_json(self) -> dict[str, object]:
+        """One of ``controls``."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Control":
+        """As written."""
+        return cls(
+            kind=fields.read("kind", TEXT),
+            draws=fields.read("draws", COUNT),
+            accuracy=fields.read("accuracy", SHARE),
+            sd=fields.maybe("sd", NUMBER),
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a truncation changed on the test set.
+
+    Attributes:
+        accuracy: by scoring: ``raw``, ``batch_calibrated``, ``fitted_prior`` and, where the
+            data allow them, further ones.
+        auc: area under the ROC curve, one label against the rest, mean over labels; None where
+            the test set has one gold label only.
+        share_explained: of the raw difference, by the label prior: 1 - difference of
+            ``fitted_prior`` / difference of ``raw``; None where the interval of the latter
+            holds 0.
+        verdict: in a word or two, see :func:`jaxsvd.results.calibration.explain`.
+        controls: other edits of the same weights.
+    """
+
+    accuracy: Mapping[str, Change]
+    auc: Change | None
+    share_explained: Share | None
+    verdict: Verdict
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def raw(self) -> Change:
+        """Accuracy as it is."""
+        return self.accuracy[RAW]
+
+    @property
+    def batch_calibrated(self) -> Change:
+        """Accuracy after batch calibration."""
+        return self.accuracy[BATCH]
+
+    @property
+    def fitted_prior(self) -> Change:
+        """Accuracy with the label prior fitted on validation."""
+        return self.accuracy[FITTED]
+
+    def to_json(self) -> dict[str, object]:
+        """The ``explanation`` object of result.json."""
+        share = self.share_explained
+        return {
+            "accuracy": {name: change.to_json() for name, change in self.accuracy.items()},
+            "auc": None if self.auc is None else self.auc.to_json(),
+            "share_explained": {
+                "value": None if share is None else share.value,
+                "interval": None if share is None else list(share.interval),
+            },
+            "verdict": self.verdict,
+            "controls": [control.to_json() for control in self.controls],
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Explanation":
+        """As written.
+
+        Raises:
+            Damaged: a field is missing or cannot be.
+        """
+        accuracy, verdict = fields.nested("accuracy"), fields.read("verdict", TEXT)
+        changes = {str(n): Change.from_json(accuracy.nested(str(n))) for n in accuracy.values}
+        for name in SCORINGS:
+            accuracy.raw(name)
+        words = get_args(Verdict)
+        if verdict not in words:
+            raise fields.damaged(f"verdict should be one of {', '.join(words)}")
+        share = fields.nested("share_explained")
+        return cls(
+            accuracy=changes,
+            auc=Change.from_json(fields.nested("auc")) if fields.has("auc") else None,
+            share_explained=Share(share.read("value", NUMBER), share.read("interval", INTERVAL))
+            if share.has("value")
+            else None,
+            verdict=verdict,  # type: ignore[arg-type]
+            controls=tuple(map(Control.from_json, fields.objects("controls", empty=True)))
+            if fields.has("controls")
+            else (),
+        )

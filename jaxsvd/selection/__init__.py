@@ -1,0 +1,1 @@
+"""How layers, matrices and ranks are chosen."""

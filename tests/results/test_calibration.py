@@ -1,0 +1,169 @@
+"""Calibration: shifts of the prior and changes of discrimination that are known."""
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from jaxsvd.results.calibration import (
+    auc,
+    batch_calibrated,
+    explain,
+    fitted_offsets,
+)
+from jaxsvd.results.explanation import BATCH, FITTED, RAW, Explanation
+from jaxsvd.results.fields import Fields
+
+
+def logistic(
+    n: int, slope: float, intercept: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two labels with even odds, their evidence x, and scores that see ``slope x + intercept``.
+
+    The noise of what a model sees is its own: a smaller slope discriminates less.
+    """
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, 2, n)
+    evidence = (2 * gold - 1) + rng.normal(size=n)
+    seen = slope * evidence + rng.normal(size=n) + intercept
+    return gold, np.stack([np.zeros(n), seen], axis=1), evidence
+
+
+def explained(before: tuple[float, float], after: tuple[float, float], n: int = 4000):
+    data = {}
+    for split, seed in (("validation", 1), ("test", 2)):
+        gold, untouched, _ = logistic(n, *before, seed)
+        _, truncated, _ = logistic(n, *after, seed)
+        data[split] = gold, (untouched, truncated)
+    (val_gold, validation), (test_gold, test) = data["validation"], data["test"]
+    return explain(validation, val_gold, test, test_gold)
+
+
+def test_a_shift_of_the_intercept_is_all_prior() -> None:
+    """The same evidence, a wrong intercept taken away: calibrated, nothing changes."""
+    found = explained((1.0, 3.0), (1.0, 0.0))
+    assert found.raw.difference > 0.2
+    assert found.verdict == "label prior"
+    assert found.share_explained is not None
+    low, high = found.share_explained.interval
+    assert low <= 1 <= high + 0.02
+    assert found.auc is not None
+    assert found.auc.difference == pytest.approx(0, abs=1e-12)
+
+
+def test_a_change_of_slope_is_all_discrimination() -> None:
+    """No intercept before or after: what the prior explains is none of it, to its interval."""
+    found = explained((0.3, 0.0), (2.0, 0.0))
+    assert found.verdict in ("discrimination", "both")
+    assert found.share_explained is not None
+    assert abs(found.share_explained.value) < 0.1
+    assert found.accuracy[FITTED].sign == 1
+
+
+def test_both_at_once() -> None:
+    found = explained((0.4, 2.0), (2.0, 0.0))
+    assert found.verdict == "both"
+    assert found.share_explained is not None
+    assert 0.1 < found.share_explained.value < 0.9
+
+
+def test_the_same_model_changes_nothing() -> None:
+    found = explained((1.0, 0.5), (1.0, 0.5))
+    assert found.verdict == "no change"
+    assert found.share_explained is None
+
+
+def test_fitted_offsets_are_those_of_the_likelihood() -> None:
+    """Scores that are log-odds plus a known intercept: the fit takes it away again.
+
+    The offset of a logistic model with n examples has a standard error of about
+    1 / sqrt(n mean p (1 - p)); four of them are allowed.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=20_000)
+    gold = (rng.random(20_000) < expit(x)).astype(int)
+    offsets = fitted_offsets(np.stack([np.zeros_like(x), x + 1.5], axis=1), gold)
+    error = 4 / np.sqrt((expit(x) * expit(-x)).sum())
+    assert offsets.sum() == pytest.approx(0, abs=1e-9)
+    assert abs(offsets[1] - offsets[0] + 1.5) < error
+
+
+def test_a_label_that_validation_lacks_stays_finite() -> None:
+    scores = np.random.default_rng(0).normal(size=(50, 3))
+    assert np.isfinite(fitted_offsets(scores, np.zeros(50, int))).all()
+
+
+def test_batch_calibration_ignores_offsets() -> None:
+    """Adding one number to all scores of a label changes nothing where log-probabilities shift by
+    a constant: with two labels the difference of the two is all that counts.
+    """
+    scores = np.random.default_rng(0).normal(size=(100, 2))
+    shifted = batch_calibrated(scores + np.array([0.0, 3.0]))
+    plain = batch_calibrated(scores)
+    margin = [a[:, 1] - a[:, 0] for a in (plain, shifted)]
+    np.testing.assert_allclose(margin[0], margin[1], rtol=0, atol=1e-12)
+    assert plain.mean(axis=0) == pytest.approx(0, abs=1e-12)
+
+
+def test_auc_against_counting_pairs() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=(60, 3))
+    scores[::3] = scores[0]  # ties
+    gold = rng.integers(0, 3, 60)
+    probability = softmax(scores, axis=1)
+    areas = []
+    for label in range(3):
+        x, y = probability[gold == label, label], probability[gold != label, label]
+        areas.append(((x[:, None] > y) + 0.5 * (x[:, None] == y)).mean())
+    assert auc(scores, gold) == pytest.approx(np.mean(areas), abs=1e-12)
+
+
+def test_a_shift_of_three_labels_is_all_prior() -> None:
+    """Offsets of three labels that are taken away: neither accuracy nor area changes, calibrated.
+
+    The area is compared to 1e-3: each model's offsets are fitted to it, to the optimiser's
+    tolerance and the ridge.
+    """
+    rng = np.random.default_rng(5)
+    gold = rng.integers(0, 3, (2, 3000))
+    seen = np.eye(3)[gold] * 1.5 + rng.normal(size=(2, 3000, 3))
+    shifted = seen + np.array([0.0, 2.0, -1.0])
+    found = explain((shifted[0], seen[0]), gold[0], (shifted[1], seen[1]), gold[1])
+    assert found.raw.difference > 0.05
+    assert found.verdict == "label prior"
+    assert found.auc is not None
+    assert abs(found.auc.difference) < 1e-3
+
+
+def test_validation_and_test_may_differ_in_size() -> None:
+    (val_gold, one, _), (test_gold, other, _) = logistic(30, 1.0, 1.0, 1), logistic(50, 1.0, 1.0, 2)
+    assert explain((one, one), val_gold, (other, other), test_gold).verdict == "no change"
+
+
+def test_numbers_survive_json() -> None:
+    found = explained((1.0, 2.0), (1.5, 0.0), n=300)
+    assert Explanation.from_json(Fields(found.to_json())) == found
+    assert set(found.accuracy) == {RAW, BATCH, FITTED}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n", [200, 2000])
+def test_intervals_cover(n: int) -> None:
+    """Of 1,000 data sets 93 to 97 % of the intervals of the AUC difference hold the true one.
+
+    The truth: P(seen of a positive exceeds that of a negative) for two normal populations.
+    """
+    from scipy.stats import norm
+
+    def true_auc(slope: float) -> float:
+        return float(norm.cdf(2 * slope / np.sqrt(2 * (slope**2 + 1))))
+
+    truth, held = true_auc(1.5) - true_auc(0.5), 0
+    for seed in range(1000):
+        gold, before, evidence = logistic(n, 0.5, 0.0, seed)
+        seen = 1.5 * evidence + np.random.default_rng(10_000 + seed).normal(size=n)
+        after = np.stack([np.zeros(n), seen], axis=1)
+        change = explain((before, after), gold, (before, after), gold).auc
+        assert change is not None
+        low, high = change.interval
+        held += low <= truth <= high
+    assert 930 <= held <= 970
