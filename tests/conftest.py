@@ -52,22 +52,43 @@ def _own_compilations(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-MOST_MEMORY = 900 * 2**20
+MOST_GROWTH = 300 * 2**20
+"""Bytes of programs that may gather in a process."""
+
+_resident = 0
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _little_memory() -> Iterator[None]:
-    """Drops what JAX holds, for it holds every program ever compiled, before it is a gigabyte."""
+    """Drops the programs that JAX holds, all that were ever compiled, once they are many."""
+    global _resident
     yield
-    try:
-        with open("/proc/self/statm") as file:
-            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux
-        return
-    if resident > MOST_MEMORY:
+    _resident = _resident or resident_bytes()
+    if resident_bytes() > _resident + MOST_GROWTH:
         jax.clear_caches()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
+        _resident = resident_bytes()
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """``brief(family=("gptj",))``: cases with other values of the parameter are long ones."""
+    for item in items:
+        values = item.callspec.params if hasattr(item, "callspec") else {}  # pyright: ignore
+        for marker in item.iter_markers("brief"):
+            chosen = {name: marker.kwargs[name] for name in marker.kwargs.keys() & values.keys()}
+            if any(values[name] not in among for name, among in chosen.items()):
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)

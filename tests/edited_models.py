@@ -14,6 +14,7 @@ from jaxsvd.edits.edit import Edits, matrix_edits
 from jaxsvd.engine.requests import Request
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
+from jaxsvd.models.decoder import Decoder
 from jaxsvd.models.matrices import part
 
 PADDED = 128
@@ -34,16 +35,21 @@ def by_hand(model: Model, edits: Edits) -> Model:
 
 def logits(model: Model, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
     """Of every position, in float64, by the decoder's plain forward pass."""
-    graph, state = nnx.split(model.decoder)
     padded = np.zeros((1, PADDED), np.int32)
     padded[0, : len(tokens)] = tokens
-    return _forward(graph)(state, padded)[0, : len(tokens)]
+    return batch_logits(model.decoder, padded)[0, : len(tokens)]
+
+
+def batch_logits(decoder: Decoder, ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Of a batch with padding, ``[B, T, V]``, in float64."""
+    graph, state = nnx.split(decoder)
+    return _forward(graph)(state, ids, np.ones(ids.shape, bool) if mask is None else mask)
 
 
 @functools.cache
 def _forward(graph: nnx.GraphDef) -> Callable[..., np.ndarray]:
     """The pass of all decoders of one shape, compiled once."""
-    return float64(lambda state, ids: nnx.merge(graph, state)(ids)[0])
+    return float64(lambda state, ids, mask: nnx.merge(graph, state)(ids, mask)[0])
 
 
 def edited_sums(config: DecoderConfig, edits: Edits, tokens: int) -> list[int]:

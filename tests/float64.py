@@ -32,7 +32,7 @@ def float64(function: Callable[..., Any]) -> Callable[..., Any]:
             compiled[key] = closed.in_avals, jax.tree.structure(shapes), _compiled(closed)
         avals, structure, program = compiled[key]
         leaves = [
-            _wide(np.asarray(leaf, aval.dtype))
+            np.asarray(leaf, _wide_dtype(aval.dtype))
             for leaf, aval in zip(jax.tree.leaves(args), avals, strict=True)
         ]
         with jax.enable_x64(True):

@@ -243,7 +243,6 @@ def test_size():
     assert sum(file.stat().st_size for file in BUNDLED.iterdir()) <= 2_000_000
 
 
-@pytest.mark.long
 def test_it_learns_in_context(model):
     task = bundled.prepare(test_size=400)
     assert accuracy(model, task.test).value >= 0.9

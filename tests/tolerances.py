@@ -10,11 +10,16 @@ from jaxsvd.models.config import DecoderConfig
 UNIT = 2.0**-24
 """The unit roundoff of float32: the largest relative error of rounding a number to it."""
 
+DOUBLE = 2.0**-53
+"""The unit roundoff of float64, for two ways to one number that are both walked in it."""
+
 CONFIDENCE = 5.0
 """Standard deviations of a rounding walk that are allowed; beyond lies a chance of 1e-6."""
 
 
-def rounding(n_terms: int | Iterable[int], scale: float = 1.0, steps: int = 1) -> float:
+def rounding(
+    n_terms: int | Iterable[int], scale: float = 1.0, steps: int = 1, unit: float = UNIT
+) -> float:
     """The error that rounding to float32 may leave in results of size ``scale``.
 
     Every term of a sum of n products passes one rounding in its product and n - 1 in the
@@ -33,12 +38,13 @@ def rounding(n_terms: int | Iterable[int], scale: float = 1.0, steps: int = 1) -
         n_terms: terms of one sum, or those of each sum along the chain.
         scale: size of the results, usually the largest of them.
         steps: how often the chain is passed, one after the other.
+        unit: the unit roundoff, where it is not that of float32.
 
     Returns:
         An absolute tolerance.
     """
     lengths = [n_terms] if isinstance(n_terms, int) else n_terms
-    return CONFIDENCE * UNIT * math.sqrt(steps * sum(lengths)) * scale
+    return CONFIDENCE * unit * math.sqrt(steps * sum(lengths)) * scale
 
 
 def decoder_sums(config: DecoderConfig, tokens: int) -> list[int]:
@@ -54,9 +60,11 @@ def decoder_sums(config: DecoderConfig, tokens: int) -> list[int]:
     return (attention + mlp) * config.layers + [config.width, config.width]
 
 
-def assert_close(found: object, reference: object, n_terms: int | Iterable[int]) -> None:
-    """Float32 results equal to a float64 reference, up to :func:`rounding` of the largest."""
+def assert_close(
+    found: object, reference: object, n_terms: int | Iterable[int], unit: float = UNIT
+) -> None:
+    """Equal to a float64 reference up to :func:`rounding` of its largest number."""
     reference = np.asarray(reference)
     assert reference.dtype == np.float64, "a reference should be float64"
-    tolerance = rounding(n_terms, float(np.abs(reference).max()))
+    tolerance = rounding(n_terms, float(np.abs(reference).max()), unit=unit)
     np.testing.assert_allclose(np.asarray(found), reference, rtol=0, atol=tolerance)

@@ -19,6 +19,7 @@ def record() -> dict[str, Any]:
     return json.loads(json.dumps(result.record))
 
 
+@pytest.mark.long
 def test_search_picture(record: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
     """Points and intervals read back from the drawn figure."""
     drawn: list[Figure] = []

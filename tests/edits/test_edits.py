@@ -210,7 +210,6 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     assert compile_count() == before
 
 
-@pytest.mark.long
 def test_the_attention_of_the_lowest_layer_is_shared(
     tiny: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:

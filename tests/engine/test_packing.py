@@ -1,6 +1,7 @@
 """Packing: every line once, whole, in one place, whatever the shape."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_one_long_line_does_not_lengthen_every_row() -> None:
     assert (long.segments > 0).sum() == 1900
 
 
+@pytest.mark.long
 def test_little_padding() -> None:
     """Suffixes as in the paper's tasks fill their rows to more than nine tenths."""
     rng = np.random.default_rng(0)

@@ -39,8 +39,8 @@ def mixed(seed: int = 0) -> list[Request]:
     return made
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.brief(family=("llama",))
 def test_mixed_requests(tiny: Callable[..., Model], family: str) -> None:
     """In one call: scores of each as if it were alone, one for each of its continuations."""
     model, requests = tiny(family), mixed()

@@ -21,7 +21,6 @@ def test_the_grid_covers_every_size() -> None:
     assert set(experiment.cells(True)) <= set(grid)
 
 
-@pytest.mark.long
 def test_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,7 +80,6 @@ def test_a_linear_cell(weights: Weights) -> None:
     assert cell["predictors"]["energy removed"] == pytest.approx(removed)
 
 
-@pytest.mark.long
 def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
     """The training error of the bounds is that of predicting each demonstration directly."""
     bench = linear.Bench(1, 4, 3, 2)
@@ -107,7 +106,6 @@ def bench() -> linear_functions.Bench:
     return linear_functions.Bench.of(0, SIZE.d, SIZE.points - 1, 7, 4, (3, 2))
 
 
-@pytest.mark.long
 def test_losses_of_the_linear_function_transformer(
     model: Trained, bench: linear_functions.Bench
 ) -> None:

@@ -67,6 +67,7 @@ def shares(model: Model, block, read: Read, x: np.ndarray, numbers: np.ndarray) 
 
 
 @pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.brief(family=("llama",))
 def test_against_matrices_written_out(family: str, tiny: Callable[..., Model]) -> None:
     model, prompts = tiny(family), prompts_of()
     engine = model.engine

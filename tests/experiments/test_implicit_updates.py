@@ -18,8 +18,8 @@ from theory import softmax
 TOKENS = np.arange(12) * 7 % 50
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.brief(family=("llama",))
 def test_the_changed_mlp_is_exact_in_every_layer(family: str, tiny: Callable[..., Model]) -> None:
     """Parallel blocks and sequential ones, plain MLPs and gated ones."""
     model = tiny(family)
@@ -39,6 +39,7 @@ def test_the_changed_mlp_is_exact_in_every_layer(family: str, tiny: Callable[...
 
 
 @pytest.mark.parametrize("family", ["gptj", "llama"])
+@pytest.mark.brief(family=("llama",))
 def test_a_layers_attention_as_theory_takes_it(family: str, tiny: Callable[..., Model]) -> None:
     """Its Jacobian is the derivative of what the decoder's attention adds, keys and values held."""
     decoder = tiny(family).decoder

@@ -65,6 +65,7 @@ def test_cells_are_those_of_the_runs(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_searches_are_those_of_the_library(tmp_path: Path) -> None:
     result = measured("algorithm1", tmp_path / "run")
     found = jaxsvd.search(
@@ -116,7 +117,6 @@ def test_single_modules_are_searched_at_the_given_layer(tmp_path: Path) -> None:
     assert [c["correct"] for c in result["cells"]] == [v["correct"] for v in search["validation"]]
 
 
-@pytest.mark.long
 def test_rates_change_places(tmp_path: Path) -> None:
     """Each draw's best rate on each draw's test set, as a search with that rate alone tests it."""
     result = measured("same_rate", tmp_path / "run")
@@ -144,7 +144,6 @@ def test_rates_change_places(tmp_path: Path) -> None:
             assert point.change.p_value == cell["p_value"]
 
 
-@pytest.mark.long
 def test_dropped_and_pruned(tmp_path: Path) -> None:
     """The same parameters by both methods; the untouched model is the same in every run."""
     result = measured("drop_layer", tmp_path / "run", "--seeds", "0")

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited_models import batch_logits
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tolerances import assert_close, decoder_sums
 
 from experiments.language.removal import count, layer_size, without_layer
 from jaxsvd import svd
@@ -86,9 +88,9 @@ def requests(prompts: list[list[int]]) -> list[Request]:
     return [Request(prompt, [[label] for label in LABELS], "label tokens") for prompt in prompts]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 @pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.brief(family=("llama",))
 def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) -> None:
     """The engine's scores are those of a plain pass that skips the block."""
     model = tiny(family)
@@ -98,16 +100,17 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
     graph, state = nnx.split(model.decoder)
     shortened = nnx.merge(graph, state)
     shortened.blocks = nnx.List([block for i, block in enumerate(shortened.blocks) if i != layer])
-    plain = np.asarray(shortened(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
-    untouched = np.asarray(model.decoder(jnp.asarray(prompts))[0])[:, -1, [3, 5, 7, 11]]
+    plain, untouched = (
+        batch_logits(decoder, np.asarray(prompts))[:, -1, list(LABELS)]
+        for decoder in (shortened, model.decoder)
+    )
     found = np.zeros_like(plain)
     for scored in without_layer(model.engine, layer).score(requests(prompts)):
         found[scored.request] = scored.scores
     assert np.abs(plain - untouched).max() > 0.1  # the layer does something
-    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+    assert_close(found, plain, decoder_sums(model.config, len(prompts[0])))
 
 
-@pytest.mark.long
 def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
     """Pruned matrices written into the model, and a plain pass."""
     model, layer = tiny("llama"), 1
@@ -124,8 +127,7 @@ def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
         rank = svd.rank_at(0.9, matrix.shape)
         linear.weight = nnx.Param(largest_entries(matrix, parameters_kept(rank, matrix.shape)))
     for variant, decoder in ((0, model.decoder), (1, changed)):
-        plain = np.asarray(decoder(jnp.asarray(prompts))[0])[:, -1, list(LABELS)]
-        for q in range(3):
-            atol = 1e-5 * np.abs(plain).max()
-            np.testing.assert_allclose(scores[variant, q], plain[q], rtol=0, atol=atol)
+        plain = batch_logits(decoder, np.asarray(prompts))[:, -1, list(LABELS)]
+        found = np.array([scores[variant, q] for q in range(3)])
+        assert_close(found, plain, decoder_sums(model.config, len(prompts[0])))
     assert smallest_rank(engine, edit) is None

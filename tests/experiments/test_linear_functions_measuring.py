@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from float64 import float64
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import assert_close, decoder_sums
 
 from experiments.linear_functions import Prompts, Size, Trained, baseline_errors, draw
 from experiments.linear_functions.measuring import (
@@ -73,6 +75,16 @@ def prompts_of(trained: Trained, batch: int = COUNT) -> Prompts:
     return Prompts(*(jnp.asarray(np.asarray(a)[:batch]) for a in drawn))
 
 
+SUMS = [SIZE.d, *decoder_sums(SIZE.config, 2 * SIZE.points - 1)]
+"""Terms of the sums behind a prediction."""
+
+
+def exact(trained: Trained, prompts: Prompts) -> np.ndarray:
+    """The predictions in float64."""
+    graph, state = nnx.split(trained.model)
+    return float64(lambda state, x, y: nnx.merge(graph, state)(x, y))(state, *prompts[:2])
+
+
 @pytest.fixture(scope="module")
 def many() -> Prompts:
     return draw(jax.random.key(0), MANY, 11, 4)
@@ -81,7 +93,7 @@ def many() -> Prompts:
 def test_prompts_are_linear_functions(many: Prompts) -> None:
     x, y, w = (np.asarray(a) for a in many)
     assert (x.shape, y.shape, w.shape) == ((MANY, 11, 4), (MANY, 11), (MANY, 4))
-    np.testing.assert_allclose(y, np.einsum("bpd,bd->bp", x, w), atol=1e-5, rtol=1e-5)
+    assert_close(y, np.einsum("bpd,bd->bp", x.astype(float), w), 4)
     for drawn in (x.reshape(-1, 4), w):
         np.testing.assert_allclose(np.cov(drawn, rowvar=False), np.eye(4), atol=6 / MANY**0.5)
 
@@ -144,10 +156,14 @@ def test_predictions_are_read_from_the_streams(either: Trained) -> None:
     assert len(streams) == either.size.layers + 1
     found = either.predict(prompts.x, prompts.y)
     whole = either.model.read(streams[-1][:, ::2])
-    np.testing.assert_allclose(found, whole, atol=1e-5, rtol=1e-4)
+    reference = exact(either, prompts)
+    for predicted in (found, whole):
+        assert_close(predicted, reference, SUMS)
     places = Places.in_order(either.size.config, 8, 2 * either.size.points - 1)
     after = jax.jit(lambda stream: either.blocks[1](stream, places)[0])(streams[1])
-    np.testing.assert_allclose(after, streams[2], atol=1e-5, rtol=1e-4)
+    layer = float64(lambda stream: either.blocks[1](stream, places)[0])(streams[1])
+    for stream in (after, streams[2]):
+        assert_close(stream, layer, SUMS)
 
 
 def test_any_number_of_prompts(trained: Trained) -> None:
@@ -155,8 +171,10 @@ def test_any_number_of_prompts(trained: Trained) -> None:
     x, y = np.asarray(prompts.x), np.asarray(prompts.y)
     found = trained.predict(x, y)
     assert found.shape == (300, 5)
+    reference = exact(trained, prompts)
+    assert_close(found, reference, SUMS)
     for rows in (slice(7), slice(250, 300)):
-        np.testing.assert_allclose(found[rows], trained.predict(x[rows], y[rows]), atol=1e-6)
+        assert_close(trained.predict(x[rows], y[rows]), reference[rows], SUMS)
 
 
 def test_rate_zero_is_untouched(trained: Trained) -> None:

@@ -9,6 +9,7 @@ from experiments.common.scaffold import main
 from experiments.trajectories import experiment as trajectories
 
 
+@pytest.mark.long
 def test_what_is_exact_and_what_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from experiments.common.scaffold import main
 from experiments.truncation_phases import experiment
 
 
+@pytest.mark.long
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main(experiment.EXPERIMENT, ["--quick", "--out", str(out)]) == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,10 @@ import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
+from float64 import float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import DOUBLE, UNIT, assert_close, decoder_sums, rounding
 
 from jaxsvd.checkpoints.load import fill, layout_of
 from jaxsvd.models import read_config
@@ -27,7 +30,6 @@ from .random_models import (
     Uniform,
     Weights,
     padded_batch,
-    relative_error,
     weights,
 )
 from .tiny_families import Json, every_family
@@ -74,13 +76,25 @@ def run(
     return np.asarray(logits), states
 
 
+@functools.cache
+def _exact(graph: nnx.GraphDef) -> Callable[..., Any]:
+    return float64(lambda state, *args: nnx.merge(graph, state)(*args))
+
+
+def exact(
+    decoder: Decoder,
+    ids: np.ndarray,
+    mask: np.ndarray | None = None,
+    prefix: list[Prefix] | None = None,
+) -> tuple[np.ndarray, list[KeyValues]]:
+    """:func:`run` in float64: two ways to one number agree there to the last digits."""
+    graph, state = nnx.split(decoder)
+    return _exact(graph)(state, ids, np.ones(ids.shape, bool) if mask is None else mask, prefix)
+
+
 def as_prefix(states: list[KeyValues], exists: np.ndarray) -> list[Prefix]:
     """The states of the only row of a batch as a prefix of every row of another."""
-
-    def only_row(x: jax.Array) -> jax.Array:
-        return jnp.asarray(np.asarray(x)[0])
-
-    return [Prefix(jax.tree.map(only_row, layer), jnp.asarray(exists)) for layer in states]
+    return [Prefix(jax.tree.map(lambda x: np.asarray(x)[0], layer), exists) for layer in states]
 
 
 def tokens(rows: int, length: int) -> np.ndarray:
@@ -152,28 +166,30 @@ def test_prefill_with_a_cache_is_the_full_forward(decoder: Decoder) -> None:
     for split in range(1, 12):
         ids = tokens(3, 12)
         ids[:, :split] = ids[0, :split]
-        full, _ = run(decoder, ids)
+        full, _ = exact(decoder, ids)
         exists = np.arange(12) < split
-        first, states = run(decoder, tokens(1, 12), exists[None])
+        first, states = exact(decoder, tokens(1, 12), exists[None])
         rows = np.pad(ids[:, split:], ((0, 0), (0, split)))
         mask = np.broadcast_to(np.arange(12) < 12 - split, rows.shape)
-        rest, _ = run(decoder, rows, mask, as_prefix(states, exists))
-        assert relative_error(first[0, :split], full[0, :split]) <= 1e-5
-        assert relative_error(rest[:, : 12 - split], full[:, split:]) <= 1e-5
+        rest, _ = exact(decoder, rows, mask, as_prefix(states, exists))
+        assert_close(first[0, :split], full[0, :split], decoder_sums(decoder.config, 12), DOUBLE)
+        assert_close(
+            rest[:, : 12 - split], full[:, split:], decoder_sums(decoder.config, 12), DOUBLE
+        )
 
 
 def test_a_prefix_in_two_pieces(decoder: Decoder) -> None:
     """States computed upon a prefix extend it."""
     ids = tokens(1, 12)
-    full, _ = run(decoder, ids)
-    _, states = run(decoder, ids[:, :4])
-    _, more = run(decoder, ids[:, 4:8], prefix=as_prefix(states, np.ones(4, bool)))
+    full, _ = exact(decoder, ids)
+    _, states = exact(decoder, ids[:, :4])
+    _, more = exact(decoder, ids[:, 4:8], prefix=as_prefix(states, np.ones(4, bool)))
     longer = [
         jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *pair)
         for pair in zip(states, more, strict=True)
     ]
-    rest, _ = run(decoder, ids[:, 8:], prefix=as_prefix(longer, np.ones(8, bool)))
-    assert relative_error(rest, full[:, 8:]) <= 1e-5
+    rest, _ = exact(decoder, ids[:, 8:], prefix=as_prefix(longer, np.ones(8, bool)))
+    assert_close(rest, full[:, 8:], decoder_sums(decoder.config, 12), DOUBLE)
 
 
 def test_a_prefix_before_left_padded_rows(decoder: Decoder) -> None:
@@ -181,12 +197,14 @@ def test_a_prefix_before_left_padded_rows(decoder: Decoder) -> None:
     mask = np.arange(12) >= np.asarray([[0], [3], [8]])
     mask[:, 11] = False
     exists = np.arange(12) < 4
-    _, states = run(decoder, tokens(1, 12), exists[None])
-    rest, _ = run(decoder, ids, mask, as_prefix(states, exists))
+    _, states = exact(decoder, tokens(1, 12), exists[None])
+    rest, _ = exact(decoder, ids, mask, as_prefix(states, exists))
     for row, start in ((1, 3), (2, 8)):
         whole = np.concatenate([tokens(1, 12)[0, :4], ids[row, start:11]])
-        alone, _ = run(decoder, np.stack([np.pad(whole, (0, 12 - len(whole)))] * 3))
-        assert relative_error(rest[row, start:11], alone[0, 4 : len(whole)]) <= 1e-5
+        alone, _ = exact(decoder, np.stack([np.pad(whole, (0, 12 - len(whole)))] * 3))
+        assert_close(
+            rest[row, start:11], alone[0, 4 : len(whole)], decoder_sums(decoder.config, 12)
+        )
 
 
 # --- padding ------------------------------------------------------------------------------------
@@ -202,9 +220,11 @@ def test_padding_on_any_side_changes_nothing(family: str, decoder: Decoder) -> N
     assert (padded[mask] == again[mask]).all()
     # Causality makes what follows a row's tokens irrelevant here.
     starts = [np.concatenate([row[real], row[~real]]) for row, real in zip(ids, mask, strict=True)]
-    plain, _ = run(decoder, np.stack(starts))
+    plain, _ = exact(decoder, np.stack(starts))
+    padded, _ = exact(decoder, ids, mask)
     for row, real in enumerate(mask):
-        assert relative_error(padded[row, real], plain[row, : real.sum()]) <= 1e-5
+        sums = decoder_sums(decoder.config, ids.shape[1])
+        assert_close(padded[row, real], plain[row, : real.sum()], sums, DOUBLE)
 
 
 def test_rows_do_not_see_each_other(decoder: Decoder) -> None:
@@ -235,9 +255,10 @@ def test_grouped_queries_are_repeated_heads(states: int) -> None:
             heads = value.reshape(states, 8, *value.shape[1:])
             repeated[name] = np.repeat(heads, 4 // states, axis=0).reshape(32, *value.shape[1:])
     ids = tokens(3, 12)
-    ours, _ = run(build(config, grouped), ids)
-    theirs, _ = run(build(config | {"num_key_value_heads": 4}, repeated), ids)
-    assert relative_error(ours, theirs) <= 2e-6
+    decoder = build(config, grouped)
+    ours, _ = exact(decoder, ids)
+    theirs, _ = exact(build(config | {"num_key_value_heads": 4}, repeated), ids)
+    assert_close(ours, theirs, decoder_sums(decoder.config, 12), DOUBLE)
 
 
 # --- rotation -----------------------------------------------------------------------------------
@@ -265,11 +286,16 @@ def test_rotation_keeps_norms_and_sees_distances_only(
     config = RotaryConfig(pairs, (1.0, 0.3, 0.01))
     q, k = Uniform(seed).floats((2, 6 + passed))
     at_q, at_k = turned(config, q, position + distance), turned(config, k, position)
-    assert np.linalg.norm(at_q) == pytest.approx(np.linalg.norm(q), rel=1e-5)
+    # Cosine and sine are rounded, then two products added.
+    size = float(np.linalg.norm(q))
+    assert np.linalg.norm(at_q) == pytest.approx(size, abs=rounding([1, 2], size))
     np.testing.assert_array_equal(at_q[6:], q[6:].astype(np.float32))
     # The inner product depends on the distance of the two positions alone.
-    base = turned(config, q, distance) @ turned(config, k, 0)
-    assert at_q @ at_k == pytest.approx(base, abs=1e-3)
+    base = turned(config, q, distance).astype(float) @ turned(config, k, 0)
+    # An angle is rounded by a share of itself: at position 4,000 by 2e-4 radians.
+    size *= float(np.linalg.norm(k))
+    angles = UNIT * size * (2 * position + 2 * distance)
+    assert at_q @ at_k == pytest.approx(base, abs=angles + rounding([1, 2, len(q)], size))
 
 
 @pairs
@@ -281,7 +307,7 @@ def test_each_pair_is_a_complex_number(pairs: str) -> None:
     z = (x[first] + 1j * x[second]) * 1.5 * np.exp(1j * 7 * np.asarray([1.0, 0.25]))
     expected = x.copy()
     expected[first], expected[second] = z.real, z.imag
-    np.testing.assert_allclose(turned(config, x, 7), expected, rtol=1e-5)
+    assert_close(turned(config, x, 7), expected, [1, 2])
 
 
 def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
@@ -291,7 +317,7 @@ def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
     ids = tokens(3, 12)
     graph, state = nnx.split(decoder)
 
-    @jax.jit
+    @float64
     def shifted(state: nnx.State, start: jax.Array) -> jax.Array:
         model = nnx.merge(graph, state)
         positions = jnp.broadcast_to(start + jnp.arange(12), (3, 12))
@@ -301,9 +327,11 @@ def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
             x, _ = block(x, places)
         return model.logits(x)
 
-    plain, _ = run(decoder, ids)
+    plain, _ = exact(decoder, ids)
     for start in (0, 500):
-        assert relative_error(np.asarray(shifted(state, jnp.asarray(start))), plain) <= 2e-5
+        found = shifted(state, np.asarray(start))
+        # The angles are up to 500 and lose as much of themselves as a sum of so many squares.
+        assert_close(found, plain, [*decoder_sums(decoder.config, 12), (start + 12) ** 2])
 
 
 # --- annotations --------------------------------------------------------------------------------

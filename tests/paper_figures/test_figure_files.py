@@ -63,6 +63,7 @@ def test_names() -> None:
         works.names(["fig9"])
 
 
+@pytest.mark.long
 def test_same_runs_same_bytes(tmp_path: Path) -> None:
     """In processes that hash differently and at different times."""
     made.condition_numbers(tmp_path / "runs" / "a", infinite=[1])

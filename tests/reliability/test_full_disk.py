@@ -21,8 +21,6 @@ from jaxsvd.model import Model
 from jaxsvd.runs.directory import PREDICTIONS, RESULT
 from jaxsvd.runtime.errors import UserError
 
-pytestmark = pytest.mark.long
-
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
     "shots": [2],
@@ -109,6 +107,7 @@ sys.exit(main(sys.argv[1:]))
 """The command where no file may grow beyond this, as on a disk with so little room."""
 
 
+@pytest.mark.long
 def test_the_command_at_a_limit(tmp_path: Path) -> None:
     """A process whose files may not grow: exit status 2, one line, and it goes on without limit."""
     out = tmp_path / "run"

@@ -18,8 +18,6 @@ from tests.models.random_models import llama_json, weights, write_checkpoint
 
 from .loopback_hub import TOKEN, Files, Hub, Repository, serving
 
-pytestmark = pytest.mark.long
-
 MODEL, GATED, DATA = "someone/tiny", "someone/gated", "stanfordnlp/sst2"
 WEIGHTS = "model.safetensors"
 
@@ -128,6 +126,7 @@ def test_downloads_revisions_and_refusals(
     assert answers[4]["error"].endswith("give local files with --data DIR")
 
 
+@pytest.mark.long
 def test_a_token_and_a_dropped_connection(
     tmp_path: Path, repositories: dict[str, Repository]
 ) -> None:

@@ -34,6 +34,7 @@ def write(path: Path) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.brief(suffix=(".csv", ".parquet"))
 def test_rows_of_a_large_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"train{suffix}"
     size = write(path)

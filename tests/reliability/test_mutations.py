@@ -33,7 +33,7 @@ PLAN = {
     "parquet without checksums": 150,
     "task file": 150,
 }
-"""Damages of each target by default."""
+"""Damages of each target in the long tests; a quarter by default."""
 
 FULL = 25
 """Times as many, if all are wanted."""
@@ -52,12 +52,14 @@ def test_the_plan(targets: list[Target]) -> None:
     assert FULL * sum(PLAN.values()) >= 50_000
 
 
+@pytest.mark.brief(share=(0.25,))
+@pytest.mark.parametrize("share", [0.25, 1])
 @pytest.mark.parametrize("name", PLAN)
-def test_damaged(name: str, targets: list[Target]) -> None:
+def test_damaged(name: str, share: float, targets: list[Target]) -> None:
     """A correct result or one clear line, in time and in memory."""
     target = next(target for target in targets if target.name == name)
     target.attempt()  # it is good
-    count = times(PLAN[name], FULL * PLAN[name])
+    count = int(share * times(PLAN[name], FULL * PLAN[name]))
     tally = try_damages(target, range(count))
     print(f"{name}: {count} damaged, {tally.refused} refused, {tally.correct} read correctly")
     assert not tally.failures, f"{len(tally.failures)} failures:\n" + "\n".join(tally.failures[:20])

@@ -45,6 +45,7 @@ def test_paired_difference_is_consistent(pairs: list[tuple[bool, bool]]) -> None
     assert mirrored.p_value == pytest.approx(paired.p_value)
 
 
+@pytest.mark.long
 def test_paired_interval_covers() -> None:
     """In 4,000 simulated experiments the 95 % interval holds the true difference 93-98 %."""
     rng = np.random.default_rng(0)

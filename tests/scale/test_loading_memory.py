@@ -144,6 +144,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.brief(dtype=("bfloat16",))
 def test_peak_memory(checkpoint: Path, dtype: str) -> None:
     """At most 1.15 times the parameters' bytes above the start, in the dtype they are cast to."""
     found = loaded(checkpoint, dtype)

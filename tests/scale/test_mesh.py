@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_tiny
+from tolerances import decoder_sums, rounding
 
 from jaxsvd.devices.sharding import Axes, axes_of, spec_of
 from jaxsvd.engine.packing import Shape, pack
@@ -49,10 +51,11 @@ def found(tiny: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("case", CASES)
 def test_scores_as_on_one_device(found: dict[str, Any], case: str) -> None:
-    """The same predictions, scores to 1e-4 of the largest; launched by one thread."""
+    """The same predictions, scores but for rounding in either; launched by one thread."""
     result = found["cases"][case]
     assert result["same"]
-    assert result["difference"] < 1e-4
+    sums = decoder_sums(make_tiny("llama").config, 64)
+    assert result["difference"] < 2 * rounding([*sums, *[32] * 2 * 4])  # truncated: two factors
     assert result["effect"] > 1e-2, "truncation changed nothing"
     assert result["threads"] == 1
 
@@ -81,7 +84,7 @@ def test_condition_numbers(found: dict[str, Any]) -> None:
 
 def test_logits_and_pruned_models(found: dict[str, Any]) -> None:
     for name in ("plain", "pruned", "saved"):
-        assert found["logits"][name] < 2e-5, name
+        assert found["logits"][name] < 2 * rounding(decoder_sums(make_tiny("gptj").config, 9)), name
     assert found["logits"]["effect"] > 1e-2
 
 

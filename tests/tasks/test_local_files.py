@@ -379,6 +379,7 @@ def test_real_files(task: str, sizes: tuple[int, int, int], shared: Path) -> Non
         ("copa", (5, 200, 100)),
     ],
 )
+@pytest.mark.brief(task=("rte", "copa"))
 def test_real_files_as_the_scripts(task: str, sizes: tuple[int, int, int], shared: Path) -> None:
     """The published splits, balanced in validation."""
     prepared = tasks.prepare(task, data=shared / "data" / task, protocol="scripts")

@@ -136,7 +136,6 @@ def test_a_ridge_makes_it_finite_and_is_named() -> None:
     assert "deterministic" not in bound.algorithm
 
 
-@pytest.mark.long
 def test_symmetric_subspace_of_arbitrary_weights() -> None:
     """D (D + 1) / 2 = 6 directions at D = 3: finite from N - 1 = 6 on, and only there."""
     rng = np.random.default_rng(0)

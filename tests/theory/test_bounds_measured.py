@@ -73,8 +73,8 @@ def test_reference_measurements(d: int, n: int, layers: int) -> None:
     ]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("d", "n", "layers", "b"), [(3, 8, 2, 2), (6, 6, 2, 3)])
+@pytest.mark.brief(d=(6,))
 def test_bounds_are_above_the_gap_of_the_algorithm_they_bound(
     d: int, n: int, layers: int, b: int
 ) -> None:

@@ -180,7 +180,6 @@ def supersamples(draw: st.DrawFn) -> Supersample:
     )
 
 
-@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(supersamples())
 def test_valid_for_any_losses(sample: Supersample) -> None:
@@ -206,7 +205,6 @@ def test_revealing_predictions() -> None:
     assert cmi.binary_kl(sample).gap == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.long
 def test_one_mask_each_is_enough_for_the_pooled() -> None:
     """200 supersamples with one mask: near the enumerated values; conditional ones refuse."""
     whole = enumerated("memorise, noisy")

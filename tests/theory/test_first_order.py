@@ -22,7 +22,6 @@ def test_it_is_exact_for_a_linear_loss() -> None:
     np.testing.assert_allclose(found.shares.sum(), (gradient * w).sum(), rtol=1e-12)
 
 
-@pytest.mark.long
 def test_its_error_is_of_second_order() -> None:
     """A small network's loss: halving what is cut leaves a quarter of the error."""
     rng = np.random.default_rng(1)

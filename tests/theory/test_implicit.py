@@ -43,7 +43,6 @@ def test_theorem_1_in_float32() -> None:
     np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-5 * scale)
 
 
-@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(sizes)
 def test_the_trajectory_depends_on_the_moment_only(size: tuple[int, int, int, int]) -> None:
@@ -199,7 +198,6 @@ def head_problem(heads: int = 3, each: int = 2) -> tuple[np.ndarray, tuple[np.nd
     return rng.normal(size=(6, 4)), (value, key, query, rng.normal(size=(2, heads, 4, each)) / 2)
 
 
-@pytest.mark.long
 def test_theorem_1_with_several_heads() -> None:
     """Against attention written out head by head."""
     tokens, (value, key, query, output) = head_problem()
@@ -236,7 +234,6 @@ def test_one_head_is_a_stack_without_heads() -> None:
     assert implicit.example_factors(tokens, one).v.shape == (3, 6, 1, 4)
 
 
-@pytest.mark.long
 def test_rectangular_matrices_of_a_3() -> None:
     """W_V, W_K and W_Q of 3 x D, brought back to D by the MLP, with and without activation."""
     rng = np.random.default_rng(9)
@@ -265,7 +262,6 @@ def test_rectangular_matrices_of_a_3() -> None:
         implicit.updates(tokens, weights)
 
 
-@pytest.mark.long
 def test_the_order_of_demonstrations_changes_nothing_under_m() -> None:
     """Remark 1 says that order matters; by Theorem 1 it does not, but under a causal mask."""
     tokens, weights = random_problem(11, n=10, layers=3, scale=1.0)

@@ -3,12 +3,9 @@
 import subprocess
 import sys
 
-import pytest
-
 FOREIGN = ("transformers", "datasets", "flax", "jaxsvd", "torch", "experiments", "matplotlib")
 
 
-@pytest.mark.long
 def test_theory_needs_neither_a_model_nor_a_tokenizer() -> None:
     code = (
         "import sys, theory\n"

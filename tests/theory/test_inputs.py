@@ -50,7 +50,6 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(sorted(FORMS)), min_size=4, max_size=4))
 def test_trajectories_of_every_mixture_of_forms(forms: list[str]) -> None:
@@ -68,9 +67,9 @@ def test_trajectories_of_every_mixture_of_forms(forms: list[str]) -> None:
     np.testing.assert_allclose(run[-1][-1], known.state[-1] @ tokens[-1], rtol=0, atol=1e-4 * size)
 
 
-@pytest.mark.long
 @settings(max_examples=12, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.sampled_from(sorted(FORMS)))
+@pytest.mark.long
 def test_bounds_of_every_mixture_of_forms(first: str, second: str) -> None:
     rng = np.random.default_rng(1)
     prompts = rng.integers(-3, 4, size=(4, 9, 2)).astype(float)
@@ -87,7 +86,6 @@ def test_bounds_of_every_mixture_of_forms(first: str, second: str) -> None:
         assert bound.status == "finite"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("with_states", [True, False])
 @pytest.mark.parametrize(
     ("layers", "replicates", "n", "width"),
@@ -141,7 +139,6 @@ def test_zero_weights_tell_nothing() -> None:
             assert (bound.value, bound.status) == (0.0, "finite")
 
 
-@pytest.mark.long
 def test_one_prompt_in_a_path_report() -> None:
     tokens, weights = problem(n=8)
     report = pruning.path_report(
@@ -157,7 +154,6 @@ def test_one_prompt_in_a_path_report() -> None:
     assert math.isnan(risks.gap_error)
 
 
-@pytest.mark.long
 def test_masks_and_losses_as_booleans() -> None:
     rng = np.random.default_rng(3)
     wrong = rng.random((20, 3, 4, 2)) < 0.3

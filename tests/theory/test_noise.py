@@ -18,7 +18,6 @@ def random_factors(seed: int, n: int, width: int) -> Factors:
     return Factors(*np.random.default_rng(seed).normal(size=(3, n, width)))
 
 
-@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(2, 3), (4, 1), (5, 4), (9, 2)]), st.data())
 def test_spectrum_of_c(seed: int, size: tuple[int, int], data: st.DataObject) -> None:
@@ -52,7 +51,6 @@ def test_spectrum_through_few_coordinates_is_the_same() -> None:
     assert not found[4:].any()
 
 
-@pytest.mark.long
 def test_c_is_singular_for_every_n_and_zero_at_b_n() -> None:
     for n in (5, 40):
         tokens, weights = random_problem(n, n=n, width=3, scale=0.1)
@@ -66,7 +64,6 @@ def test_c_is_singular_for_every_n_and_zero_at_b_n() -> None:
         assert not noise.eigenvalues(factors, n).any()
 
 
-@pytest.mark.long
 def test_float32_spectrum() -> None:
     factors = random_factors(0, 8, 5)
     exact = noise.eigenvalues(factors, 4)
@@ -75,7 +72,6 @@ def test_float32_spectrum() -> None:
     np.testing.assert_allclose(single, exact, rtol=0, atol=1e-5 * exact.max())
 
 
-@pytest.mark.long
 def test_the_noise_has_covariance_c_and_the_ridge_adds_to_it() -> None:
     tokens, weights = random_problem(1, n=5, width=2, layers=1)
     m = 20_000
@@ -99,7 +95,6 @@ def test_the_noise_has_covariance_c_and_the_ridge_adds_to_it() -> None:
     assert (np.abs(np.cov(moved.T) - expected) <= 5 * error).all()
 
 
-@pytest.mark.long
 def test_at_b_n_without_a_ridge_nothing_is_random() -> None:
     tokens, weights = random_problem(2, n=5, width=3)
     run = noise.noisy_trajectory(jax.random.key(0), tokens[None, :-1], weights, 5)

@@ -54,7 +54,6 @@ def test_a_later_layer_may_rise() -> None:
     assert norms(tokens, pruned)[1] == 1.0
 
 
-@pytest.mark.long
 def test_example_1_is_no_upper_bound() -> None:
     """Ten times the same h, |h|^4 = 5.136, identities of size 6: 513.6 > 308.2."""
     h = np.zeros(6)
@@ -122,7 +121,6 @@ def test_path_report() -> None:
     assert all(path.falls for path in (*same.norms, *same.bounds.values()))
 
 
-@pytest.mark.long
 def test_the_relative_bound_rises_under_pruning() -> None:
     """The opposite of Remark 4: C becomes more singular."""
     found = report().bounds["lemma6 zero, relative ridge"]
@@ -135,7 +133,6 @@ def test_the_relative_bound_rises_under_pruning() -> None:
         assert not found.falls
 
 
-@pytest.mark.long
 def test_mlp_matrices_can_be_pruned() -> None:
     rng = np.random.default_rng(2)
     mlp = Mlp(rng.normal(size=(2, 6, 4)) / 2, rng.normal(size=(2, 4, 6)) / 2)
@@ -181,7 +178,6 @@ def test_pruning_the_query_may_raise_the_gradient() -> None:
     assert norms(tokens, pruned)[1] < norms(tokens, weights)[1]
 
 
-@pytest.mark.long
 def test_pruning_the_value_lowers_the_gradient_and_the_query_need_not() -> None:
     rises = dict.fromkeys(("value", "query"), 0)
     for seed in range(100):

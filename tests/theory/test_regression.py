@@ -21,7 +21,6 @@ def random_weights(layers: int, width: int, seed: int = 0) -> Weights:
     return Weights(*(0.3 * jax.random.normal(key, (layers, width, width)) for key in keys))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "task",
     [
@@ -60,7 +59,6 @@ def test_draws(task: Task) -> None:
         assert (prompts.w**2).mean() == pytest.approx(1, abs=5 * math.sqrt(2 / prompts.w.size))
 
 
-@pytest.mark.long
 def test_draws_depend_on_the_key_alone() -> None:
     one, same = (regression.sample(jax.random.key(3), Task(2), 5) for _ in range(2))
     other = regression.sample(jax.random.key(4), Task(2), 5)
@@ -72,7 +70,6 @@ def test_draws_depend_on_the_key_alone() -> None:
     assert one.w.dtype == jnp.float32
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("layers", [1, 3])
 def test_prediction_is_the_stack(layers: int) -> None:
     """Against the tokens run directly and the implicit weight, in both precisions."""
@@ -93,7 +90,6 @@ def test_prediction_is_the_stack(layers: int) -> None:
     assert float(low) == pytest.approx(float(wanted), abs=1e-5 * scale)
 
 
-@pytest.mark.long
 def test_gradient_descent() -> None:
     """The construction's regressor is the iterate, and its loss the closed form."""
     n, d, eta, steps = 10, 5, 0.3, 3
@@ -135,7 +131,6 @@ def test_losses() -> None:
     np.testing.assert_array_equal(regression.clipped_loss(prediction, target), [0.25, 1, 0])
 
 
-@pytest.mark.long
 def test_learned_step_of_the_construction() -> None:
     weights = jax.tree.map(jnp.asarray, gd_weights(3, 0.7, 8))
     step = regression.learned_step(weights, 8)
@@ -145,7 +140,6 @@ def test_learned_step_of_the_construction() -> None:
     assert regression.learned_step(weights._replace(value=value), 8).stray == pytest.approx(0.5)
 
 
-@pytest.mark.long
 def test_learned_step_of_any_layer() -> None:
     """B is the part of the regressor that is linear in the labels: odd under y -> -y."""
     n = 6
@@ -158,7 +152,6 @@ def test_learned_step_of_any_layer() -> None:
         np.testing.assert_allclose((odd[0] - odd[1]) / 2, step, rtol=1e-12)
 
 
-@pytest.mark.long
 def test_training_is_determined_by_its_key() -> None:
     recipe = Recipe(steps=20, batch=16)
     seen: list[int] = []
@@ -172,7 +165,6 @@ def test_training_is_determined_by_its_key() -> None:
         assert (mine != different).any()
 
 
-@pytest.mark.long
 def test_starts() -> None:
     """An aligned start mixes no x with y and points downhill; a random one does neither."""
     for aligned in (True, False):
@@ -187,7 +179,6 @@ def test_starts() -> None:
         assert (np.linalg.eigvalsh(downhill[:, :2, :2]) > -1e-5).all() or not aligned
 
 
-@pytest.mark.long
 def test_descent_has_its_form() -> None:
     recipe = Recipe(layers=2, form="descent", steps=5, batch=8)
     weights = regression.train(jax.random.key(0), Task(2), 5, recipe).weights

@@ -86,7 +86,6 @@ def test_float32_at_1e_minus_12() -> None:
     assert found.value == pytest.approx(known.value, rel=1e-4)
 
 
-@pytest.mark.long
 def test_relative_ridge_of_small_tokens_is_drawn() -> None:
     """Its noise is 1e-180 of that at tokens of 1: beside the zeros of the identity, all of it."""
     weights = random_stack(4, 3, 1)
@@ -102,7 +101,6 @@ def test_relative_ridge_of_small_tokens_is_drawn() -> None:
     np.testing.assert_allclose(moved[1], moved[0], rtol=1e-9)
 
 
-@pytest.mark.long
 def test_state_equals_mean_where_the_state_is_constant() -> None:
     """At layer 1 A_0 = I whatever the sample; the center must not divide by rounding noise."""
     rng = np.random.default_rng(0)
@@ -136,7 +134,6 @@ def test_nearly_singular_noise_keeps_its_determinant() -> None:
     assert measured.spectrum[0, 0, 1] < 1e-17 * measured.spectrum[0, 0, 0]
 
 
-@pytest.mark.long
 def test_no_replicate_of_random_weights_is_called_singular() -> None:
     """D = 4, N = 40: half a percent were, by the eigenvalues of the Gram matrix."""
     rng = np.random.default_rng(0)
@@ -158,7 +155,6 @@ def test_the_note_says_in_how_many_replicates_c_is_singular() -> None:
     assert "layer 2, in 25.0% of the replicates" in bound.note
 
 
-@pytest.mark.long
 def test_divergence_is_reported_as_such() -> None:
     weights = random_stack(0, 3, 12, scale=40.0)
     prompts = np.random.default_rng(1).normal(size=(3, 20, 3))

@@ -28,7 +28,6 @@ def features(x: np.ndarray, degree: int = 30) -> np.ndarray:
     return x**powers / np.sqrt(factorials)
 
 
-@pytest.mark.long
 def test_update_with_explicit_features() -> None:
     """Heads one feature wide: dW as a matrix, its norm, and the output that it gives."""
     rng = np.random.default_rng(1)
@@ -91,7 +90,6 @@ def output_of_test_token(
     return jnp.stack(heads)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "rotary",
     [
@@ -119,7 +117,6 @@ def test_jacobian_against_automatic_differentiation(rotary: Rotary | None) -> No
     assert abs(float(softmax.total(found.jacobian)) - whole) > 1e-3
 
 
-@pytest.mark.long
 def test_two_identical_heads_have_twice_the_jacobian() -> None:
     hidden, attention = random_layer(7)
     one = Attention(
@@ -206,7 +203,6 @@ def test_shared_keys_are_repeated_keys() -> None:
         np.testing.assert_allclose(grouped, plain, rtol=1e-13)
 
 
-@pytest.mark.long
 def test_causal_mask_hides_later_tokens() -> None:
     hidden, attention = random_layer(4)
     rotary = Rotary(np.array([1.0, 0.1]), "halves")
@@ -227,7 +223,6 @@ def test_shifting_all_keys_changes_the_norm_by_1e8_and_nothing_else() -> None:
     np.testing.assert_allclose(after.jacobian, before.jacobian, rtol=0, atol=1e-12)
 
 
-@pytest.mark.long
 def test_exponents_of_trained_models_do_not_overflow() -> None:
     rng = np.random.default_rng(6)
     keys = rng.normal(size=(5, 1, 4))

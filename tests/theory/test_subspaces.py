@@ -80,7 +80,6 @@ def small_stack(seed: int, width: int = 3, layers: int = 2) -> Weights:
     return Weights(*matrices)
 
 
-@pytest.mark.long
 def test_bound_is_finite_from_as_many_shots_as_directions() -> None:
     weights = pruning.prune(small_stack(0), 0, "value", 0.6)  # rank 1: p q - 0 = 3
     dimensions = noise.gradient_dimensions(weights)
@@ -96,7 +95,6 @@ def test_bound_is_finite_from_as_many_shots_as_directions() -> None:
         assert np.isfinite(bound.terms[0])
 
 
-@pytest.mark.long
 def test_gradient_subspace_holds_all_gradients_and_the_term_is_entry_by_entry() -> None:
     weights = pruning.prune(small_stack(2), 1, "query", 0.4)
     prompts = np.random.default_rng(3).normal(size=(30, 9, 3))
@@ -124,7 +122,6 @@ def test_gradient_subspace_holds_all_gradients_and_the_term_is_entry_by_entry() 
         assert bound.terms[t] == pytest.approx(term, rel=1e-9)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("matrix", ["value", "key", "query"])
 def test_remark_4_in_the_subspace_of_the_gradients(matrix: pruning.Matrix) -> None:
     """Small random weights, no ridge: the bound falls at every rate, where a fixed one rises."""
@@ -147,7 +144,6 @@ def test_remark_4_in_the_subspace_of_the_gradients(matrix: pruning.Matrix) -> No
             assert report.bounds[f"{kind}, symmetric"].values[-1] == np.inf
 
 
-@pytest.mark.long
 def test_it_needs_the_weights_and_a_zero_center() -> None:
     weights = small_stack(0)
     prompts = np.random.default_rng(0).normal(size=(4, 8, 3))
