@@ -8,9 +8,6 @@ WORKERS ?= 2
 # A file's tests share models and compiled programs, so they stay in one process. Matrices are tiny:
 # a second thread in BLAS waits more than it works.
 PYTEST = OPENBLAS_NUM_THREADS=1 $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
-# Most of the time of a tiny model goes into compiling it, a third of it into optimizing the
-# program. The long tests and those against torch run what users run.
-QUICK_COMPILE = XLA_FLAGS='$(XLA_FLAGS) --xla_backend_optimization_level=0'
 READY := $(VENV)/.ready
 INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
 
@@ -20,7 +17,7 @@ demo: $(READY) ## Algorithm 1 on the bundled model
 	$(VENV)/bin/jaxsvd search
 
 test: $(READY) ## all tests but the long ones and those that need torch
-	$(QUICK_COMPILE) $(PYTEST)
+	$(PYTEST)
 
 long: $(READY) ## those that take many seconds each
 	$(PYTEST) -m 'long and not parity'
@@ -33,7 +30,7 @@ figures: $(READY) ## the README's figures, from the bundled model
 	$(VENV)/bin/python -m paper_figures fig1 --runs runs/readme-depth --tasks bundled --out docs
 
 quick: $(READY) ## the tests that take seconds
-	$(QUICK_COMPILE) $(PYTEST) -m 'not parity and not slow and not long'
+	$(PYTEST) -m 'not parity and not slow and not long'
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

@@ -202,9 +202,8 @@ def test_a_prefix_before_left_padded_rows(decoder: Decoder) -> None:
     for row, start in ((1, 3), (2, 8)):
         whole = np.concatenate([tokens(1, 12)[0, :4], ids[row, start:11]])
         alone, _ = exact(decoder, np.stack([np.pad(whole, (0, 12 - len(whole)))] * 3))
-        assert_close(
-            rest[row, start:11], alone[0, 4 : len(whole)], decoder_sums(decoder.config, 12)
-        )
+        sums = decoder_sums(decoder.config, 12)
+        assert_close(rest[row, start:11], alone[0, 4 : len(whole)], sums, DOUBLE)
 
 
 # --- padding ------------------------------------------------------------------------------------
@@ -330,8 +329,9 @@ def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
     plain, _ = exact(decoder, ids)
     for start in (0, 500):
         found = shifted(state, np.asarray(start))
-        # The angles are up to 500 and lose as much of themselves as a sum of so many squares.
-        assert_close(found, plain, [*decoder_sums(decoder.config, 12), (start + 12) ** 2])
+        # An angle loses a share of itself, as a sum of so many squares would.
+        sums = [*decoder_sums(decoder.config, 12), (start + 12) ** 2]
+        assert_close(found, plain, sums, DOUBLE)
 
 
 # --- annotations --------------------------------------------------------------------------------
