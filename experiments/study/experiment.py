@@ -1,0 +1,64 @@
+"""The study on real language models that docs/study.md fixes: see there for its questions."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.table import Table
+
+from experiments.common.scaffold import Experiment, Record, Study
+from experiments.language import units as language
+from experiments.study import design
+from experiments.study.units import Runner
+from jaxsvd.cli import options
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.score import model_record
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Its own options."""
+    names = [task.name for task in design.TASKS]
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder a task")
+    parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(design.SEEDS), metavar="N")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse data that are missing."""
+    for name in options.tasks:
+        if not (options.data / name).is_dir():
+            raise UserError(f"--data {options.data} should hold a folder {name}")
+
+
+def study(study: Study) -> Record:
+    """All units."""
+    model = language.load(study)
+    tasks = [task for task in design.TASKS if task.name in study.options.tasks]
+    runner = Runner(
+        model,
+        study.path,
+        study.options.data,
+        tasks,
+        study.options.seeds,
+        100 if study.quick else None,
+        study.progress,
+    )
+    runner.all()
+    return {"model": model_record(model)}
+
+
+def report(result: Record) -> Iterable[Table | str]:
+    """What was found."""
+    yield f"units are done: {result['model']['source']}"
+
+
+EXPERIMENT = Experiment(
+    "study",
+    "Does truncation make a real language model better at in-context learning? (docs/study.md)",
+    study,
+    report,
+    {},
+    add_options,
+    check,
+    (options.model_options(),),
+)

@@ -1,0 +1,158 @@
+"""The study's units of work and the order they are done in.
+
+A unit scores one split of one draw of a task under some edits and is one file below the run
+directory; whatever is there is not done again. The cheap ones come first: a branch at one of the
+last layers costs a fifteenth of a pass, one at the first layer a whole pass for every rate.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.study import design
+from experiments.study.choice import Cell, choose
+from experiments.study.design import StudyTask
+from experiments.study.scores import Scores, score
+from jaxsvd.edits.edit import Edits, parse_edits
+from jaxsvd.encoded_task import EncodedTask, encode_task
+from jaxsvd.model import Model
+from jaxsvd.runtime.progress import Progress
+
+SCORES = "scores"
+"""Folder of the units' files."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one file holds.
+
+    Attributes:
+        task: whose questions are scored.
+        shots: demonstrations in all.
+        seed: of the draw.
+        split: ``"validation"`` or ``"test"``.
+        part: which edits: ``deep`` or ``shallow`` layers, or what else tells units apart.
+    """
+
+    task: StudyTask
+    shots: int
+    seed: int
+    split: str
+    part: str
+
+    @property
+    def name(self) -> str:
+        """Of its file, without its ending."""
+        return f"{self.task.name}-{self.shots}-shots-seed-{self.seed}-{self.split}-{self.part}"
+
+    def path(self, run: Path) -> Path:
+        """Its file in a run directory."""
+        return run / SCORES / f"{self.name}.npz"
+
+    def scores(self, run: Path) -> Scores:
+        """What it measured.
+
+        Raises:
+            UserError: it has not been done.
+        """
+        return Scores.load(self.path(run))
+
+
+@dataclass
+class Runner:
+    """Does units, and keeps the last draw, which units of both splits share.
+
+    Attributes:
+        model: whose weights are edited.
+        run: the run directory.
+        data: the folder that holds a folder of each task.
+        tasks: of the study, in order.
+        seeds: of the draws.
+        sizes: at most so many examples of a split; None is the design's.
+        progress: where to show it.
+    """
+
+    model: Model
+    run: Path
+    data: Path
+    tasks: Sequence[StudyTask]
+    seeds: Sequence[int]
+    sizes: int | None
+    progress: Progress
+    _draw: tuple[tuple[object, ...], EncodedTask] | None = None
+
+    def layers(self, part: str) -> tuple[int, ...]:
+        """Indices of the ``deep`` or the ``shallow`` layers."""
+        layers = self.model.config.layers
+        return design.deep_layers(layers) if part == "deep" else design.shallow_layers(layers)
+
+    def draw(self, task: StudyTask, shots: int, seed: int) -> EncodedTask:
+        """The questions of both splits."""
+        key = (task.name, shots, seed)
+        if self._draw is None or self._draw[0] != key:
+            sizes = task.validation_size, task.test_size
+            if self.sizes is not None:
+                sizes = (min(task.validation_size, self.sizes), self.sizes)
+            encoded = encode_task(
+                self.model,
+                task.task,
+                ("validation", "test"),
+                data=self.data / task.name,
+                shots=shots,
+                seed=seed,
+                validation_size=sizes[0],
+                test_size=sizes[1],
+                skip_long=True,
+                progress=self.progress,
+            )
+            self._draw = key, encoded
+        return self._draw[1]
+
+    def do(self, unit: Unit, edits: Callable[[], Sequence[Edits]]) -> None:
+        """Score a unit that has not been done."""
+        path = unit.path(self.run)
+        if path.exists():
+            return
+        encoded = self.draw(unit.task, unit.shots, unit.seed)
+        scores = score(
+            self.model, encoded, unit.split, edits(), title=unit.name, progress=self.progress
+        )
+        scores.save(path)
+
+    def all(self) -> None:
+        """Everything, in the order of the design."""
+        self.grid("deep", self.tasks)
+        self.chosen("deep", self.tasks)
+        sst2 = [task for task in self.tasks if task.name == "sst2"]
+        for part in ("deep", "shallow"):
+            for task in sst2:
+                self.grid(part, sst2, shots=[n for n in design.SHOTS if n != task.shots])
+        self.grid("shallow", self.tasks)
+        self.chosen("shallow", self.tasks)
+
+    def grid(
+        self, part: str, tasks: Sequence[StudyTask], shots: Sequence[int] | None = None
+    ) -> None:
+        """Validation scores of every cell of some layers."""
+        cells = design.grid(self.layers(part))
+        for task in tasks:
+            for seed in self.seeds:
+                for count in (task.shots,) if shots is None else shots:
+                    self.do(Unit(task, count, seed, "validation", part), lambda: cells)
+
+    def chosen(self, part: str, tasks: Sequence[StudyTask]) -> None:
+        """Test scores of each layer and module at the rate that validation chose over draws."""
+        for task in tasks:
+            edits = [(), *(parse_edits(c.edit) for c in self.choices(task, part) if c.rate > 0)]
+            for seed in self.seeds:
+                self.do(Unit(task, task.shots, seed, "test", part), lambda edits=edits: edits)
+
+    def choices(self, task: StudyTask, part: str) -> list[Cell]:
+        """The chosen rate of every layer and module of a part."""
+        done = [Unit(task, task.shots, seed, "validation", part) for seed in self.seeds]
+        return list(self._best([unit.scores(self.run) for unit in done], self.layers(part)))
+
+    def _best(self, draws: Sequence[Scores], layers: Sequence[int]) -> Iterator[Cell]:
+        for layer in layers:
+            for module in design.MODULES:
+                yield choose(draws, layer, module)
