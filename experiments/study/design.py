@@ -1,6 +1,6 @@
 """What the study measures: its tasks, cells, draws and stages, as fixed in docs/study.md."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,23 +46,31 @@ TASKS = (
 )
 
 
-def deep_layers(layers: int) -> tuple[int, ...]:
-    """The last two layers of a model."""
-    return tuple(range(max(0, layers - 2), layers))
+Place = tuple[int, str]
+"""A layer, counted from 0, and a module."""
+
+PARTS = ("deep", "algorithm1", "shallow")
+"""Parts of the grid: the last two layers, what Algorithm 1 chooses elsewhere, the first two."""
 
 
-def shallow_layers(layers: int) -> tuple[int, ...]:
-    """The first two, where they are not the last two as well."""
-    return tuple(layer for layer in (0, 1) if layer < layers - 2)
+def places(part: str, layers: int, condition_layers: Mapping[str, int]) -> tuple[Place, ...]:
+    """Layers and modules of a part of the grid; every one is in one part only.
+
+    Args:
+        part: of :data:`PARTS`.
+        layers: of the model.
+        condition_layers: the layer that Algorithm 1 chooses, by module.
+    """
+    deep = range(max(0, layers - 2), layers)
+    shallow = [layer for layer in (0, 1) if layer not in deep]
+    if part == "algorithm1":
+        ends = (*shallow, *deep)
+        return tuple((at, module) for module, at in condition_layers.items() if at not in ends)
+    chosen = deep if part == "deep" else shallow
+    return tuple((layer, module) for layer in chosen for module in MODULES)
 
 
-def grid(layers: Sequence[int]) -> tuple[Edits, ...]:
-    """The untouched model, then every module and rate above 0 of some layers."""
-    cells = (
-        (Edit(layer, module, rate),)
-        for layer in layers
-        for module in MODULES
-        for rate in RATES
-        if rate > 0
-    )
+def grid(places: Sequence[Place]) -> tuple[Edits, ...]:
+    """The untouched model, then some layers and modules at every rate above 0."""
+    cells = ((Edit(*place, rate),) for place in places for rate in RATES if rate > 0)
     return ((), *cells)

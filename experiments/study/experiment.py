@@ -33,11 +33,13 @@ def check(options: argparse.Namespace) -> None:
 def study(study: Study) -> Record:
     """All units."""
     model = language.load(study)
+    layers = {m: language.chosen_layer(study, model, m).layer for m in design.MODULES}
     tasks = [task for task in design.TASKS if task.name in study.options.tasks]
     runner = Runner(
         model,
         study.path,
         study.options.data,
+        layers,
         tasks,
         study.options.seeds,
         100 if study.quick else None,

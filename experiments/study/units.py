@@ -5,13 +5,13 @@ directory; whatever is there is not done again. The cheap ones come first: a bra
 last layers costs a fifteenth of a pass, one at the first layer a whole pass for every rate.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.study import design
 from experiments.study.choice import Cell, choose
-from experiments.study.design import StudyTask
+from experiments.study.design import PARTS, Place, StudyTask
 from experiments.study.scores import Scores, score
 from jaxsvd.edits.edit import Edits, parse_edits
 from jaxsvd.encoded_task import EncodedTask, encode_task
@@ -31,7 +31,7 @@ class Unit:
         shots: demonstrations in all.
         seed: of the draw.
         split: ``"validation"`` or ``"test"``.
-        part: which edits: ``deep`` or ``shallow`` layers, or what else tells units apart.
+        part: which edits, one of :data:`~experiments.study.design.PARTS` or ``others``.
     """
 
     task: StudyTask
@@ -66,6 +66,7 @@ class Runner:
         model: whose weights are edited.
         run: the run directory.
         data: the folder that holds a folder of each task.
+        condition_layers: the layer that Algorithm 1 chooses, by module.
         tasks: of the study, in order.
         seeds: of the draws.
         sizes: at most so many examples of a split; None is the design's.
@@ -75,16 +76,16 @@ class Runner:
     model: Model
     run: Path
     data: Path
+    condition_layers: Mapping[str, int]
     tasks: Sequence[StudyTask]
     seeds: Sequence[int]
     sizes: int | None
     progress: Progress
     _draw: tuple[tuple[object, ...], EncodedTask] | None = None
 
-    def layers(self, part: str) -> tuple[int, ...]:
-        """Indices of the ``deep`` or the ``shallow`` layers."""
-        layers = self.model.config.layers
-        return design.deep_layers(layers) if part == "deep" else design.shallow_layers(layers)
+    def places(self, part: str) -> tuple[Place, ...]:
+        """Layers and modules of a part."""
+        return design.places(part, self.model.config.layers, self.condition_layers)
 
     def draw(self, task: StudyTask, shots: int, seed: int) -> EncodedTask:
         """The questions of both splits."""
@@ -108,51 +109,65 @@ class Runner:
             self._draw = key, encoded
         return self._draw[1]
 
-    def do(self, unit: Unit, edits: Callable[[], Sequence[Edits]]) -> None:
+    def do(self, unit: Unit, edits: Sequence[Edits]) -> None:
         """Score a unit that has not been done."""
         path = unit.path(self.run)
         if path.exists():
             return
         encoded = self.draw(unit.task, unit.shots, unit.seed)
         scores = score(
-            self.model, encoded, unit.split, edits(), title=unit.name, progress=self.progress
+            self.model, encoded, unit.split, edits, title=unit.name, progress=self.progress
         )
         scores.save(path)
 
     def all(self) -> None:
         """Everything, in the order of the design."""
-        self.grid("deep", self.tasks)
-        self.chosen("deep", self.tasks)
+        for part in ("deep", "algorithm1"):
+            self.grid(part, self.tasks)
+            self.chosen(part, self.tasks)
+        self.others()
         sst2 = [task for task in self.tasks if task.name == "sst2"]
         for part in ("deep", "shallow"):
-            for task in sst2:
-                self.grid(part, sst2, shots=[n for n in design.SHOTS if n != task.shots])
+            self.grid(part, sst2, shots=design.SHOTS)
         self.grid("shallow", self.tasks)
         self.chosen("shallow", self.tasks)
 
     def grid(
         self, part: str, tasks: Sequence[StudyTask], shots: Sequence[int] | None = None
     ) -> None:
-        """Validation scores of every cell of some layers."""
-        cells = design.grid(self.layers(part))
+        """Validation scores of every cell of a part."""
+        cells = design.grid(self.places(part))
+        if len(cells) == 1:
+            return
         for task in tasks:
             for seed in self.seeds:
                 for count in (task.shots,) if shots is None else shots:
-                    self.do(Unit(task, count, seed, "validation", part), lambda: cells)
+                    self.do(Unit(task, count, seed, "validation", part), cells)
 
     def chosen(self, part: str, tasks: Sequence[StudyTask]) -> None:
         """Test scores of each layer and module at the rate that validation chose over draws."""
         for task in tasks:
-            edits = [(), *(parse_edits(c.edit) for c in self.choices(task, part) if c.rate > 0)]
+            chosen = [self.choice(task, place) for place in self.places(part)]
+            cells = [cell.edit for cell in chosen if cell.rate]
             for seed in self.seeds:
-                self.do(Unit(task, task.shots, seed, "test", part), lambda edits=edits: edits)
+                self.do(Unit(task, task.shots, seed, "test", part), edits_of(cells))
 
-    def choices(self, task: StudyTask, part: str) -> list[Cell]:
-        """The chosen rate of every layer and module of a part."""
-        done = [Unit(task, task.shots, seed, "validation", part) for seed in self.seeds]
-        return list(self._best([unit.scores(self.run) for unit in done], self.layers(part)))
+    def others(self) -> None:
+        """What Algorithm 1 chooses for one task, on the test sets of the others (question g)."""
+        places = [(layer, module) for module, layer in self.condition_layers.items()]
+        cells = [self.choice(task, place) for task in self.tasks for place in places]
+        written = sorted({cell.edit for cell in cells if cell.rate})
+        for task in self.tasks:
+            for seed in self.seeds:
+                self.do(Unit(task, task.shots, seed, "test", "others"), edits_of(written))
 
-    def _best(self, draws: Sequence[Scores], layers: Sequence[int]) -> Iterator[Cell]:
-        for layer in layers:
-            for module in design.MODULES:
-                yield choose(draws, layer, module)
+    def choice(self, task: StudyTask, place: Place) -> Cell:
+        """The rate of a layer and module that validation chooses over all draws."""
+        part = next(part for part in PARTS if place in self.places(part))
+        units = [Unit(task, task.shots, seed, "validation", part) for seed in self.seeds]
+        return choose([unit.scores(self.run) for unit in units], *place)
+
+
+def edits_of(written: Sequence[str]) -> tuple[Edits, ...]:
+    """The untouched model, then every one of some edits."""
+    return ((), *map(parse_edits, written))
