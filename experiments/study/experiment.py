@@ -1,18 +1,25 @@
 """The study on real language models that docs/study.md fixes: see there for its questions."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from experiments.common.scaffold import Experiment, Record, Study
 from experiments.language import units as language
-from experiments.study import design
+from experiments.study import design, drawing
+from experiments.study.answers import answers
+from experiments.study.records import StudyRecord
+from experiments.study.summary import record_of, write_setting
 from experiments.study.units import Runner
 from jaxsvd.cli import options
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.score import model_record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +52,24 @@ def study(study: Study) -> Record:
         100 if study.quick else None,
         study.progress,
     )
+    head = StudyRecord(Path(model.source).name, model.config.layers, layers, (), ())
+    write_setting(study.path, head)
     runner.all()
-    return {"model": model_record(model)}
+    return {"model": model_record(model), "study": record_of(study.path).to_json()}
 
 
 def report(result: Record) -> Iterable[Table | str]:
-    """What was found."""
-    yield f"units are done: {result['model']['source']}"
+    """The study's questions, answered."""
+    for answer in answers(StudyRecord.from_json(result["study"])):
+        table = Table(*answer.columns, title=answer.question)
+        for row in answer.rows:
+            table.add_row(*row)
+        yield table
+        yield from answer.notes
+
+
+def _drawn(draw: Callable[[StudyRecord], "Figure"]) -> Callable[[Record], "Figure"]:
+    return lambda result: draw(StudyRecord.from_json(result["study"]))
 
 
 EXPERIMENT = Experiment(
@@ -59,7 +77,10 @@ EXPERIMENT = Experiment(
     "Does truncation make a real language model better at in-context learning? (docs/study.md)",
     study,
     report,
-    {},
+    {
+        "plane.png": _drawn(lambda record: drawing.plane([record])),
+        "rates.png": _drawn(drawing.rates),
+    },
     add_options,
     check,
     (options.model_options(),),
