@@ -210,3 +210,54 @@ def _edit_label(cells: Sequence[TestCell], edit: str) -> str:
         TITLES[c.task] for c in cells if c.edit == edit and c.chosen_for == c.task
     )
     return f"{edit}  ({', '.join(chosen)})" if chosen else edit
+
+
+METHODS = {
+    "exact": "truncated",
+    "noise": "noise of the same norm",
+    "spectrum": "noise of the same spectrum",
+    "random": "random directions",
+    "removed": "the removed part",
+    "magnitude": "small entries removed",
+}
+
+
+def controls(record: StudyRecord) -> "Figure | None":
+    """Other edits of the same weights beside the truncation (question f)."""
+    cells = [c for c in record.tests if record.is_algorithm1(c)]
+    kinds = [kind for kind in METHODS if any(c.method == kind for c in cells)]
+    if len(kinds) < 2:
+        return None
+    own = [c for c in cells if c.method == "exact" and c.task == c.chosen_for]
+    figure = style.figure(style.PAGE, 0.9 + 0.3 * len(own))
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, reading, title in zip(
+        axes, ("raw", "fitted_prior"), ("as it is", "with a fitted label prior"), strict=True
+    ):
+        for i, kind in enumerate(kinds):
+            for row, truncation in enumerate(own):
+                place = (truncation.task, truncation.layer, truncation.module, truncation.rate)
+                same = [
+                    c
+                    for c in cells
+                    if (c.task, c.layer, c.module, c.rate) == place and c.method == kind
+                ]
+                for cell in same:
+                    change = cell.changes[reading]
+                    axis.errorbar(
+                        100 * change.mean,
+                        row + 0.12 * (i - len(kinds) / 2),
+                        xerr=_sides(change.mean, change.interval),
+                        color=style.PALETTE[i],
+                        marker=style.MARKERS[i],
+                        elinewidth=0.6,
+                        label=METHODS[kind] if row == 0 and cell is same[0] else None,
+                    )
+        axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        axis.set_xlabel(f"change of test accuracy {title}, points")
+    axes[0].set_yticks(range(len(own)), [f"{TITLES[c.task]} {c.edit}" for c in own])
+    axes[0].invert_yaxis()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.suptitle(f"{record.model}: bars are 95 % intervals over draws and examples")
+    return figure
