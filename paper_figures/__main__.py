@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
         "names",
         metavar="NAME",
         nargs="*",
-        help="study (from docs/study), or all (default), figures, tables, fig1 ... fig5, table2 ... table8, or table-TASK for "
-        "a task that is not the paper's",
+        help="study (from docs/study), or all (default), figures, tables, fig1 ... fig5, "
+        "table2 ... table8, or table-TASK for a task that is not the paper's",
     )
     made.add_argument(
         "--runs",

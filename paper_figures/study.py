@@ -30,7 +30,7 @@ def read(folders: Sequence[Path]) -> dict[str, StudyRecord]:
     if not found:
         raise UserError(
             f"no records of the study in {', '.join(map(str, folders))}; "
-            "python -m experiments.study makes runs, python -m experiments.study.record their record"
+            "python -m experiments.study.record makes one of a run of python -m experiments.study"
         )
     return found
 
