@@ -215,10 +215,10 @@ def _edit_label(cells: Sequence[TestCell], edit: str) -> str:
 METHODS = {
     "exact": "truncated",
     "noise": "noise of the same norm",
-    "spectrum": "noise of the same spectrum",
-    "random": "random directions",
-    "removed": "the removed part",
-    "magnitude": "small entries removed",
+    "spectrum-noise": "noise of the same spectrum",
+    "random-directions": "random directions, same rank",
+    "removed-part": "the removed part",
+    "magnitude-norm": "small entries removed, same norm",
 }
 
 
