@@ -82,7 +82,9 @@ def test_written_and_read(layer: int, module: str, rate: float, method: str, see
     assert parse_edits(format_edits((edit, edit))) == (edit, edit)
 
 
-@pytest.mark.parametrize("text", ["1:mlp:0.5:noise@x", "1:mlp:0.5:loud", "1:mlp:0.5:noise:3"])
+@pytest.mark.parametrize(
+    "text", ["1:mlp:0.5:noise@x", "1:mlp:0.5:loud", "1:a:2:3", "1:mlp:0.5:noise:3"]
+)
 def test_what_is_no_method(text: str) -> None:
     with pytest.raises(UserError, match="should be"):
         parse_edits(text)

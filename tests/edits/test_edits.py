@@ -60,7 +60,7 @@ def test_the_written_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "26", "26:mlp", "x:mlp:0.5", "1:mlp:y", "1:mlp:rx", "1:a:2:3"]
+    "text", ["", "26", "26:mlp", "x:mlp:0.5", "1:mlp:y", "1:mlp:rx", "1:a:2:exact:3"]
 )
 def test_what_is_no_edit(text: str) -> None:
     with pytest.raises(UserError, match=r"should be LAYER:MODULE:RATE, like 26:mlp:0\.95"):
