@@ -126,6 +126,7 @@ class Runner:
             self.grid(part, self.tasks)
             self.chosen(part, self.tasks)
         self.others()
+        self.controls()
         sst2 = [task for task in self.tasks if task.name == "sst2"]
         for part in ("deep", "shallow"):
             self.grid(part, sst2, shots=design.SHOTS)
@@ -160,6 +161,16 @@ class Runner:
         for task in self.tasks:
             for seed in self.seeds:
                 self.do(Unit(task, task.shots, seed, "test", "others"), edits_of(written))
+
+    def controls(self) -> None:
+        """Other changes of the weights that Algorithm 1 truncates (question f), on both splits."""
+        places = [(layer, module) for module, layer in self.condition_layers.items()]
+        for task in self.tasks:
+            cells = [cell for place in places if (cell := self.choice(task, place)).rate]
+            edits = [(), *(edits for cell in cells for edits in design.controls(*cell))]
+            for seed in self.seeds:
+                for split in ("validation", "test"):
+                    self.do(Unit(task, task.shots, seed, split, "controls"), edits)
 
     def choice(self, task: StudyTask, place: Place) -> Cell:
         """The rate of a layer and module that validation chooses over all draws."""

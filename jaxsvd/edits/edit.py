@@ -34,7 +34,13 @@ on ``random-directions``, as many as it keeps; the ``removed-part`` in place of 
 method needs its name here and a case in :func:`jaxsvd.edits.replacement.edited_matrix`.
 """
 
-CONTROLS = ("noise", "spectrum-noise", "random-directions", "removed-part", "magnitude-norm")
+CONTROLS: tuple[Method, ...] = (
+    "noise",
+    "spectrum-noise",
+    "random-directions",
+    "removed-part",
+    "magnitude-norm",
+)
 
 TRUNCATIONS = ("exact", "randomized")
 """The methods that leave a matrix of low rank."""
