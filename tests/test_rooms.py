@@ -59,9 +59,9 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= {name if name in OURS else node.module for name in inner}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME and node.args:
-            if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                names.add(node.args[0].value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME:
+            values = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)]
+            names |= {value for value in values if isinstance(value, str)}
     return names
 
 
