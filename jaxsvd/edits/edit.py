@@ -6,7 +6,7 @@ edited, scored or written beside them. They are written ``26:mlp:0.95+25:attn:0.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from jaxsvd import svd
 from jaxsvd.models.config import DecoderConfig
@@ -57,13 +57,18 @@ class Edit:
         if self.method not in get_args(Method):
             known = ", ".join(get_args(Method))
             raise UserError(f"method {self.method!r} should be one of {known}")
-        if self.method not in _RANDOM:
+        if not self.random:
             object.__setattr__(self, "seed", 0)
 
     def __str__(self) -> str:
         """``26:mlp:0.95``, or ``26:fc_in:r40`` for a rank; method and seed are not written."""
         kept = f"r{self.rank}" if self.rate is None else _shortest(self.rate)
         return f"{self.layer}:{self.module}:{kept}"
+
+    @property
+    def random(self) -> bool:
+        """Whether its method draws random numbers, from the seed."""
+        return self.method in _RANDOM
 
     @property
     def touches(self) -> bool:
@@ -111,19 +116,6 @@ class Edit:
         """
         edits = self.by_matrix(config) if self.method in TRUNCATIONS else ()
         return {edit.module: edit.rank_of(shapes[edit.module]) for edit in edits}
-
-    def record(
-        self, config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, Any]:
-        """One of the ``edits`` of result.json; see :meth:`ranks`."""
-        edit = self.resolved(config)
-        record = {"layer": edit.layer, "module": edit.module, "rate": edit.rate}
-        record["ranks"] = self.ranks(config, shapes)
-        if self.method != "exact":
-            record |= {"method": self.method}
-        if self.method in _RANDOM:
-            record |= {"seed": self.seed}
-        return record
 
 
 Edits = tuple[Edit, ...]
