@@ -1,6 +1,7 @@
 """Edits as values: written, applied to a model, and scored together by the engine."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from tolerances import assert_close
 import jaxsvd
 from jaxsvd import svd
 from jaxsvd.devices.compilation import compile_count
-from jaxsvd.edits.edit import Edit, Edits, format_edits, matrix_edits, parse_edits
+from jaxsvd.edits.edit import Edit, Edits, Method, format_edits, matrix_edits, parse_edits
 from jaxsvd.edits.replacement import all_replacements, smallest_rank, variants
 from jaxsvd.engine.packing import Shape
 from jaxsvd.engine.requests import Request, grouped
@@ -60,7 +61,7 @@ def test_the_written_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "26", "26:mlp", "x:mlp:0.5", "1:mlp:y", "1:mlp:rx", "1:a:2:3"]
+    "text", ["", "26", "26:mlp", "x:mlp:0.5", "1:mlp:y", "1:mlp:rx", "1:a:2:exact:3"]
 )
 def test_what_is_no_edit(text: str) -> None:
     with pytest.raises(UserError, match=r"should be LAYER:MODULE:RATE, like 26:mlp:0\.95"):
@@ -158,7 +159,7 @@ def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str
 def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> None:
     """Every method, random numbers included: what is scored is what is written."""
     model, asked = tiny("gptj"), requests()
-    for method in ("exact", "randomized", "magnitude"):
+    for method in get_args(Method):
         edits = tuple(
             Edit(layer, module, 0.6, method=method, seed=5)
             for layer, module in ((0, "attn"), (2, "fc_out"))
