@@ -17,6 +17,15 @@ SHOTS = (0, 4, 10)
 CONTROL_SEEDS = (0, 1, 2)
 """Of the controls that draw random numbers."""
 
+SHORT = ("sst2", "trec", "copa")
+"""Tasks of short questions: what takes many passes is done on them first."""
+
+TEXT_SIZE = 100_000
+"""Characters of each plain text (question g)."""
+
+GRADIENT_SEEDS = (0,)
+"""Draws whose gradients are computed (questions e and h)."""
+
 COLLAPSE = 0.05
 """A fall of validation accuracy by more than this is a collapse (question d)."""
 
@@ -42,10 +51,10 @@ class StudyTask:
 
 TASKS = (
     StudyTask("sst2", "sst2", 10, test_size=TEST_SIZE),
-    StudyTask("agnews", "agnews", 8, test_size=TEST_SIZE),
     StudyTask("trec", str(Path(__file__).parent / "tasks" / "trec.toml"), 12),
-    StudyTask("rte", "rte", 10),
     StudyTask("copa", "copa", 10, validation_size=200),
+    StudyTask("agnews", "agnews", 8, test_size=TEST_SIZE),
+    StudyTask("rte", "rte", 10),
 )
 
 
