@@ -95,11 +95,15 @@ def test_pages_open(name: str, tmp_path: Path) -> None:
 
 
 def test_experiments_have_points_where_they_have_cells() -> None:
-    for name, count in (("depth_sweep", 8), ("depth_sweep/bundled-seed-0", 4)):
-        run = read_run(RUNS / name)
-        assert isinstance(run.result, OtherResult)
-        assert len(run.result.points) == count
-        assert run.result.model is not None
+    whole, one = (read_run(RUNS / n).result for n in ("depth_sweep", "depth_sweep/bundled-seed-0"))
+    assert isinstance(whole, OtherResult)
+    assert isinstance(one, SweepResult)
+    assert [point for point in whole.points if point.seed == 0] == list(one.points)
+    assert whole.model == one.model
+    tested, conditions = (read_run(RUNS / n).result for n in ("algorithm1", "condition_numbers"))
+    assert isinstance(tested, OtherResult)
+    assert isinstance(conditions, OtherResult)
+    assert tested.points == conditions.points == ()
 
 
 def test_figures_read_them() -> None:
