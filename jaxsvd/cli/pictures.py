@@ -155,8 +155,8 @@ def explanation_picture(result: SearchResult, path: Path) -> Path:
             [0, 1], [before, after], color=colour, marker=marker, ms=5, lw=width, label=name,
             alpha=1.0 if width > 1 else 0.7,
         )  # fmt: skip
-    counts = result.label_counts
-    if counts is not None:
+    counts, lowest = result.label_counts, min(min(row[1:3]) for row in rows)
+    if counts is not None and counts.majority > lowest - 0.1:
         axes.axhline(counts.majority, color=GREY, lw=0.8, ls=":", label="commonest label")
     axes.set_xticks([0, 1], ["as the model answers", "with a fitted label prior"])
     axes.set_xlim(-0.15, 1.15)
