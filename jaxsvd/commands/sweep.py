@@ -92,7 +92,8 @@ def sweep(
         resume: go on in a run directory that was interrupted.
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
-        draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``: see
+        draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``,
+            ``allow_zero_shot``: see
             :func:`jaxsvd.encoded_task.encode_task`.
 
     Raises:
@@ -182,6 +183,8 @@ def _task(encoded_tasks: Sequence[EncodedTask]) -> Record:
         task[name] = values[0] if len(values) == 1 else values
     for name in ("shortened_prompts", "dropped_demonstrations", "skipped_queries"):
         task[name] = sum(e.task_record()[name] for e in encoded_tasks)
+    shown = [e.shown for e in encoded_tasks]
+    task["shown_demonstrations"] = [min(a for a, _ in shown), max(b for _, b in shown)]
     return task
 
 

@@ -72,7 +72,8 @@ def _task_words(
     words += _option("--validation-size", asked["validation_size"])
     if command != "sweep":
         words += _option("--test-size", asked["test_size"])
-    return words + ["--skip-long"] * bool(asked["skip_long"])
+    words += ["--skip-long"] * bool(asked["skip_long"])
+    return words + ["--allow-zero-shot"] * bool(asked.get("allow_zero_shot"))
 
 
 def _guessed(task: dict[str, Any], notes: list[str]) -> dict[str, Any]:
