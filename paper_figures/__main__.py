@@ -10,7 +10,7 @@ from jaxsvd.cli.pictures import available
 from jaxsvd.runtime import interruption
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import TerminalProgress
-from paper_figures import output, reading
+from paper_figures import output, reading, study
 from paper_figures.works import COMMANDS, FIGURES, Made, Works, command
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
         "names",
         metavar="NAME",
         nargs="*",
-        help="all (default), figures, tables, fig1 ... fig5, table2 ... table8, or table-TASK for "
-        "a task that is not the paper's",
+        help="study (from docs/study), or all (default), figures, tables, fig1 ... fig5, "
+        "table2 ... table8, or table-TASK for a task that is not the paper's",
     )
     made.add_argument(
         "--runs",
@@ -59,6 +59,9 @@ def run(asked: argparse.Namespace) -> None:
     Raises:
         UserError: no runs, a damaged one, an unknown name, or a folder that cannot be written.
     """
+    if list(asked.names) == ["study"]:
+        write_study(asked.runs or [study.RECORDS], asked.out)
+        return
     folders = asked.runs or [RUNS]
     missing = not asked.runs and not RUNS.is_dir()
     found = reading.Found((), ()) if missing else reading.find(folders)
@@ -79,6 +82,21 @@ def run(asked: argparse.Namespace) -> None:
         print(f"skipped {path}: not finished")
     for work, contents in zip(made, files, strict=True):
         _tell(work, output.write(asked.out, contents))
+
+
+def write_study(folders: Sequence[Path], out: Path) -> None:
+    """Tables and figures of the study on real models.
+
+    Raises:
+        UserError: no records, a damaged one, or a folder that cannot be written.
+    """
+    records = study.read(folders)
+    files = {name: text.encode() for name, text in study.pages(records).items()}
+    if not available():
+        raise UserError("figures need matplotlib: pip install 'jaxsvd[figures]'")
+    output.folder(out)
+    for path in output.write(out, files | study.pictures(records)):
+        print(path)
 
 
 def nothing(

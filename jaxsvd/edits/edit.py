@@ -13,15 +13,40 @@ from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.matrices import layer_index, matrices
 from jaxsvd.runtime.errors import UserError
 
-Method = Literal["exact", "randomized", "magnitude"]
-"""What takes a matrix's place: its truncated SVD, exact or randomized, or the matrix with its
-entries of smallest magnitude set to zero, as many parameters kept as by a truncation. A further
-method needs its name here and a case in :func:`jaxsvd.edits.replacement.edited_matrix`."""
+Method = Literal[
+    "exact",
+    "randomized",
+    "magnitude",
+    "noise",
+    "spectrum-noise",
+    "random-directions",
+    "removed-part",
+    "magnitude-norm",
+]
+"""What takes a matrix's place.
+
+Its truncated SVD, ``exact`` or ``randomized``; or the matrix with its entries of smallest
+``magnitude`` set to zero, as many parameters kept as by a truncation. The others are controls of
+the exact truncation of the same rank (:mod:`jaxsvd.edits.controls`): ``noise`` added with the norm
+of the part that it removes; ``spectrum-noise`` with its singular values too; the matrix projected
+on ``random-directions``, as many as it keeps; the ``removed-part`` in place of the kept one; and
+``magnitude-norm``, small entries set to zero until their norm is the removed part's. A further
+method needs its name here and a case in :func:`jaxsvd.edits.replacement.edited_matrix`.
+"""
+
+CONTROLS: tuple[Method, ...] = (
+    "noise",
+    "spectrum-noise",
+    "random-directions",
+    "removed-part",
+    "magnitude-norm",
+)
 
 TRUNCATIONS = ("exact", "randomized")
 """The methods that leave a matrix of low rank."""
 
-_RANDOM = ("randomized",)
+RANDOM = ("randomized", "noise", "spectrum-noise", "random-directions")
+"""The methods that draw random numbers, by an edit's seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +82,23 @@ class Edit:
         if self.method not in get_args(Method):
             known = ", ".join(get_args(Method))
             raise UserError(f"method {self.method!r} should be one of {known}")
-        if self.method not in _RANDOM:
+        if not self.random:
             object.__setattr__(self, "seed", 0)
 
     def __str__(self) -> str:
-        """``26:mlp:0.95``, or ``26:fc_in:r40`` for a rank; method and seed are not written."""
+        """``26:mlp:0.95``, or ``26:fc_in:r40`` for a rank; ``26:mlp:0.95:noise@3`` of a method.
+
+        Exact truncation, the usual method, and seed 0 are not written.
+        """
         kept = f"r{self.rank}" if self.rate is None else _shortest(self.rate)
-        return f"{self.layer}:{self.module}:{kept}"
+        method = "" if self.method == "exact" else f":{self.method}"
+        seed = f"@{self.seed}" if self.seed else ""
+        return f"{self.layer}:{self.module}:{kept}{method}{seed}"
+
+    @property
+    def random(self) -> bool:
+        """Whether its method draws random numbers, from the seed."""
+        return self.method in RANDOM
 
     @property
     def touches(self) -> bool:
@@ -112,26 +147,16 @@ class Edit:
         edits = self.by_matrix(config) if self.method in TRUNCATIONS else ()
         return {edit.module: edit.rank_of(shapes[edit.module]) for edit in edits}
 
-    def record(
-        self, config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, Any]:
-        """One of the ``edits`` of result.json; see :meth:`ranks`."""
-        edit = self.resolved(config)
-        record = {"layer": edit.layer, "module": edit.module, "rate": edit.rate}
-        record["ranks"] = self.ranks(config, shapes)
-        if self.method != "exact":
-            record |= {"method": self.method}
-        if self.method in _RANDOM:
-            record |= {"seed": self.seed}
-        return record
-
 
 Edits = tuple[Edit, ...]
 """What is edited together; none at all is the model itself."""
 
 
 def parse_edits(text: str) -> Edits:
-    """Edits as they are written: layer, module and rate, several joined by ``+``.
+    """Edits as they are written: layer, module, rate and method, several joined by ``+``.
+
+    ``26:mlp:0.95``; ``26:mlp:r40`` for a rank of 40; ``26:mlp:0.95:noise@3`` for another method,
+    with the seed of its random numbers.
 
     Raises:
         UserError: anything else.
@@ -142,18 +167,28 @@ def parse_edits(text: str) -> Edits:
 def _parse(text: str) -> Edit:
     wrong = UserError(
         f"edit {text!r} should be LAYER:MODULE:RATE, like 26:mlp:0.95 "
-        "(r40 for a rank of 40; several joined by +)"
+        "(r40 for a rank of 40; a method after it, like 26:mlp:0.95:noise@3; several joined by +)"
     )
     fields = text.strip().split(":")
-    if len(fields) != 3:
+    if len(fields) not in (3, 4):
         raise wrong
-    layer, module, kept = fields
+    layer, module, kept, *rest = fields
+    if rest and rest[0].partition("@")[0] not in get_args(Method):
+        raise UserError(
+            f"edit {text!r} should be LAYER:MODULE:RATE or LAYER:MODULE:RATE:METHOD, where the "
+            f"method is one of {', '.join(get_args(Method))}"
+        )
+    method, _, seed = rest[0].partition("@") if rest else ("exact", "", "")
     by_rank = kept.startswith("r")
     try:
         index, amount = int(layer), int(kept[1:]) if by_rank else float(kept)
+        number = int(seed) if seed else 0
     except ValueError:
         raise wrong from None
-    return Edit(index, module, rank=int(amount)) if by_rank else Edit(index, module, amount)
+    options: dict[str, Any] = {"method": method, "seed": number}
+    if by_rank:
+        return Edit(index, module, rank=int(amount), **options)
+    return Edit(index, module, amount, **options)
 
 
 def format_edits(edits: Iterable[Edit]) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsvd import svd
 from jaxsvd.devices import distributed, sharding
+from jaxsvd.edits import controls
 from jaxsvd.edits.edit import TRUNCATIONS, Edit, Edits, matrix_edits
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.variants import Place, Replacement, Variants
@@ -64,6 +65,20 @@ def edited_matrix(
             return svd.reconstruct(factors, rank).astype(weight.dtype)
         case "magnitude":
             return largest_entries(weight, parameters_kept(rank, weight.shape))
+    matrix = np.asarray(weight.astype(jnp.float32), np.float64)
+    key = edit_key(edit, rank) if key is None else key
+    match edit.method:
+        case "noise":
+            control = controls.with_noise(matrix, rank, key)
+        case "spectrum-noise":
+            control = controls.with_spectrum_noise(matrix, rank, key)
+        case "random-directions":
+            control = controls.in_random_directions(matrix, rank, key)
+        case "removed-part":
+            control = controls.removed_part(matrix, rank)
+        case "magnitude-norm":
+            control = controls.without_small_entries(matrix, rank)
+    return jnp.asarray(control, jnp.float32).astype(weight.dtype)
 
 
 def truncated_factors(

@@ -173,7 +173,8 @@ class _Fitting:
     def __init__(
         self, tokenizer: "PreTrainedTokenizerBase", rule: Rule, context: int, round_size: int
     ) -> None:
-        self.tokenizer, self.rule = tokenizer, rule
+        self.tokenizer = tokenizer
+        self.rule: Rule = rule
         self.context, self.round_size = context, round_size
         self.encoder = PromptEncoder(tokenizer)
         self.questions: dict[int, Question] = {}

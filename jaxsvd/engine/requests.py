@@ -188,8 +188,9 @@ def line_of(
     last, count = len(context) - 1, len(continuations)
     if kind == "label tokens":
         tokens = np.asarray(context, np.int32)
-        return Line(request, tokens, *_label_columns(last + 1), _ZERO, _ZERO, count)
-    context = np.asarray(context).tolist()
+        positions, nowhere, reads = _label_columns(last + 1)
+        return Line(request, tokens, positions, nowhere, reads, _ZERO, _ZERO, count)
+    context = [int(token) for token in context]
     if kind == "mean raw logit":
         # Every position of context and continuation is averaged over; the context's for each.
         whole, reads, column = list(range(len(context))), [], len(context)
@@ -210,7 +211,9 @@ _ZERO = np.zeros(1, np.int32)
 
 
 @functools.lru_cache(maxsize=4096)
-def _label_columns(length: int) -> tuple[Int[np.ndarray, "_"], ...]:
+def _label_columns(
+    length: int,
+) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"], Int[np.ndarray, "_"]]:
     """Positions, continuations and reads of a line that is read at its end: shared by many."""
     return np.arange(length, dtype=np.int32), np.zeros(length, np.int32), np.array([length - 1])
 

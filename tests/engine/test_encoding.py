@@ -1,10 +1,11 @@
 """Joint encoding, shared prefixes, label tokens, and prompts that are too long."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -84,7 +85,6 @@ def test_labels_that_one_token_does_not_tell_apart(
 
 
 @given(texts=st.lists(words, min_size=1, max_size=4), labels=st.tuples(words, words))
-@settings(deadline=None, max_examples=60)
 def test_any_text_is_encoded_jointly(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], labels: tuple[str, str]
 ) -> None:
@@ -231,7 +231,7 @@ def test_dropping_is_linear(
     questions = [question(i, "cod " * (i + 1), demonstrations=shown) for i in range(16)]
     characters, call = [0], type(tokenizer).__call__
 
-    def counting(self: object, text: str | list[str], **options: object) -> object:
+    def counting(self: Any, text: str | list[str], **options: Any) -> Any:
         characters[0] += sum(map(len, [text] if isinstance(text, str) else text))
         return call(self, text, **options)
 
