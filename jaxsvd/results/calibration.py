@@ -77,6 +77,24 @@ def fitted_offsets(scores: Scores, gold: Gold) -> Float[np.ndarray, " labels"]:
     return found.x - found.x.mean()
 
 
+def context_calibrated(scores: Scores, content_free: Float[np.ndarray, "queries labels"]) -> Scores:
+    """Log-probabilities less the log of what queries without content get (Zhao et al., 2021, 3.1).
+
+    Args:
+        scores: logits or log-probabilities of the labels.
+        content_free: of queries that say nothing, such as ``N/A`` (contextual calibration) or
+            random words of the task (domain-context calibration; Fei et al., 2023, eq. 3).
+    """
+    return log_softmax(scores, axis=1) - np.log(softmax(content_free, axis=1).mean(axis=0))
+
+
+def with_prior(
+    scores: TestScores, validation: ValidationScores, gold: Int[np.ndarray, " validation"]
+) -> TestScores:
+    """Log-probabilities with the offsets that fit a validation set (:func:`fitted_offsets`)."""
+    return log_softmax(scores, axis=1) + fitted_offsets(validation, gold)
+
+
 def auc(scores: Scores, gold: Gold) -> float:
     """Area under the ROC curve, each label against the rest, mean over the labels that occur.
 
@@ -148,12 +166,11 @@ def explain(
         test_gold: likewise.
         seed: of the bootstrap of the share.
     """
-
-    def fitted(scores: TestScores, known: ValidationScores) -> TestScores:
-        return log_softmax(scores, axis=1) + fitted_offsets(known, validation_gold)
-
     before, after = test
-    prior_before, prior_after = fitted(before, validation[0]), fitted(after, validation[1])
+    prior_before, prior_after = (
+        with_prior(scores, known, validation_gold)
+        for scores, known in zip(test, validation, strict=True)
+    )
     accuracy = {
         RAW: accuracy_change(before, after, test_gold),
         BATCH: accuracy_change(batch_calibrated(before), batch_calibrated(after), test_gold),
