@@ -44,6 +44,7 @@ class EncodedTask:
         prepared: Prepared,
         *,
         skip_long: bool = False,
+        allow_zero_shot: bool = False,
         asked: JsonObject | None = None,
         progress: Progress = SILENT,
     ) -> "EncodedTask":
@@ -57,6 +58,7 @@ class EncodedTask:
                 context=model.config.context,
                 round_size=prepared.round_size,
                 skip_long=skip_long,
+                allow_zero_shot=allow_zero_shot,
                 progress=progress,
             )
         except BaseException as error:
@@ -73,13 +75,20 @@ class EncodedTask:
         return [i for i, q in enumerate(self.encoded.questions) if q.split == split]
 
     @property
+    def shown(self) -> tuple[int, int]:
+        """The fewest and the most demonstrations that a prompt has kept."""
+        counts = {len(question.demonstrations) for question in self.encoded.questions}
+        return min(counts), max(counts)
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know about the data."""
         e, notices = self.encoded, [*self.prepared.notices]
         if e.shortened:
             notices.append(
                 f"{e.shortened} of {len(e.questions)} prompts were longer than the model's "
-                f"context and lost demonstrations from the front, {e.dropped} in all"
+                f"context and lost demonstrations from the front, {e.dropped} in all; "
+                f"{self.shown[0]} to {self.shown[1]} of {self.prepared.shots} are shown"
             )
         if e.skipped:
             notices.append(
@@ -112,6 +121,8 @@ class EncodedTask:
             chance=chance(e.questions),
             shortened_prompts=e.shortened,
             dropped_demonstrations=e.dropped,
+            fewest_demonstrations=self.shown[0],
+            most_demonstrations=self.shown[1],
             skipped_queries=e.skipped,
         )
 
@@ -163,6 +174,7 @@ class ValidationOptions(TypedDict, total=False):
     validation_size: int | None
     protocol: Protocol
     skip_long: bool
+    allow_zero_shot: bool
 
 
 class DrawOptions(ValidationOptions, total=False):
@@ -180,6 +192,7 @@ def encode_task(
     *,
     progress: Progress = SILENT,
     skip_long: bool = False,
+    allow_zero_shot: bool = False,
     data: str | Path | None = None,
     shots: int | None = None,
     seed: int | None = None,
@@ -196,6 +209,8 @@ def encode_task(
         progress: where to show it.
         skip_long: leave out questions whose query alone is longer than the model's context,
             instead of failing.
+        allow_zero_shot: keep prompts that have no room for any of their demonstrations, instead
+            of failing.
         data: folder with the task's files, instead of the hub.
         shots: demonstrations in all; the task's default if left out.
         seed: of the draw of demonstrations and splits.
@@ -221,9 +236,15 @@ def encode_task(
         "validation_size": validation_size,
         "test_size": test_size,
         "skip_long": skip_long,
+        "allow_zero_shot": allow_zero_shot,
     }
     encoded_task = EncodedTask.of(
-        model, prepared.only(splits), skip_long=skip_long, asked=asked, progress=progress
+        model,
+        prepared.only(splits),
+        skip_long=skip_long,
+        allow_zero_shot=allow_zero_shot,
+        asked=asked,
+        progress=progress,
     )
     for split in splits:
         if not encoded_task.positions(split):

@@ -38,6 +38,7 @@ class TaskArguments(argparse.Namespace):
     validation_size: int | None
     protocol: Literal["clean", "scripts"]
     skip_long: bool
+    allow_zero_shot: bool
 
 
 class DrawArguments(argparse.Namespace):

@@ -213,6 +213,12 @@ def task_options(*, several: bool = False) -> Parser:
         help="leave out examples that do not fit into the model's context even without "
         "demonstrations (default: stop with an error)",
     )
+    group.add_argument(
+        "--allow-zero-shot",
+        action="store_true",
+        help="keep prompts that have no room for any of their demonstrations (default: stop with "
+        "an error)",
+    )
     return parser
 
 

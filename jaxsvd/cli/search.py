@@ -82,6 +82,7 @@ def run(arguments: SearchArguments) -> None:
         test_size=arguments.test_size,
         protocol=arguments.protocol,
         skip_long=arguments.skip_long,
+        allow_zero_shot=arguments.allow_zero_shot,
         **run_options,
     )
     console = output()

@@ -73,6 +73,7 @@ def run(arguments: SweepArguments) -> None:
         validation_size=arguments.validation_size,
         protocol=arguments.protocol,
         skip_long=arguments.skip_long,
+        allow_zero_shot=arguments.allow_zero_shot,
         **run_options,
     )
     console = output()

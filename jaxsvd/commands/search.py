@@ -86,7 +86,7 @@ def search(
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
         draw: ``data``, ``shots``, ``seed``, ``validation_size``, ``test_size``, ``protocol``,
-            ``skip_long``: see :func:`jaxsvd.encoded_task.encode_task`.
+            ``skip_long``, ``allow_zero_shot``: see :func:`jaxsvd.encoded_task.encode_task`.
 
     Raises:
         UserError: anything that the caller can mend, before anything is written.

@@ -77,7 +77,8 @@ def sweep(
         resume: go on in a run directory that was interrupted.
         save_prompts: write prompts.jsonl too.
         progress: where to show it.
-        draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``: see
+        draw: ``data``, ``validation_size``, ``protocol``, ``skip_long``,
+            ``allow_zero_shot``: see
             :func:`jaxsvd.encoded_task.encode_task`.
 
     Raises:
@@ -185,6 +186,8 @@ def _task(encoded_tasks: Sequence[EncodedTask]) -> TaskRecord:
         seed=one_or_more(task.seed for task in tasks),
         shortened_prompts=total(task.shortened_prompts for task in tasks),
         dropped_demonstrations=total(task.dropped_demonstrations for task in tasks),
+        fewest_demonstrations=min(e.shown[0] for e in encoded_tasks),
+        most_demonstrations=max(e.shown[1] for e in encoded_tasks),
         skipped_queries=total(task.skipped_queries for task in tasks),
     )
 

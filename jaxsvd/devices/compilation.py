@@ -7,6 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from jaxsvd.runtime.paths import user_cache
+
 
 def cache_directory() -> Path:
     """In the user's cache folder, apart for each kind of processor.
@@ -17,8 +19,7 @@ def cache_directory() -> Path:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         described += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "jaxsvd" / hashlib.sha256(described.encode()).hexdigest()[:12]
+    return user_cache() / hashlib.sha256(described.encode()).hexdigest()[:12]
 
 
 def use_persistent_cache() -> None:

@@ -1,7 +1,7 @@
 """Questions to tokens: joint encoding, shared prefixes, and prompts that are too long.
 
-A prompt and what is scored after it are encoded together, as one text: encoding them apart
-merges differently at the seam. What the encodings have in common is found among their tokens.
+The tokens of a prompt and what is scored after it are those of one text: encoding them apart may
+merge differently at the seam. :mod:`jaxsvd.tokenizer.prompts` spares what encoding repeats.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsvd.engine.requests import Group, Request, Scoring, common_prefix, grouped
+from jaxsvd.engine.requests import Group, Request, Scoring, grouped
+from jaxsvd.runtime import collection
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.tasks.base import Question, Rule
-from jaxsvd.tokenizer.tokenizer import appended
+from jaxsvd.tokenizer.prompts import Endings, PromptEncoder, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CHUNK = 512
+CHUNK = 4096
 """Questions encoded at a time."""
 
 
@@ -60,18 +61,19 @@ class Encoded:
         return scores if first is None else scores[list(first)]
 
 
-@dataclass(frozen=True)
-class _Joint:
+class _Joint(NamedTuple):
     """Tokens of a prompt that no candidate changes, and what follows for each candidate."""
 
+    before: Int[np.ndarray, " before"]  # one array for all prompts that begin with it
     context: Int[np.ndarray, " tokens"]  # an array: lists of long prompts would fill the memory
     continuations: list[list[int]]
 
     @property
     def length(self) -> int:
-        return len(self.context) + max(map(len, self.continuations))
+        return len(self.before) + len(self.context) + max(map(len, self.continuations))
 
 
+@collection.paused()
 def encode(
     tokenizer: "PreTrainedTokenizerBase",
     questions: Sequence[Question],
@@ -80,6 +82,7 @@ def encode(
     context: int,
     round_size: int = 1,
     skip_long: bool = False,
+    allow_zero_shot: bool = False,
     progress: Progress = SILENT,
 ) -> Encoded:
     """Encode questions, dropping demonstrations from the front of prompts that are too long.
@@ -92,17 +95,19 @@ def encode(
         round_size: demonstrations dropped at a time, one of each class, so that the classes
             stay balanced.
         skip_long: leave out questions whose query alone is too long.
+        allow_zero_shot: keep prompts that have no room for any of their demonstrations, instead
+            of failing.
         progress: where to show it.
 
     Raises:
-        UserError: queries that alone are too long (unless they are left out), or a candidate
-            without a token of its own.
+        UserError: queries that alone are too long (unless they are left out), prompts without
+            room for a demonstration (unless they may be), a candidate without a token of its own.
     """
-    fitted = _Fitted({}, {}, {})
+    fitted = _Fitting(tokenizer, rule, context, round_size)
     with progress.bar("encoding", len(questions), "prompts") as advance:
         for start in range(0, len(questions), CHUNK):
             chunk = dict(enumerate(questions[start : start + CHUNK], start))
-            _fit(tokenizer, chunk, rule, context, round_size, fitted)
+            fitted.add(chunk)
             advance(len(chunk))
     if fitted.too_long and not skip_long:
         raise UserError(_too_long(questions, fitted.too_long, context))
@@ -114,6 +119,11 @@ def encode(
         len(questions[i].demonstrations) - len(question.demonstrations)
         for i, question in zip(kept, asked, strict=True)
     ]
+    bare = [
+        i for i, n in zip(kept, lost, strict=True) if n and n == len(questions[i].demonstrations)
+    ]
+    if bare and not allow_zero_shot:
+        raise UserError(_no_room(questions, bare, context))
     label_ids: tuple[int, ...] = ()
     scoring: Scoring
     if rule == "scripts-choice":
@@ -139,43 +149,96 @@ def encode(
 
 def _equal_candidates(joints: Sequence[_Joint]) -> dict[int, tuple[int, ...]]:
     """By question: the first candidate with the tokens of each, where two have the same."""
+    known: dict[int, tuple[int, ...] | None] = {}  # by the number of a list that many may share
     found = {}
     for i, joint in enumerate(joints):
-        first: dict[tuple[int, ...], int] = {}
-        firsts = tuple(first.setdefault(tuple(t), c) for c, t in enumerate(joint.continuations))
-        if len(first) < len(firsts):
+        number = id(joint.continuations)
+        if number not in known:
+            first: dict[tuple[int, ...], int] = {}
+            firsts = tuple(first.setdefault(tuple(t), c) for c, t in enumerate(joint.continuations))
+            known[number] = firsts if len(first) < len(firsts) else None
+        firsts = known[number]
+        if firsts is not None:
             found[i] = firsts
     return found
 
 
-class _Fitted(NamedTuple):
-    """Questions as they fit the context, their tokens, and those (with length) that do not."""
+class _Fitting:
+    """Questions as they fit the context, demonstrations dropped from the front.
 
-    questions: dict[int, Question]
-    joints: dict[int, _Joint]
-    too_long: dict[int, int]
+    How many have to go is estimated from the tokens of each; then prompts that should just fit, and
+    ones with a round more, are encoded to know it.
+    """
+
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", rule: Rule, context: int, round_size: int
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.rule: Rule = rule
+        self.context, self.round_size = context, round_size
+        self.encoder = PromptEncoder(tokenizer)
+        self.questions: dict[int, Question] = {}
+        self.joints: dict[int, _Joint] = {}
+        self.too_long: dict[int, int] = {}
+        self._sizes: dict[str, int] = {}
+        self._checked: dict[int, Endings] = {}
+
+    def add(self, questions: Mapping[int, Question]) -> None:
+        """Encode questions, by their numbers."""
+        rounds = dict.fromkeys(questions, 0)  # dropped in what is encoded next
+        failed = dict.fromkeys(questions, -1)  # the most rounds dropped that were not enough
+        while rounds:
+            shown = {i: _without(questions[i], n, self.round_size) for i, n in rounds.items()}
+            joints = _joints(self.encoder, list(shown.values()), self.rule, self._checked)
+            again = {}
+            for (i, n), joint in zip(rounds.items(), joints, strict=True):
+                fits = joint.length <= self.context
+                if fits:
+                    self.questions[i], self.joints[i] = shown[i], joint
+                else:
+                    failed[i] = n
+                if fits and failed[i] < n - 1:
+                    again[i] = n - 1
+                elif not fits and i not in self.questions:
+                    if shown[i].demonstrations:
+                        again[i] = self._enough(questions[i], n, joint.length)
+                    else:
+                        self.too_long[i] = joint.length
+            rounds = again
+
+    def _enough(self, question: Question, rounds: int, length: int) -> int:
+        """How many rounds have to go, it seems, where a prompt without some has this length."""
+        texts = question.demonstrations
+        missing = [text for text in dict.fromkeys(texts) if text not in self._sizes]
+        if missing:
+            found = self.tokenizer(missing, add_special_tokens=False)["input_ids"]
+            self._sizes |= {text: len(ids) for text, ids in zip(missing, found, strict=True)}  # pyright: ignore
+        gone = len(texts) - len(_without(question, rounds, self.round_size).demonstrations)
+        while length > self.context and gone < len(texts):
+            rounds += 1
+            kept = len(_without(question, rounds, self.round_size).demonstrations)
+            length -= sum(self._sizes[text] for text in texts[gone : len(texts) - kept])
+            gone = len(texts) - kept
+        return rounds
 
 
-def _fit(
-    tokenizer: "PreTrainedTokenizerBase",
-    waiting: dict[int, Question],
-    rule: Rule,
-    context: int,
-    round_size: int,
-    fitted: _Fitted,
-) -> None:
-    """Encode questions, then again those that are too long, a round of demonstrations shorter."""
-    while waiting:
-        encoded = _encode_jointly(tokenizer, list(waiting.values()), rule)
-        shorter = {}
-        for (i, question), joint in zip(waiting.items(), encoded, strict=True):
-            if joint.length <= context:
-                fitted.questions[i], fitted.joints[i] = question, joint
-            elif question.demonstrations:
-                shorter[i] = _shorter(question, round_size)
-            else:
-                fitted.too_long[i] = joint.length
-        waiting = shorter
+def _no_room(questions: Sequence[Question], bare: Sequence[int], context: int) -> str:
+    first = questions[bare[0]]
+    return (
+        f"{len(bare)} of {len(questions)} prompts have no room for a demonstration in the model's "
+        f"context of {context} tokens, the first of them row {first.index} of {first.split}; "
+        "--allow-zero-shot scores them without any"
+    )
+
+
+def _without(question: Question, rounds: int, round_size: int) -> Question:
+    """A question without the first rounds of its demonstrations."""
+    if not rounds:
+        return question
+    texts = question.demonstrations
+    # What is over whole rounds goes first: the classes of what stays are balanced.
+    gone = (len(texts) % round_size or round_size) + (rounds - 1) * round_size
+    return replace(question, demonstrations=texts[gone:])
 
 
 def _too_long(questions: Sequence[Question], lengths: dict[int, int], context: int) -> str:
@@ -187,62 +250,51 @@ def _too_long(questions: Sequence[Question], lengths: dict[int, int], context: i
     )
 
 
-def _shorter(question: Question, round_size: int) -> Question:
-    # What is over whole rounds goes first: the classes of what stays are balanced.
-    over = len(question.demonstrations) % round_size or round_size
-    return replace(question, demonstrations=question.demonstrations[over:])
-
-
-def _encode_jointly(
-    tokenizer: "PreTrainedTokenizerBase", questions: Sequence[Question], rule: Rule
+def _joints(
+    encoder: PromptEncoder, questions: Sequence[Question], rule: Rule, checked: dict[int, Endings]
 ) -> list[_Joint]:
-    prompts = [question.prompt for question in questions]
-    if rule == "scripts-label":  # the label is encoded apart: the prompt stands for itself
-        return [_Joint(np.asarray(ids, np.int32), [[]]) for ids in _ids(tokenizer, prompts)]
-    texts = [
-        text
-        for question, prompt in zip(questions, prompts, strict=True)
-        for text in (prompt, *(prompt + candidate for candidate in question.candidates))
-    ]
-    encoded = iter(_ids(tokenizer, texts))
+    """Tokens of prompts and candidates; ``checked`` has the endings that were looked at."""
+    apart = rule == "scripts-label"  # the label is encoded apart: the prompt stands for itself
+    found = encoder(
+        [Text("".join(q.demonstrations), q.query, () if apart else q.candidates) for q in questions]
+    )
     joints = []
-    for question in questions:
-        alone, *joined = (next(encoded) for _ in range(1 + len(question.candidates)))
-        n = common_prefix([alone, *joined])
-        joint = _Joint(np.asarray(joined[0][:n], np.int32), [ids[n:] for ids in joined])
-        if n == 0:
+    for question, tokens in zip(questions, found, strict=True):
+        endings = tokens.endings
+        context = tokens.rest
+        if not len(context) and not len(tokens.shared):
             raise UserError(
                 f"row {question.index} of {question.split}: the prompt is empty to the tokenizer"
             )
-        for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
-            if not tokens:
-                raise UserError(
-                    f"row {question.index} of {question.split}: {candidate!r} has no token of "
-                    "its own after the prompt"
-                )
-        if rule == "label":
-            _refuse_equal_labels(question, joint)
-        joints.append(joint)
+        if id(endings) not in checked and not apart:
+            _check_endings(question, endings, rule)
+            checked[id(endings)] = endings  # kept alive, so that no other takes its number
+        joints.append(_Joint(tokens.shared, context, [[]] if apart else endings.continuations))
     return joints
 
 
-def _refuse_equal_labels(question: Question, joint: _Joint) -> None:
+def _check_endings(question: Question, endings: Endings, rule: Rule) -> None:
+    """Refuse candidates without tokens, and labels that cannot be distinguished."""
+    for candidate, ids in zip(question.candidates, endings.continuations, strict=True):
+        if not ids:
+            raise UserError(
+                f"row {question.index} of {question.split}: {candidate!r} has no token of its own "
+                "after the prompt"
+            )
+    if rule == "label":
+        _refuse_equal_labels(question, endings.continuations)
+
+
+def _refuse_equal_labels(question: Question, continuations: Sequence[list[int]]) -> None:
     """Labels whose tokens are the same could never be distinguished."""
     first: dict[tuple[int, ...], str] = {}
-    for candidate, tokens in zip(question.candidates, joint.continuations, strict=True):
+    for candidate, tokens in zip(question.candidates, continuations, strict=True):
         other = first.setdefault(tuple(tokens), candidate)
         if other != candidate:
             raise UserError(
                 f"the labels {other.strip()!r} and {candidate.strip()!r} become the same tokens "
                 "for this model; choose other label words"
             )
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
-    """Token ids without the special tokens that end a text: what follows it would not be read."""
-    ids: list[list[int]] = tokenizer(texts, return_attention_mask=False)["input_ids"]  # pyright: ignore
-    last = appended(tokenizer)
-    return [row[:-last] for row in ids] if last else ids
 
 
 def _common_label_tokens(joints: Sequence[_Joint]) -> tuple[int, ...]:
@@ -280,6 +332,12 @@ def _requests(
     """What is asked of the model; questions of the same demonstrations are one family."""
     labels = [[token] for token in label_ids]
     return [
-        Request(joint.context, labels or joint.continuations, scoring, question.demonstrations)
+        Request(
+            joint.context,
+            labels or joint.continuations,
+            scoring,
+            question.demonstrations,
+            joint.before,
+        )
         for question, joint in zip(questions, joints, strict=True)
     ]

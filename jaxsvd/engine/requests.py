@@ -4,6 +4,7 @@ Requests that begin alike are grouped, and every one becomes a line: the tokens 
 and where in them something is read.
 """
 
+import functools
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -44,16 +45,16 @@ class Request:
     continuations: Sequence[Sequence[int]]
     kind: Scoring = "sequence log-likelihood"
     family: Hashable = None
+    before: Int[np.ndarray, " before"] | Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.context):
+        if not len(self.context) and not len(self.before):
             raise ValueError("a request's context needs at least one token")
         if not self.continuations:
             raise ValueError("a request needs at least one continuation")
-        lengths = {len(tokens) for tokens in self.continuations}
-        if self.kind == "label tokens" and lengths != {1}:
+        if self.kind == "label tokens" and any(len(tokens) != 1 for tokens in self.continuations):
             raise ValueError("label tokens are one token each")
-        if self.kind.endswith("log-likelihood") and 0 in lengths:
+        if self.kind.endswith("log-likelihood") and not all(map(len, self.continuations)):
             raise ValueError("a continuation without tokens has no log-likelihood")
 
     @property
@@ -115,16 +116,34 @@ def grouped(requests: Sequence[Request]) -> tuple[Group, ...]:
         alike.setdefault((request.family, request.kind, request.labels), []).append(i)
     groups = []
     for (_, kind, labels), members in alike.items():
-        contexts = [np.asarray(requests[i].context, np.int32) for i in members]
+        before, contexts = _contexts([requests[i] for i in members], kind)
         # At least one token of every context stays with its line: the scores are read there.
         n = min(common_prefix(contexts), min(map(len, contexts)) - 1)
         n = 0 if kind == "mean raw logit" else n  # there the prefix is averaged over too
         lines = tuple(
-            line_of(i, context[n:].tolist(), requests[i].continuations, kind)
+            line_of(i, context[n:], requests[i].continuations, kind)
             for i, context in zip(members, contexts, strict=True)
         )
-        groups.append(Group(contexts[0][:n], lines, kind, labels))
+        prefix = contexts[0][:n]
+        prefix = np.concatenate([before, prefix]) if len(before) else prefix
+        groups.append(Group(prefix, lines, kind, labels))
     return tuple(groups)
+
+
+def _contexts(
+    requests: Sequence[Request], kind: Scoring
+) -> tuple[Int[np.ndarray, " before"], list[Int[np.ndarray, "_"]]]:
+    """What is known to be shared by all contexts, and the rest of each."""
+    before = requests[0].before
+    shared = all(r.before is before and len(r.context) for r in requests)
+    contexts = [np.asarray(r.context, np.int32) for r in requests]
+    if shared and kind != "mean raw logit":
+        return np.asarray(before, np.int32), contexts
+    whole = [
+        np.concatenate([np.asarray(r.before, np.int32), context])
+        for r, context in zip(requests, contexts, strict=True)
+    ]
+    return np.zeros(0, np.int32), whole
 
 
 def only(groups: Iterable[Group], requests: Collection[int]) -> tuple[Group, ...]:
@@ -141,14 +160,22 @@ def common_prefix(sequences: Sequence[list[int] | Int[np.ndarray, "_"]]) -> int:
     """How many first tokens all sequences share."""
     n = min(map(len, sequences))
     first = np.asarray(sequences[0][:n])
-    for sequence in sequences[1:]:
-        differ = np.flatnonzero(first[:n] != np.asarray(sequence[:n]))
+    for start in range(1, len(sequences), _COMPARED):
+        rows = np.array([sequence[:n] for sequence in sequences[start : start + _COMPARED]])
+        differ = np.flatnonzero((rows != first[:n]).any(0))
         n = int(differ[0]) if len(differ) else n
     return n
 
 
+_COMPARED = 256
+"""Sequences compared at a time."""
+
+
 def line_of(
-    request: int, context: list[int], continuations: Sequence[Sequence[int]], kind: Scoring
+    request: int,
+    context: Sequence[int] | Int[np.ndarray, " tokens"],
+    continuations: Sequence[Sequence[int]],
+    kind: Scoring,
 ) -> Line:
     """The line of a request.
 
@@ -160,7 +187,10 @@ def line_of(
     """
     last, count = len(context) - 1, len(continuations)
     if kind == "label tokens":
-        return _line(request, context, [[]], [([last], [0])], count)
+        tokens = np.asarray(context, np.int32)
+        positions, nowhere, reads = _label_columns(last + 1)
+        return Line(request, tokens, positions, nowhere, reads, _ZERO, _ZERO, count)
+    context = [int(token) for token in context]
     if kind == "mean raw logit":
         # Every position of context and continuation is averaged over; the context's for each.
         whole, reads, column = list(range(len(context))), [], len(context)
@@ -175,6 +205,17 @@ def line_of(
         reads.append(([last, *range(column, column + len(tokens) - 1)], tokens))
         column += len(tokens) - 1
     return _line(request, context, seen, reads, count)
+
+
+_ZERO = np.zeros(1, np.int32)
+
+
+@functools.lru_cache(maxsize=4096)
+def _label_columns(
+    length: int,
+) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"], Int[np.ndarray, "_"]]:
+    """Positions, continuations and reads of a line that is read at its end: shared by many."""
+    return np.arange(length, dtype=np.int32), np.zeros(length, np.int32), np.array([length - 1])
 
 
 def _line(

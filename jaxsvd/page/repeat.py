@@ -65,6 +65,7 @@ class AskedDraw:
     validation_size: int | None
     test_size: int | None
     skip_long: bool
+    allow_zero_shot: bool = False
 
     @classmethod
     def from_json(cls, value: object) -> "AskedDraw | None":
@@ -82,6 +83,7 @@ class AskedDraw:
             validation_size=fields.maybe("validation_size", COUNT),
             test_size=fields.maybe("test_size", COUNT),
             skip_long=fields.maybe("skip_long", FLAG) or False,
+            allow_zero_shot=fields.maybe("allow_zero_shot", FLAG) or False,
         )
 
 
@@ -102,7 +104,8 @@ def _task_words(command: str, task: TaskRecord, drawn: AskedDraw) -> list[str]:
     words += _option("--validation-size", drawn.validation_size)
     if command != "sweep":
         words += _option("--test-size", drawn.test_size)
-    return words + ["--skip-long"] * drawn.skip_long
+    words += ["--skip-long"] * drawn.skip_long
+    return words + ["--allow-zero-shot"] * drawn.allow_zero_shot
 
 
 def _guessed(task: TaskRecord, notes: list[str]) -> AskedDraw:

@@ -129,6 +129,7 @@ class TaskRecord:
         scoring: the same in words.
         chance: accuracy of a uniform guess.
         shortened_prompts, dropped_demonstrations, skipped_queries: what was too long.
+        fewest_demonstrations, most_demonstrations: that a prompt shows.
     """
 
     name: str
@@ -144,6 +145,8 @@ class TaskRecord:
     chance: float
     shortened_prompts: int | None = None
     dropped_demonstrations: int | None = None
+    fewest_demonstrations: int | None = None
+    most_demonstrations: int | None = None
     skipped_queries: int | None = None
 
     @property
@@ -174,6 +177,8 @@ class TaskRecord:
             chance=fields.read("chance", NUMBER),
             shortened_prompts=fields.maybe("shortened_prompts", COUNT),
             dropped_demonstrations=fields.maybe("dropped_demonstrations", COUNT),
+            fewest_demonstrations=fields.maybe("fewest_demonstrations", COUNT),
+            most_demonstrations=fields.maybe("most_demonstrations", COUNT),
             skipped_queries=fields.maybe("skipped_queries", COUNT),
         )
 

@@ -1,5 +1,6 @@
 """How a path that a user typed becomes the path that is opened, recorded and compared."""
 
+import os
 from pathlib import Path
 
 
@@ -14,6 +15,11 @@ def resolved(path: str | Path) -> Path:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, no home, a NUL: opening fails
         return Path(path)
+
+
+def user_cache() -> Path:
+    """Our folder among the user's caches; it may be missing."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxsvd"
 
 
 def shortened(path: Path) -> Path:

@@ -13,6 +13,7 @@ from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
 from jaxsvd.results.search import LayerChoice
 from jaxsvd.runtime.progress import SILENT, Advance, Progress
+from jaxsvd.selection.kept import KeptNumbers
 
 TOP_LAYERS = 3
 """Layers that compete by condition number; the paper leaves its k open."""
@@ -22,6 +23,8 @@ def condition_numbers(
     model: Model, module: str = "all", *, progress: Progress = SILENT
 ) -> dict[tuple[int, str], float]:
     """2-norm condition numbers, sigma_max / sigma_min in float64, by layer and matrix.
+
+    On one device they are kept in the user's cache folder (:mod:`jaxsvd.selection.kept`).
 
     Args:
         model: any.
@@ -37,10 +40,19 @@ def condition_numbers(
         if model.mesh is not None:
             found = condition_numbers_on((engine.matrix(*key) for key in keys), len(keys), advance)
             return dict(zip(keys, found, strict=True))
-        numbers = {}
-        for key in keys:
-            numbers[key] = condition_number(engine.matrix(*key))
-            advance(1)
+        kept = KeptNumbers(model)
+        numbers, computed = {}, {}
+        try:
+            for key in keys:
+                matrix = engine.matrix(*key)
+                known = kept.get(*key, matrix)
+                if known is None:
+                    known = condition_number(matrix)
+                    computed[key] = matrix, known
+                numbers[key] = known
+                advance(1)
+        finally:  # what an interrupted search has computed is not lost either
+            kept.add(computed)
     return numbers
 
 

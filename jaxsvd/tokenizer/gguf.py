@@ -15,25 +15,17 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from jaxsvd.checkpoints.gguf import header
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tokenizer import sentencepiece
+from jaxsvd.tokenizer.seams import TEKKEN, WORDS
 from jaxsvd.tokenizer.sentencepiece import CONTROL, NORMAL, SPACE, USER_DEFINED
 from jaxsvd.tokenizer.tokenizer import Tokenizer
 
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _GPT2 = ("gpt-2", "gpt2", "phi-2", "olmo", "mpt")
 _DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 _LLAMA3 = ("llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2")
 _CUT_BY: dict[str, str] = {
-    **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), _WORDS % "{1,3}"),
-    **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"), _WORDS % ""),
-    "tekken": _TEKKEN,
+    **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), WORDS % "{1,3}"),
+    **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"), WORDS % ""),
+    "tekken": TEKKEN,
 }
 _WHOLE_WORDS = (*_LLAMA3, "tekken")
 """Vocabularies of which a whole word is one token, whatever the merges would make of it."""

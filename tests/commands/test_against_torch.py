@@ -88,6 +88,7 @@ def test_real_tasks(task: str, shared: Path, tmp_path: Path) -> None:
         test_size=12,
         rates=[0.0, 0.5, 0.95],
         skip_long=True,
+        allow_zero_shot=True,
         save_prompts=True,
         out=tmp_path / "run",
     )

@@ -1,6 +1,7 @@
 """Joint encoding, shared prefixes, label tokens, and prompts that are too long."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,9 @@ def test_long_prompts_lose_whole_rounds(tokenizer: PreTrainedTokenizerBase) -> N
     """From the front, one of each class at a time, only as many as needed."""
     short, long = question(0, "cod", shots=5), question(1, "lion " * 30, shots=5)
     length = len(tokenizer(short.prompt + " A")["input_ids"])
-    encoded = encode(tokenizer, [short, long], "label", context=length, round_size=2)
+    encoded = encode(
+        tokenizer, [short, long], "label", context=length, round_size=2, allow_zero_shot=True
+    )
     assert encoded.questions[0] == short
     # 5 = 2 + 2 + 1: the demonstration over whole rounds goes first, then rounds of two.
     kept = len(encoded.questions[1].demonstrations)
@@ -178,3 +181,73 @@ def test_prefixes_are_shared_within_demonstrations(tokenizer: PreTrainedTokenize
     assert [len(group.lines) for group in encoded.groups if group.lines] == [3, 1]
     assert all(len(line.tokens) >= 1 for group in encoded.groups for line in group.lines)
     assert all(group.prefix.dtype == np.int32 for group in encoded.groups)
+
+
+def brute_force(
+    tokenizer: PreTrainedTokenizerBase, asked: Question, context: int, round_size: int
+) -> tuple[str, ...] | None:
+    """The demonstrations that fit: one round after the other goes, whole prompts encoded."""
+    shown = asked.demonstrations
+    while True:
+        prompt = "".join(shown) + asked.query
+        if max(len(tokenizer(prompt + c)["input_ids"]) for c in asked.candidates) <= context:
+            return shown
+        if not shown:
+            return None
+        shown = shown[len(shown) % round_size or round_size :]
+
+
+def test_dropped_demonstrations_are_those_of_brute_force(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Demonstrations of all lengths, as many dropped as must be and no more."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 30, 41)
+    shown = tuple(f"text: {'lion zyx ' * n}\nlabel : A\n" for n in lengths)
+    questions = [
+        question(i, "cod " * int(n), demonstrations=shown)
+        for i, n in enumerate(rng.integers(1, 150, 12))
+    ]
+    for context, round_size in ((150, 1), (400, 2), (900, 3)):
+        expected = [brute_force(tokenizer, q, context, round_size) for q in questions]
+        encoded = encode(
+            tokenizer,
+            questions,
+            "label",
+            context=context,
+            round_size=round_size,
+            skip_long=True,
+            allow_zero_shot=True,
+        )
+        kept = {q.index: q.demonstrations for q in encoded.questions}
+        assert kept == {i: d for i, d in enumerate(expected) if d is not None}
+
+
+def test_dropping_is_linear(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 800 demonstrations, what is encoded is a few times what there is."""
+    shown = tuple(f"text: {'lion ' * (i % 5 + 1)}\nlabel : A\n" for i in range(800))
+    questions = [question(i, "cod " * (i + 1), demonstrations=shown) for i in range(16)]
+    characters, call = [0], type(tokenizer).__call__
+
+    def counting(self: Any, text: str | list[str], **options: Any) -> Any:
+        characters[0] += sum(map(len, [text] if isinstance(text, str) else text))
+        return call(self, text, **options)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", counting)
+    encoded = encode(tokenizer, questions, "label", context=300)
+    assert encoded.shortened == 16
+    assert all(q.demonstrations[-1] == shown[-1] for q in encoded.questions)
+    # The first prompt whole with two labels, and one prompt of every number of demonstrations.
+    assert characters[0] < 8 * sum(map(len, shown))
+
+
+def test_prompts_without_any_demonstration(tokenizer: PreTrainedTokenizerBase) -> None:
+    """They are not called by the number that was asked for: refused, or allowed and counted."""
+    questions = [question(4, "cod"), question(6, "lion " * 40)]
+    room = len(tokenizer(questions[1].query + " A")["input_ids"])
+    with pytest.raises(UserError, match=r"1 of 2 prompts .* row 6 of test; --allow-zero-shot"):
+        encode(tokenizer, questions, "label", context=room)
+    encoded = encode(tokenizer, questions, "label", context=room, allow_zero_shot=True)
+    assert [len(q.demonstrations) for q in encoded.questions] == [3, 0]
