@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,8 +33,33 @@ class Progress:
 SILENT = Progress()
 
 
+EVERY = 30.0
+"""Seconds between two lines of progress."""
+
+
+class _Lines:
+    """Progress in lines, for log files; none for what is done before the first is due."""
+
+    def __init__(self, description: str, total: int, unit: str, say: Callable[[str], None]) -> None:
+        self._what, self._total, self._unit, self._say = description, total, unit, say
+        self._done, self._started = 0, time.monotonic()
+        self._said = self._started
+
+    def advance(self, n: int) -> None:
+        interruption.check()
+        self._done += n
+        now = time.monotonic()
+        if now - self._said < EVERY:
+            return
+        self._said, spent = now, now - self._started
+        line = f"{self._what}: {self._done:,} of {self._total:,} {self._unit} in {spent:,.0f} s"
+        if 0 < self._done < self._total:
+            line += f", about {spent * (self._total / self._done - 1):,.0f} s left"
+        self._say(line)
+
+
 class TerminalProgress(Progress):
-    """Bars by rich with speed and time left; only notices where there is no terminal.
+    """Bars by rich with speed and time left; without a terminal a line every half a minute.
 
     A bar that advances also raises a Ctrl-C whose exception got lost.
     """
@@ -50,6 +76,9 @@ class TerminalProgress(Progress):
     @contextlib.contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
         """See :class:`Progress`."""
+        if not (sys.stderr and sys.stderr.isatty()):
+            yield _Lines(description, total, unit, self.notice).advance
+            return
         from rich.console import Console
         from rich.progress import (
             BarColumn,
