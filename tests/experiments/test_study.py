@@ -1,6 +1,7 @@
 """The study's statistics against closed forms and simulation; its records and pages from units."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,15 @@ def test_published_pages_come_from_the_published_records() -> None:
     """Every number of docs/study/*.md is one of a record."""
     for name, text in pages.pages(pages.read([pages.RECORDS])).items():
         assert (pages.RECORDS / name).read_text("utf-8") == text, f"{name}: make it again"
+
+
+@pytest.mark.skipif(not list(pages.RECORDS.glob("*.json")), reason="no records are published yet")
+def test_every_change_in_the_text_is_one_of_a_table() -> None:
+    """Changes with a sign, in points, in the results of docs/study.md and the README's opening."""
+    tables = "".join(path.read_text("utf-8") for path in pages.RECORDS.glob("*.md"))
+    docs = pages.RECORDS.parent
+    results = (docs / "study.md").read_text("utf-8").split("# Results", 1)[1]
+    readme = (docs.parent / "README.md").read_text("utf-8").split("## ", 1)[0]
+    changes = re.findall(r"(?<![\d.])[+-]\d+\.\d\b", results + readme)
+    assert changes
+    assert [change for change in changes if change not in tables] == []
