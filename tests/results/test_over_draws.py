@@ -79,7 +79,7 @@ def test_order_of_draws_and_examples_does_not_matter() -> None:
 
 
 def test_a_known_ratio() -> None:
-    """f = 0.3 r + noise: the interval holds 0.3; proportional values have no interval at all."""
+    """F = 0.3 r + noise: the interval holds 0.3; proportional values have no interval at all."""
     rng = np.random.default_rng(4)
     raw = rng.choice([-1.0, 0.0, 1.0], p=[0.05, 0.65, 0.3], size=(5, 400))
     ratio, (low, high) = ratio_over_draws(
