@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsvd.commands.compare import compare as compare
     from jaxsvd.commands.evaluate import evaluate as evaluate
+    from jaxsvd.commands.perplexity import perplexity as perplexity
     from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
     from jaxsvd.commands.search import search as search
@@ -28,6 +29,7 @@ _HOMES = {
     "condition_numbers": "jaxsvd.selection.condition",
     "evaluate": "jaxsvd.commands.evaluate",
     "load": "jaxsvd.model",
+    "perplexity": "jaxsvd.commands.perplexity",
     "prune": "jaxsvd.commands.prune",
     "report": "jaxsvd.commands.report",
     "search": "jaxsvd.commands.search",
@@ -42,6 +44,7 @@ __all__ = [
     "condition_numbers",
     "evaluate",
     "load",
+    "perplexity",
     "prune",
     "report",
     "search",

@@ -12,7 +12,9 @@ import numpy as np
 from jaxsvd import tasks
 from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.model import Model
-from jaxsvd.runs.directory import PROMPTS, Record, Run
+from jaxsvd.results.prompts import Prompt
+from jaxsvd.results.records import TaskRecord
+from jaxsvd.runs.directory import PROMPTS, JsonObject, Run
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
@@ -33,7 +35,7 @@ class EncodedTask:
 
     prepared: Prepared
     encoded: Encoded
-    asked: Record = field(default_factory=dict)
+    asked: JsonObject = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -42,7 +44,7 @@ class EncodedTask:
         prepared: Prepared,
         *,
         skip_long: bool = False,
-        asked: Record | None = None,
+        asked: JsonObject | None = None,
         progress: Progress = SILENT,
     ) -> "EncodedTask":
         """Encode all questions of a task."""
@@ -93,46 +95,46 @@ class EncodedTask:
             digest.update(json.dumps([q.split, q.index, q.prompt, q.candidates, q.gold]).encode())
         return digest.hexdigest()[:16]
 
-    def task_record(self) -> Record:
-        """The ``task`` object of result.json."""
+    def task_record(self) -> TaskRecord:
+        """The ``task`` of result.json."""
         p, e = self.prepared, self.encoded
-        return {
-            "name": p.name,
-            "source": p.source,
-            "protocol": p.protocol,
-            "shots": p.shots,
-            "seed": p.seed,
-            "validation_size": len(self.positions("validation")),
-            "test_size": len(self.positions("test")),
-            "labels": list(p.labels),
-            "rule": p.rule,
-            "scoring": e.scoring,
-            "chance": chance(e.questions),
-            "shortened_prompts": e.shortened,
-            "dropped_demonstrations": e.dropped,
-            "skipped_queries": e.skipped,
-        }
+        return TaskRecord(
+            name=p.name,
+            source=p.source,
+            protocol=p.protocol,
+            shots=p.shots,
+            seed=p.seed,
+            validation_size=len(self.positions("validation")),
+            test_size=len(self.positions("test")),
+            labels=tuple(p.labels),
+            rule=p.rule,
+            scoring=e.scoring,
+            chance=chance(e.questions),
+            shortened_prompts=e.shortened,
+            dropped_demonstrations=e.dropped,
+            skipped_queries=e.skipped,
+        )
 
-    def prompt_records(self) -> list[Record]:
+    def prompt_records(self) -> list[Prompt]:
         """The lines of prompts.jsonl."""
-        choices = self.prepared.rule in ("choice", "scripts-choice")
         return [
-            {
-                "split": q.split,
-                "index": q.index,
-                "shots": self.prepared.shots,
-                "seed": self.prepared.seed,
-                "shown": len(q.demonstrations),  # fewer than shots where they did not fit
-                "prompt": q.prompt,
-                "gold": q.gold,
-                ("choices" if choices else "labels"): list(q.candidates),
-            }
+            Prompt(
+                split=q.split,
+                index=q.index,
+                shots=self.prepared.shots,
+                seed=self.prepared.seed,
+                shown=len(q.demonstrations),
+                prompt=q.prompt,
+                gold=q.gold,
+                candidates=tuple(q.candidates),
+                choices=self.prepared.rule in ("choice", "scripts-choice"),
+            )
             for q in self.encoded.questions
         ]
 
     def save_prompts(self, run: Run) -> None:
         """Write prompts.jsonl."""
-        run.write_lines(PROMPTS, self.prompt_records())
+        run.write_lines(PROMPTS, (prompt.to_json() for prompt in self.prompt_records()))
 
 
 def _check_vocabulary(model: Model, encoded: Encoded) -> None:

@@ -27,7 +27,6 @@ from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.edits.decoder import edited_decoder
 from jaxsvd.edits.edit import Edit, Edits, as_edits, format_edits, matrix_edits
-from jaxsvd.edits.replacement import matrix_shapes
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
 from jaxsvd.models import FAMILIES, notices, read_known
@@ -159,12 +158,6 @@ class Model:
             edits=(*self.edits, *edits),
             factors={path: pair for path, pair in factors.items() if pair is not None},
         )
-
-    def edit_records(self) -> list[dict[str, Any]]:
-        """The ``edits`` of result.json."""
-        return [
-            edit.record(self.config, matrix_shapes(self.engine, edit.layer)) for edit in self.edits
-        ]
 
     def save(self, directory: str | Path, *, factored: bool = False) -> None:
         """Write the model in Hugging Face layout, with its tokenizer.

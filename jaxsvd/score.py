@@ -1,8 +1,9 @@
 """Questions scored under variants of the weights, resumable, as arrays of right and wrong."""
 
 import contextlib
+import datetime
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +13,18 @@ from jaxtyping import Bool, Float
 
 from jaxsvd.checkpoints import fingerprint
 from jaxsvd.devices.compilation import compile_seconds
+from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.edits.edit import Edit, Edits, format_edits
-from jaxsvd.edits.replacement import variants
+from jaxsvd.edits.replacement import matrix_shapes, variants
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.requests import only
 from jaxsvd.engine.variants import Replacement
 from jaxsvd.model import Model
 from jaxsvd.results.label_counts import LabelCounts
-from jaxsvd.runs.directory import Record, Run
+from jaxsvd.results.predictions import Prediction, complete
+from jaxsvd.results.records import EditRecord, Measured, ModelRecord
+from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
 from jaxsvd.tasks.base import Prepared, Question
@@ -43,7 +47,7 @@ class Stopwatch:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def record(self) -> Record:
+    def record(self) -> dict[str, float]:
         """For result.json: ``total`` first; ``compile`` is part of the others."""
         total = time.perf_counter() - self.started
         return {"total": total} | self.seconds | {"compile": compile_seconds() - self.compiled}
@@ -91,7 +95,7 @@ def score_split(
     cells: Sequence[Cell] | None = None,
     run: Run | None,
     progress: Progress,
-) -> list[list[Record]]:
+) -> list[list[Prediction]]:
     """Score a split under edits; what a run has already is not scored again.
 
     Args:
@@ -102,23 +106,22 @@ def score_split(
         made: their matrices, if several calls use them; see
             :func:`jaxsvd.edits.replacement.variants`.
         cells: what predictions.jsonl calls each variant; after its edits if left out.
-        run: gets a record of each example as it is finished; None keeps no file.
+        run: gets a line of each example as it is finished; None keeps no file.
         progress: where to show it.
 
     Returns:
-        For each variant the prediction records, in the order of the questions.
+        For each variant its predictions, in the order of the questions.
     """
     encoded, prepared = encoded_task.encoded, encoded_task.prepared
     positions = encoded_task.positions(split)
     cells = [Cell.of(edits) for edits in edited] if cells is None else cells
     indices = {encoded.questions[i].index for i in positions}
     records = {
-        key: record
-        for record in (run.done if run else ())
-        if _complete(record)
-        and record["split"] == split
-        and (record["shots"], record["seed"]) == (prepared.shots, prepared.seed)
-        and (key := _key(record))[0] in cells
+        key: line
+        for line in map(complete, run.done if run else ())
+        if line is not None
+        and (line.split, line.shots, line.seed) == (split, prepared.shots, prepared.seed)
+        and (key := _key(line))[0] in cells
         and key[1] in indices
     }
 
@@ -131,7 +134,7 @@ def score_split(
     count = len(set(cells)) * len(positions)
     with progress.bar(f"scoring {split}", count, "examples") as advance:
         advance(len(records))
-        waiting: list[Record] = []
+        waiting: list[Prediction] = []
         saved = time.monotonic()
         groups = only(encoded.groups, positions)
         scored = engine.score_groups(groups, variants(engine, edited, made=made), done=done)
@@ -140,109 +143,116 @@ def score_split(
                 key = key_of(variant, position)
                 if key not in records:
                     scores = encoded.tied(position, scores)
-                    records[key] = _record(prepared, encoded.questions[position], key[0], scores)
+                    records[key] = _prediction(
+                        prepared, encoded.questions[position], key[0], scores
+                    )
                     waiting.append(records[key])
                     advance(1)
                 if run and time.monotonic() - saved > 0.5:  # syncing each example would take over
-                    run.append(waiting)
+                    run.append(line.to_json() for line in waiting)
                     waiting, saved = [], time.monotonic()
         finally:  # of Ctrl-C too
             if run and waiting:
-                run.append(waiting)
+                run.append(line.to_json() for line in waiting)
     return [[records[cell, encoded.questions[i].index] for i in positions] for cell in cells]
 
 
-def _key(record: Record) -> Key:
-    cell = Cell(record["module"], record["layer"], record["rate"], record.get("edits"))
-    return cell, record["index"]
+def _key(line: Prediction) -> Key:
+    return Cell(line.module, line.layer, line.rate, line.edits), line.index
 
 
-_TYPES = {
-    "split": str,
-    "module": str | None,
-    "layer": int | None,
-    "rate": int | float | None,
-    "shots": int,
-    "seed": int,
-    "index": int,
-    "gold": int,
-    "prediction": int,
-    "scores": list,
-}
+def right_answers(scored: Sequence[Sequence[Prediction]]) -> Bool[np.ndarray, "variants examples"]:
+    """Which examples each variant has right, from what :func:`score_split` returns."""
+    return np.array([[line.right for line in lines] for lines in scored], bool)
 
 
-def _complete(record: Record) -> bool:
-    """Whether a line of predictions.jsonl is one that we wrote; any other is scored again."""
-    several = {"edits": str} if "edits" in record else {}
-    types = _TYPES | several
-    return record.keys() == types.keys() and all(
-        isinstance(record[name], kind) for name, kind in types.items()
+def _prediction(
+    prepared: Prepared, question: Question, cell: Cell, scores: Float[np.ndarray, " candidates"]
+) -> Prediction:
+    return Prediction(
+        split=question.split,
+        module=cell.module,
+        layer=cell.layer,
+        rate=cell.rate,
+        edits=cell.edits,
+        shots=prepared.shots,
+        seed=prepared.seed,
+        index=question.index,
+        gold=question.gold,
+        prediction=predict(scores),
+        scores=tuple(float(f"{score:.9g}") for score in scores),  # all that float32 holds
     )
 
 
-def right_answers(scored: Sequence[Sequence[Record]]) -> Bool[np.ndarray, "variants examples"]:
-    """Which examples each variant has right, from what :func:`score_split` returns."""
-    return np.array([[r["prediction"] == r["gold"] for r in records] for records in scored], bool)
+def write_predictions(run: Run, scored: Iterable[Iterable[Prediction]]) -> None:
+    """Write predictions.jsonl anew, in the order given: as scored they are in another."""
+    run.write_lines(PREDICTIONS, (line.to_json() for lines in scored for line in lines))
 
 
-def _record(
-    prepared: Prepared, question: Question, cell: Cell, scores: Float[np.ndarray, " candidates"]
-) -> Record:
-    module, layer, rate, several = cell
-    return {
-        "split": question.split,
-        "module": module,
-        "layer": layer,
-        "rate": rate,
-        **({} if several is None else {"edits": several}),
-        "shots": prepared.shots,
-        "seed": prepared.seed,
-        "index": question.index,
-        "gold": question.gold,
-        "prediction": predict(scores),
-        "scores": [float(f"{score:.9g}") for score in scores],  # all that float32 holds
-    }
-
-
-def label_counts(labels: Sequence[str], scored: Sequence[Sequence[Record]]) -> LabelCounts:
+def label_counts(labels: Sequence[str], scored: Sequence[Sequence[Prediction]]) -> LabelCounts:
     """How often each label is said.
 
     Args:
         labels: words of the candidates, in label order.
-        scored: prediction records of the untouched model, then of a truncated one, if any.
+        scored: predictions of the untouched model, then of a truncated one, if any.
     """
-    gold = np.array([line["gold"] for line in scored[0]])
-    said = [np.array([line["prediction"] for line in lines]) for lines in scored]
+    gold = np.array([line.gold for line in scored[0]])
+    said = [np.array([line.prediction for line in lines]) for lines in scored]
     return LabelCounts.of(labels, gold, said[0], said[1] if len(said) > 1 else None)
 
 
-def model_record(model: Model) -> Record:
-    """The ``model`` object of result.json."""
-    return {
-        "source": model.source,
-        "revision": model.revision,
-        "family": model.config.family,
-        "layers": model.config.layers,
-        "parameters": model.parameters,
-        "dtype": model.dtype,
-        **({"edits": model.edit_records()} if model.edits else {}),
-        **({"quantization": model.quantization} if model.quantization else {}),
-    }
+def model_record(model: Model) -> ModelRecord:
+    """The ``model`` of result.json."""
+    return ModelRecord(
+        source=model.source,
+        revision=model.revision,
+        family=model.config.family,
+        layers=model.config.layers,
+        parameters=model.parameters,
+        dtype=model.dtype,
+        edits=edit_records(model),
+        quantization=model.quantization,
+    )
+
+
+def edit_records(model: Model) -> tuple[EditRecord, ...]:
+    """The ``edits`` of result.json: those of a model, with the ranks that they keep."""
+
+    def record(edit: Edit) -> EditRecord:
+        edit = edit.resolved(model.config)
+        return EditRecord(
+            layer=edit.layer,
+            module=edit.module,
+            rate=edit.rate,
+            ranks=edit.ranks(model.config, matrix_shapes(model.engine, edit.layer)),
+            method=None if edit.method == "exact" else edit.method,
+            seed=edit.seed if edit.random else None,
+        )
+
+    return tuple(map(record, model.edits))
+
+
+def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Measured:
+    """When, how long and with what a command measured, as it ends."""
+    return Measured.of(
+        started.isoformat(timespec="seconds"),
+        {"load": model.load_seconds} | watch.record(),
+        surroundings() | mesh_record(model.mesh),
+    )
 
 
 def request_record(
     command: str, model: Model, encoded_task: EncodedTask, **options: Any
-) -> Mapping[str, Any]:
+) -> dict[str, object]:
     """What decides the results of a run: a resumed one must be asked the same."""
-    task = encoded_task.task_record()
     return {
         "command": command,
-        "model": model_record(model)
+        "model": model_record(model).to_json()
         | {
             "files": str(resolved(model.directory)),
             "contents": fingerprint.of_model(Path(model.directory)),
         },
-        "task": task,
+        "task": encoded_task.task_record().to_json(),
         "questions": encoded_task.fingerprint(),
         "asked": encoded_task.asked,
         **options,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.language import pooled
-from jaxsvd.runs.directory import Record
 from paper_figures import shapes
 from paper_figures.reading import Key, Source
 
@@ -70,7 +69,7 @@ def points(sources: Iterable[Source], experiment: str) -> dict[Cell, Point]:
     return found
 
 
-def _plain_cells(source: Source) -> list[Record]:
+def _plain_cells(source: Source) -> list[dict[str, Any]]:
     """The cells of ``jaxsvd sweep``, as an experiment would have them."""
     source.require(shapes.SWEEP)
     _check_counts(source, source.result["cells"])

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.common import style
 from jaxsvd.models.matrices import part
-from jaxsvd.runs.directory import Record
 from paper_figures import marks, published, shapes
 from paper_figures.marks import Drawn
 from paper_figures.reading import Key, Source, labels
@@ -54,7 +54,7 @@ def conditions(sources: Iterable[Source]) -> dict[Key, Conditions]:
     return found
 
 
-def _conditions(source: Source, entries: Sequence[Record]) -> Conditions:
+def _conditions(source: Source, entries: Sequence[Mapping[str, Any]]) -> Conditions:
     source.check_layers(entries)
     matrices = {(e["layer"], e["matrix"]): float(e["condition_number"]) for e in entries}
     modules: dict[tuple[int, str], float] = {}
@@ -64,7 +64,7 @@ def _conditions(source: Source, entries: Sequence[Record]) -> Conditions:
     return Conditions(matrices, modules, source)
 
 
-def _agree(source: Source, made: Conditions, entries: Sequence[Record]) -> None:
+def _agree(source: Source, made: Conditions, entries: Sequence[Mapping[str, Any]]) -> None:
     for entry in entries:
         key, told = (entry["layer"], entry["module"]), float(entry["condition_number"])
         counted = made.modules.get(key)

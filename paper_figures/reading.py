@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxsvd.results.read import read_run
-from jaxsvd.results.schema import Shape, flaw
-from jaxsvd.runs.directory import REQUEST, RESULT, Record
+from jaxsvd.results.read import read_fields
+from jaxsvd.runs.directory import REQUEST, RESULT
 from jaxsvd.runtime.errors import UserError
+from paper_figures.schema import Shape, flaw
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Source:
     path: Path
     kind: str
     started: datetime.datetime
-    result: Record = field(repr=False)
+    result: dict[str, Any] = field(repr=False)
 
-    def require(self, shape: Shape) -> Record:
+    def require(self, shape: Shape) -> dict[str, Any]:
         """The result, if it has what a figure needs.
 
         Raises:
@@ -107,7 +107,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def _source(path: Path) -> Source:
-    result = read_run(path).result
+    result = dict(read_fields(path))
     kind = result.get("experiment") or result["command"]
     if not isinstance(kind, str):
         kind = "unknown"  # no run of ours, but no damage either

@@ -7,13 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.common import style
-from jaxsvd.results.schema import flaw
-from jaxsvd.runs.directory import Record
 from paper_figures import marks, published, shapes
 from paper_figures.curves import COLOURS, OFFSETS, SHAPES
 from paper_figures.depth import depth, told
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Source
+from paper_figures.schema import flaw
 
 BASELINES = {"least squares": "--", "averaging": "-.", "zero": ":"}
 NAMES = {"mlp": "MLP", "attn": "ATTN"}
@@ -33,10 +32,10 @@ class Linear:
         source: the run.
     """
 
-    curves: Sequence[Record]
-    baselines: Mapping[str, Record]
-    truncation: Sequence[Record]
-    size: Record
+    curves: Sequence[Mapping[str, Any]]
+    baselines: Mapping[str, Mapping[str, Any]]
+    truncation: Sequence[Mapping[str, Any]]
+    size: Mapping[str, Any]
     source: Source
 
     @property
@@ -147,7 +146,7 @@ def _curves(axes: Axes, run: Linear) -> None:
     )
 
 
-def _values(curve: Record, name: str) -> list[float]:
+def _values(curve: Mapping[str, Any], name: str) -> list[float]:
     return [float(value) for value in curve[name]]
 
 

@@ -2,13 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.language.pooled import binomial_interval, spread_of
 from jaxsvd.results.statistics import Accuracy
-from jaxsvd.runs.directory import Record
 from paper_figures import shapes
 from paper_figures.reading import Key, Source
 
@@ -135,7 +134,7 @@ def _plain(source: Source) -> dict[Place, Outcome]:
     return {place: _outcome((search,), task, source, task["name"])}
 
 
-def _search(entry: Record, seed: int) -> Search:
+def _search(entry: Mapping[str, Any], seed: int) -> Search:
     test = entry["test"]
     low, high = test["interval"]
     return Search(

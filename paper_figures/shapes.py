@@ -1,9 +1,9 @@
-"""What the results that are drawn must have; see :mod:`jaxsvd.results.schema`."""
+"""What the results that are drawn must have; see :mod:`paper_figures.schema`."""
 
 from typing import Any
 
-from jaxsvd.results import schema
-from jaxsvd.results.schema import (
+from paper_figures import schema
+from paper_figures.schema import (
     CELL,
     COUNT,
     COUNTS,

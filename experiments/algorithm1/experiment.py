@@ -49,7 +49,7 @@ def study(study: Study) -> Record:
     ]
     searches = searches_of(done)
     return {
-        "model": model_record(model),
+        "model": model_record(model).to_json(),
         "tasks": units.tasks_record(done),
         "searches": searches,
         "summary": summary_of(searches),

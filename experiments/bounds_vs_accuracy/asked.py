@@ -145,7 +145,7 @@ def make_draw(
         positions,
         np.array(prompts),
         masks,
-        encoded_task.task_record(),
+        encoded_task.task_record().to_json(),
         encoded_task.notices,
     )
 

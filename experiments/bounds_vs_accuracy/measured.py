@@ -38,7 +38,7 @@ def measure(
     paired = paired_difference(before[test], right[test])
     return {
         **{
-            name: Accuracy.of(right[draw.positions[name]]).record()
+            name: Accuracy.of(right[draw.positions[name]]).to_json()
             for name in ("validation", "test", "training")
         },
         "test_error": estimate(draw, wrong, "test"),

@@ -159,7 +159,7 @@ def study(study: Study) -> Record:
     design = design_of(asked)
     return {
         "kind": "language",
-        "model": model_record(model),
+        "model": model_record(model).to_json(),
         "setting": {
             "b": asked.subsample or "half the shots",
             "ridge": f"{predictors.RIDGE:g} of tr C over all D^2 directions",

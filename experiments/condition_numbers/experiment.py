@@ -54,7 +54,7 @@ def study(study: Study) -> Record:
     parts = {module: matrices(model.config, module) for module in MODULES}
     modules = [row for module, mine in parts.items() for row in by_module(numbers, module, mine)]
     return {
-        "model": model_record(model),
+        "model": model_record(model).to_json(),
         "numbers": numbers,
         "modules": modules,
         "choices": {module: choice(modules, module, study.options.top) for module in MODULES},

@@ -34,6 +34,7 @@ from jaxsvd.engine.engine import Engine
 from jaxsvd.model import Model
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.results.points import Point
+from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.statistics import Accuracy, paired_difference
 from jaxsvd.runs.directory import Run
 from jaxsvd.runtime.errors import UserError
@@ -135,8 +136,8 @@ def _dropped(
 ) -> Record:
     engine, (module, rate) = model.engine, WHOLE
 
-    def score(opened: Run) -> tuple[list[Point], list[Record]]:
-        def records(engine: Engine, cell: Cell) -> list[Record]:
+    def score(opened: Run) -> tuple[list[Point], list[Prediction]]:
+        def lines(engine: Engine, cell: Cell) -> list[Prediction]:
             [found] = score_split(
                 engine,
                 encoded_task,
@@ -148,11 +149,11 @@ def _dropped(
             )
             return found
 
-        kept = records(engine, Cell.of(()))
+        kept = lines(engine, Cell.of(()))
         [base] = right_answers([kept])
         points = []
         for layer in layers:
-            found = records(without_layer(engine, layer), Cell(module, layer, rate))
+            found = lines(without_layer(engine, layer), Cell(module, layer, rate))
             [right] = right_answers([found])
             at = ("validation", module, layer, rate, 0)
             draw = (encoded_task.prepared.shots, encoded_task.prepared.seed)

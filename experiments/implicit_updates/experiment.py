@@ -175,7 +175,7 @@ def study(study: Study) -> Record:
             layers.append(study.once(unit, measure))
             advance(1)
     return {
-        "model": model_record(model),
+        "model": model_record(model).to_json(),
         "parallel": model.config.parallel,
         "task": task_of(study.options.task, study.options.model),
         "questions": len(prompts),

@@ -12,13 +12,13 @@ import jaxsvd
 from experiments.common.scaffold import Study
 from experiments.language import pooled
 from experiments.language.setting import Asked, Setting
-from jaxsvd.commands.sweep import cell_record, points_of_edits
+from jaxsvd.commands.sweep import points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
 from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.model import Model
-from jaxsvd.results.points import Point, corrected, paired, points_of
-from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.results.points import Point, corrected, paired
+from jaxsvd.results.predictions import Prediction, read_outcomes
 from jaxsvd.results.search import LayerChoice, SearchResult
 from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.score import (
@@ -27,6 +27,7 @@ from jaxsvd.score import (
     request_record,
     right_answers,
     score_split,
+    write_predictions,
 )
 from jaxsvd.selection.condition import choose_layer
 
@@ -121,7 +122,7 @@ def search(
         return {
             "top": list(found.choice.top),
             "best_rate": found.best_rate,
-            "chance": found.record["task"]["chance"],
+            "chance": found.task.chance,
             "validation": found.record["validation"],
             "test": found.record["test"],
             **cells_record(asked, run, found.record | {"cells": _validation(study, found)}),
@@ -135,8 +136,8 @@ def _validation(study: Study, found: SearchResult) -> list[Record]:
     """A search's validation points, with what its predictions tell of each change."""
     assert found.out is not None
     outcomes = read_outcomes(found.out / PREDICTIONS, study.progress)
-    points, _ = paired(points_of(found.record), outcomes)
-    return [cell_record(point) for point in points if point.split == "validation"]
+    points, _ = paired(found.points, outcomes)
+    return [point.to_json() for point in points if point.split == "validation"]
 
 
 def own_run(study: Study, name: str) -> Record:
@@ -188,14 +189,14 @@ def score_edits(
         result.json of the run, with a sweep's ``cells``.
     """
 
-    def score(opened: Run) -> tuple[list[Point], list[Record]]:
+    def score(opened: Run) -> tuple[list[Point], list[Prediction]]:
         variants = [(edit,) for edit in edits]
         scored = score_split(
             model.engine, encoded_task, split, variants, run=opened, progress=study.progress
         )
         right = right_answers(scored)
         points = points_of_edits(model.engine, encoded_task, split, edits, right)
-        return points, [record for found in scored for record in found]
+        return points, [line for lines in scored for line in lines]
 
     return run_of_cells(study, model, encoded_task, score, run, split=split, **options)
 
@@ -204,33 +205,30 @@ def run_of_cells(
     study: Study,
     model: Model,
     encoded_task: EncodedTask,
-    score: Callable[[Run], tuple[list[Point], list[Record]]],
+    score: Callable[[Run], tuple[list[Point], list[Prediction]]],
     run: str,
     **options: Any,
 ) -> Record:
-    """A run directory of points; ``score`` measures them and tells its prediction records too."""
+    """A run directory of points; ``score`` measures them and gives its predictions too."""
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     request = request_record(study.command[2], model, encoded_task, **options)
     at = study.path / run
-    with Run.open(at, dict(request), resume=True, progress=study.progress) as opened:
+    with Run.open(at, request, resume=True, progress=study.progress) as opened:
         if study.options.save_prompts:
             encoded_task.save_prompts(opened)
         with watch.on("score"):
             points, predictions = score(opened)
         result = {
             "command": list(study.command),
-            "model": model_record(model),
-            "task": encoded_task.task_record(),
+            "model": model_record(model).to_json(),
+            "task": encoded_task.task_record().to_json(),
             **options,
-            "cells": [
-                cell_record(point) | ({"split": point.split} if point.split == "test" else {})
-                for point in corrected(points)
-            ],
+            "cells": [point.to_json() for point in corrected(points)],
             "notices": list(encoded_task.notices),
             "started": started.isoformat(timespec="seconds"),
             "seconds": {"load": model.load_seconds} | watch.record(),
         } | surroundings()
-        opened.write_lines(PREDICTIONS, predictions)
+        write_predictions(opened, [predictions])
         opened.finish(result)
         return result
 
@@ -264,7 +262,7 @@ def gathered(model: Model, done: Sequence[Mapping[str, Any]]) -> Record:
     """The parts of result.json that all experiments with cells have."""
     cells = pooled.judged([cell for unit in done for cell in unit["cells"]])
     return {
-        "model": model_record(model),
+        "model": model_record(model).to_json(),
         "tasks": tasks_record(done),
         "cells": cells,
         "points": pooled.points(cells),

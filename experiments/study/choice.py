@@ -1,7 +1,7 @@
 """The rate that validation chooses: the best mean accuracy over draws, the smallest of equals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,8 +11,7 @@ from experiments.study.scores import Scores
 from jaxsvd.edits.edit import Edit, format_edits
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A layer, a module and a clipping rate."""
 
     layer: int

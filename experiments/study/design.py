@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsvd import svd
-from jaxsvd.edits.edit import Edit, Edits
+from jaxsvd.edits.edit import CONTROLS, RANDOM, Edit, Edits
 
 RATES = svd.RATES
 MODULES = ("mlp", "attn")
@@ -13,6 +13,18 @@ SEEDS = (0, 1, 2, 3, 4)
 VALIDATION_SIZE, TEST_SIZE = 400, 1000
 SHOTS = (0, 4, 10)
 """Of question d, on SST-2."""
+
+CONTROL_SEEDS = (0, 1, 2)
+"""Of the controls that draw random numbers."""
+
+SHORT = ("sst2", "trec", "copa")
+"""Tasks of short questions: what takes many passes is done on them first."""
+
+TEXT_SIZE = 100_000
+"""Characters of each plain text (question g)."""
+
+GRADIENT_SEEDS = (0,)
+"""Draws whose gradients are computed (questions e and h)."""
 
 COLLAPSE = 0.05
 """A fall of validation accuracy by more than this is a collapse (question d)."""
@@ -38,11 +50,11 @@ class StudyTask:
 
 
 TASKS = (
-    StudyTask("sst2", "sst2", 10),
-    StudyTask("agnews", "agnews", 8, test_size=TEST_SIZE),
+    StudyTask("sst2", "sst2", 10, test_size=TEST_SIZE),
     StudyTask("trec", str(Path(__file__).parent / "tasks" / "trec.toml"), 12),
-    StudyTask("rte", "rte", 10),
     StudyTask("copa", "copa", 10, validation_size=200),
+    StudyTask("agnews", "agnews", 8, test_size=TEST_SIZE),
+    StudyTask("rte", "rte", 10),
 )
 
 
@@ -74,3 +86,12 @@ def grid(places: Sequence[Place]) -> tuple[Edits, ...]:
     """The untouched model, then some layers and modules at every rate above 0."""
     cells = ((Edit(*place, rate),) for place in places for rate in RATES if rate > 0)
     return ((), *cells)
+
+
+def controls(layer: int, module: str, rate: float) -> tuple[Edits, ...]:
+    """Controls of a truncation, those with random numbers for several seeds."""
+    return tuple(
+        (Edit(layer, module, rate, method=method, seed=seed),)
+        for method in CONTROLS
+        for seed in (CONTROL_SEEDS if method in RANDOM else (0,))
+    )

@@ -16,7 +16,7 @@ from experiments.study.records import GridCell, Level, StudyRecord, TestCell
 from experiments.study.scores import Scores
 from experiments.study.units import SCORES, Unit
 from jaxsvd.checkpoints.tensors import read_json
-from jaxsvd.edits.edit import parse_edits
+from jaxsvd.edits.edit import format_edits, parse_edits
 from jaxsvd.results import calibration
 from jaxsvd.results.statistics import Z95
 from jaxsvd.runs.directory import pretty, write_whole
@@ -71,26 +71,26 @@ def accuracy(table: Table, gold: Gold) -> float:
 
 
 def test_cell(
-    tests: Sequence[tuple[Unit, Scores]],
+    tests: Sequence[tuple[Unit, Scores, str]],
     validations: Sequence[Scores],
     edit: str,
     chosen_for: str,
 ) -> TestCell:
-    """One edit over all draws.
+    """One edit over all draws; one with random numbers over all of these too.
 
     Args:
-        tests: test units and their scores, one for each draw.
+        tests: test units, their scores, and the edit with its seed, one for each draw.
         validations: of the same draws; they fit the label priors.
-        edit: among the variants of both.
+        edit: without its seed.
         chosen_for: the task whose validation chose the rate.
     """
     parsed = parse_edits(edit)[0]
     tables: dict[str, list[tuple[Table, Table]]] = {"raw": [], "batch_calibrated": []}
     tables["fitted_prior"] = []
     areas, explanations = [], []
-    for (_, test), validation in zip(tests, validations, strict=True):
-        pair = finite(test.of("")), finite(test.of(edit))
-        known = finite(validation.of("")), finite(validation.of(edit))
+    for (_, test, seeded), validation in zip(tests, validations, strict=True):
+        pair = finite(test.of("")), finite(test.of(seeded))
+        known = finite(validation.of("")), finite(validation.of(seeded))
         explained = calibration.explain(known, validation.gold, pair, test.gold)
         explanations.append(explained)
         assert explained.auc is not None
@@ -102,8 +102,8 @@ def test_cell(
         ]
         for name, (one, other) in zip(tables, (pair, batch, fitted), strict=True):
             tables[name].append((one, other))
-    golds = [test.gold for _, test in tests]
-    shared = all(np.array_equal(test.index, tests[0][1].index) for _, test in tests)
+    golds = [test.gold for _, test, _ in tests]
+    shared = all(np.array_equal(test.index, tests[0][1].index) for _, test, _ in tests)
     levels, changes = {}, {}
     for name, pairs in tables.items():
         right = [
@@ -122,7 +122,7 @@ def test_cell(
     return TestCell(
         task=unit.task.name,
         shots=unit.shots,
-        seeds=tuple(unit.seed for unit, _ in tests),
+        seeds=tuple(unit.seed for unit, _, _ in tests),
         edit=edit,
         layer=parsed.layer,
         module=parsed.module,
@@ -165,7 +165,7 @@ def record_of(run: Path) -> StudyRecord:
     tests = [
         test_cell(draws, validations, edit, chosen_for)
         for (task, edit), draws in _by_edit(loaded).items()
-        for validations in [_validations(loaded, [unit for unit, _ in draws], edit)]
+        for validations in [_validations(loaded, draws)]
         if validations is not None
         for chosen_for in [_chosen_for(loaded, task, edit)]
     ]
@@ -173,24 +173,25 @@ def record_of(run: Path) -> StudyRecord:
     return dataclasses.replace(setting, grid=tuple(unique.values()), tests=tuple(tests))
 
 
-def _by_edit(
-    loaded: Mapping[Unit, Scores],
-) -> dict[tuple[StudyTask, str], list[tuple[Unit, Scores]]]:
-    """Test units that have an edit, one for each draw."""
-    found: dict[tuple[StudyTask, str], dict[int, tuple[Unit, Scores]]] = {}
+Draw = tuple[Unit, Scores, str]
+"""A test unit, its scores, and an edit among its variants."""
+
+
+def _by_edit(loaded: Mapping[Unit, Scores]) -> dict[tuple[StudyTask, str], list[Draw]]:
+    """Test units that have an edit, one for each draw and seed of the edit's random numbers."""
+    found: dict[tuple[StudyTask, str], dict[tuple[int, str], Draw]] = {}
     for unit, scores in loaded.items():
         if unit.split == "test":
             for edit in filter(None, scores.edits):
-                found.setdefault((unit.task, edit), {}).setdefault(unit.seed, (unit, scores))
+                key = unit.task, edit.partition("@")[0]
+                found.setdefault(key, {}).setdefault((unit.seed, edit), (unit, scores, edit))
     return {key: [draws[seed] for seed in sorted(draws)] for key, draws in found.items()}
 
 
-def _validations(
-    loaded: Mapping[Unit, Scores], tests: Sequence[Unit], edit: str
-) -> list[Scores] | None:
-    """Validation scores of the same draws under an edit; None where a draw has none."""
+def _validations(loaded: Mapping[Unit, Scores], tests: Sequence[Draw]) -> list[Scores] | None:
+    """Validation scores of the same draws and edits; None where a draw has none."""
     found = []
-    for test in tests:
+    for test, _, edit in tests:
         own = (test.task, test.shots, test.seed, "validation")
         known = [
             scores
@@ -206,13 +207,14 @@ def _validations(
 def _chosen_for(loaded: Mapping[Unit, Scores], task: StudyTask, edit: str) -> str:
     """The task itself where its validation chose the edit; else the first that did."""
     parsed = parse_edits(edit)[0]
+    truncation = format_edits((dataclasses.replace(parsed, method="exact"),))
     for other in (task, *(t for t in design.TASKS if t != task)):
         draws = [
             scores
             for unit, scores in loaded.items()
             if (unit.task, unit.shots, unit.split) == (other, other.shots, "validation")
-            and edit in scores.edits
+            and truncation in scores.edits
         ]
-        if draws and choose(draws, parsed.layer, parsed.module).edit == edit:
+        if draws and choose(draws, parsed.layer, parsed.module).edit == truncation:
             return other.name
     return ""

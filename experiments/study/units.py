@@ -13,13 +13,17 @@ from experiments.study import design
 from experiments.study.choice import Cell, choose
 from experiments.study.design import PARTS, Place, StudyTask
 from experiments.study.scores import Scores, score
-from jaxsvd.edits.edit import Edits, parse_edits
+from jaxsvd.commands.perplexity import perplexity
+from jaxsvd.edits.edit import Edits, format_edits, matrix_edits, parse_edits
 from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.model import Model
+from jaxsvd.runs.directory import pretty, write_whole
 from jaxsvd.runtime.progress import Progress
+from jaxsvd.selection.gradient import matrix_gradients, predicted_changes
+from jaxsvd.tasks.texts import read_texts
 
-SCORES = "scores"
-"""Folder of the units' files."""
+SCORES, TEXTS, PREDICTIONS = "scores", "texts", "predictions"
+"""Folders of a run: of the units' files, of perplexities, of what gradients predict."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +125,24 @@ class Runner:
         scores.save(path)
 
     def all(self) -> None:
-        """Everything, in the order of the design."""
+        """Everything, in the order of the design; what takes longest comes last."""
         for part in ("deep", "algorithm1"):
             self.grid(part, self.tasks)
             self.chosen(part, self.tasks)
-        self.others()
         sst2 = [task for task in self.tasks if task.name == "sst2"]
-        for part in ("deep", "shallow"):
-            self.grid(part, sst2, shots=design.SHOTS)
+        short = [task for task in self.tasks if task.name in design.SHORT]
+        long = [task for task in self.tasks if task.name not in design.SHORT]
+        self.controls(short)
+        self.others(short)
+        self.grid("deep", sst2, shots=design.SHOTS)
+        self.text()
+        self.gradients(short)
+        self.grid("shallow", sst2)
+        self.chosen("shallow", sst2)
+        self.grid("shallow", sst2, shots=design.SHOTS)
+        self.others(long)
+        self.controls(long)
+        self.gradients(long)
         self.grid("shallow", self.tasks)
         self.chosen("shallow", self.tasks)
 
@@ -152,14 +166,68 @@ class Runner:
             for seed in self.seeds:
                 self.do(Unit(task, task.shots, seed, "test", part), edits_of(cells))
 
-    def others(self) -> None:
+    @property
+    def condition_places(self) -> list[Place]:
+        """What Algorithm 1 chooses."""
+        return [(layer, module) for module, layer in self.condition_layers.items()]
+
+    def chosen_edits(self) -> list[str]:
+        """What Algorithm 1 chooses for any task, as written."""
+        cells = [self.choice(task, place) for task in self.tasks for place in self.condition_places]
+        return sorted({cell.edit for cell in cells if cell.rate})
+
+    def others(self, tasks: Sequence[StudyTask]) -> None:
         """What Algorithm 1 chooses for one task, on the test sets of the others (question g)."""
-        places = [(layer, module) for module, layer in self.condition_layers.items()]
-        cells = [self.choice(task, place) for task in self.tasks for place in places]
-        written = sorted({cell.edit for cell in cells if cell.rate})
-        for task in self.tasks:
+        for task in tasks:
             for seed in self.seeds:
-                self.do(Unit(task, task.shots, seed, "test", "others"), edits_of(written))
+                unit = Unit(task, task.shots, seed, "test", "others")
+                self.do(unit, edits_of(self.chosen_edits()))
+
+    def controls(self, tasks: Sequence[StudyTask]) -> None:
+        """Other changes of the weights that Algorithm 1 truncates (question f), on both splits."""
+        for task in tasks:
+            cells = [cell for at in self.condition_places if (cell := self.choice(task, at)).rate]
+            edits = [(), *(edits for cell in cells for edits in design.controls(*cell))]
+            for seed in self.seeds:
+                for split in ("validation", "test"):
+                    self.do(Unit(task, task.shots, seed, split, "controls"), edits)
+
+    def text(self) -> None:
+        """Perplexity of plain texts under what Algorithm 1 chooses for any task (question g)."""
+        for path in sorted((self.data / "text").glob("*.txt")):
+            for edit in self.chosen_edits():
+                out = self.run / TEXTS / f"{path.stem}-{edit.replace(':', '-')}.json"
+                if not out.exists():
+                    text = next(read_texts(path))[: design.TEXT_SIZE]
+                    plain, _ = perplexity(self.model, [text], edit=edit, progress=self.progress)
+                    record = {"text": path.stem, "edit": edit} | plain.to_json()
+                    out.parent.mkdir(exist_ok=True)
+                    write_whole(out, pretty(record))
+
+    def gradients(self, tasks: Sequence[StudyTask]) -> None:
+        """What a gradient predicts of every cell of the grid (questions e and h)."""
+        for task in tasks:
+            for seed in design.GRADIENT_SEEDS:
+                out = self.run / PREDICTIONS / f"{task.name}-seed-{seed}.json"
+                if out.exists():
+                    continue
+                places = [place for part in PARTS for place in self.places(part)]
+                edits = design.grid(places)
+                matrices = {
+                    (one.layer, one.module)
+                    for several in edits
+                    for one in matrix_edits(several, self.model.config)
+                }
+                gradients = matrix_gradients(
+                    self.model,
+                    self.draw(task, task.shots, seed),
+                    matrices,
+                    progress=self.progress,
+                )
+                changes = predicted_changes(self.model, gradients, edits)
+                written = {format_edits(e): c for e, c in zip(edits, changes, strict=True)}
+                out.parent.mkdir(exist_ok=True)
+                write_whole(out, pretty({"task": task.name, "seed": seed, "changes": written}))
 
     def choice(self, task: StudyTask, place: Place) -> Cell:
         """The rate of a layer and module that validation chooses over all draws."""

@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     result = {
         "command": ["python", "-m", "experiments.train_bundled_model.experiment", *sys.argv[1:]],
         # The file holds float16; it is measured as users load it.
-        "model": model_record(model)
+        "model": model_record(model).to_json()
         | {"bytes": sum(f.stat().st_size for f in (out / "model").iterdir())},
         "task": {
             "name": "bundled",

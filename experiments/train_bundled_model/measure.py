@@ -49,13 +49,13 @@ def measure(model: Model, *, seed: int, size: int, curve_size: int) -> dict[str,
 
     def with_shots(shots: int, n: int) -> dict[str, Any]:
         test = prepare(seed=seed, shots=shots, test_size=n).test
-        return {"shots": shots} | accuracy(model, test).record()
+        return {"shots": shots} | accuracy(model, test).to_json()
 
     return {
-        "test": accuracy(model, prepared.test).record(),
-        "validation": accuracy(model, prepared.validation).record(),
+        "test": accuracy(model, prepared.test).to_json(),
+        "validation": accuracy(model, prepared.validation).to_json(),
         "zero_shot": with_shots(0, size),
-        "permuted": swapped.record() | {"follow_rate": 1 - swapped.value},
+        "permuted": swapped.to_json() | {"follow_rate": 1 - swapped.value},
         "by_shots": [with_shots(shots, curve_size) for shots in CURVE_SHOTS],
     }
 

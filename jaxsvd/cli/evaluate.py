@@ -53,7 +53,7 @@ def run(arguments: EvaluateArguments) -> None:
         **run_options,
     )
     console = output()
-    for line in tables.heading(result.record):
+    for line in tables.heading(result):
         tables.say(console, line)
     counts, value, interval = tables.accuracy_cells(result.accuracy)
     tables.say(console, f"test   {counts} correct, accuracy {value}, 95 % interval {interval}")

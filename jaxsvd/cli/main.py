@@ -19,6 +19,7 @@ from jaxsvd.cli.evaluate import EVALUATE
 from jaxsvd.cli.experiment import EXPERIMENT
 from jaxsvd.cli.models import MODELS
 from jaxsvd.cli.options import Parser
+from jaxsvd.cli.perplexity import PERPLEXITY
 from jaxsvd.cli.prune import PRUNE
 from jaxsvd.cli.report import REPORT
 from jaxsvd.cli.search import SEARCH
@@ -35,6 +36,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     SEARCH,
     SWEEP,
     EVALUATE,
+    PERPLEXITY,
     CONDITION,
     PRUNE,
     REPORT,

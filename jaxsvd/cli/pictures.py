@@ -1,9 +1,12 @@
 """Pictures of a run, where matplotlib is installed (the ``figures`` extra)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from jaxsvd.results.search import SearchResult
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.results.sweep import SweepResult
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # Okabe and Ito: safe for the colour-blind
 
@@ -13,45 +16,58 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def search_picture(record: Mapping[str, Any], path: Path) -> Path:
-    """Accuracy over clipping rate with 95 % intervals, from a search's result.json.
+def search_picture(result: SearchResult, path: Path) -> Path:
+    """Accuracy over clipping rate with 95 % intervals.
 
     Rates are spaced evenly: the candidates crowd near 1.
 
     Args:
-        record: the object of result.json.
+        result: measured, or read from a run directory.
         path: where to write; the ending decides the format.
     """
     from matplotlib.figure import Figure
 
-    points, test, task = record["validation"], record["test"], record["task"]
-    best = [point["rate"] for point in points].index(record["best_rate"])
+    points, task = result.validation, result.task
+    best = [point.rate for point in points].index(result.best_rate)
     figure = Figure(figsize=(5.2, 3.4), dpi=160, layout="constrained")
     axes = figure.subplots()
     x = list(range(len(points)))
-    y = [point["accuracy"] for point in points]
-    axes.errorbar(x, y, yerr=_bars(points), color=BLUE, marker="o", ms=4, lw=1.2, capsize=2.5)
+    y = [point.accuracy.value for point in points]
+    axes.errorbar(
+        x,
+        y,
+        yerr=_bars([point.accuracy for point in points]),
+        color=BLUE,
+        marker="o",
+        ms=4,
+        lw=1.2,
+        capsize=2.5,
+    )
     axes.plot([], [], color=BLUE, marker="o", ms=4, label="validation")
-    for name, at, fill in (("base", 0.0, "white"), ("pruned", float(best), ORANGE)):
+    tested = (
+        (result.base, 0.0, "white", "test, untouched"),
+        (result.pruned, float(best), ORANGE, "test, at the best rate"),
+    )
+    for accuracy, at, fill, label in tested:
         axes.errorbar(
             [at + 0.15],
-            [test[name]["accuracy"]],
-            yerr=_bars([test[name]]),
+            [accuracy.value],
+            yerr=_bars([accuracy]),
             color=ORANGE,
             marker="s",
             ms=5,
             mfc=fill,
             capsize=2.5,
             ls="",
-            label="test, untouched" if name == "base" else "test, at the best rate",
+            label=label,
         )
-    axes.axhline(task["chance"], color=GREY, lw=0.8, ls="--", label="chance")
-    axes.set_xticks(x, [f"{point['rate']:g}" for point in points])
+    axes.axhline(task.chance, color=GREY, lw=0.8, ls="--", label="chance")
+    axes.set_xticks(x, [f"{point.rate:g}" for point in points])
     axes.set_xlabel("clipping rate of the rank")
     axes.set_ylabel("accuracy, 95 % interval")
     axes.set_title(
-        f"task {task['name']}, {task['shots']} shots: {record['module']} of layer "
-        f"{record['layer']} of model {record['model']['source'].rstrip('/').split('/')[-1]}",
+        f"task {task.name}, {task.shots} shots: {result.module} of layer {result.layer} "
+        f"of model {result.model.name}",
         fontsize=9,
     )
     axes.spines[["top", "right"]].set_visible(False)
@@ -60,27 +76,27 @@ def search_picture(record: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def sweep_picture(record: Mapping[str, Any], path: Path) -> Path:
-    """Accuracy by layer and clipping rate as maps, one for each module, from result.json.
+def sweep_picture(result: SweepResult, path: Path) -> Path:
+    """Accuracy by layer and clipping rate as maps, one for each module.
 
     Means over the seeds and shots of the sweep; the colour scale is shared, and white is the
     accuracy of the untouched model.
 
     Args:
-        record: the object of result.json.
+        result: measured, or read from a run directory.
         path: where to write; the ending decides the format.
     """
     import numpy as np
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
 
-    cells = record["cells"]
-    layers, rates = (sorted({cell[name] for cell in cells}) for name in ("layer", "rate"))
-    modules = list(dict.fromkeys(cell["module"] for cell in cells))
+    points = result.points
+    layers, rates = sorted({p.layer for p in points}), sorted({p.rate for p in points})
+    modules = list(dict.fromkeys(p.module for p in points))
     maps = np.full((len(modules), len(layers), len(rates)), np.nan)
     for m, layer, rate in np.ndindex(maps.shape):
         at = (modules[m], layers[layer], rates[rate])
-        found = [c["accuracy"] for c in cells if (c["module"], c["layer"], c["rate"]) == at]
+        found = [p.accuracy.value for p in points if (p.module, p.layer, p.rate) == at]
         maps[m, layer, rate] = np.mean(found) if found else np.nan
     base = float(np.nanmean(maps[:, :, 0])) if rates[0] == 0 else float(np.nanmean(maps))
     low, high = min(float(np.nanmin(maps)), base - 0.02), max(float(np.nanmax(maps)), base + 0.02)
@@ -96,14 +112,13 @@ def sweep_picture(record: Mapping[str, Any], path: Path) -> Path:
         if m == 0:
             axes.set_ylabel("layer", fontsize=8)
             figure.colorbar(image, ax=figure.axes, label="validation accuracy", shrink=0.8)
-    task = record["task"]
-    figure.suptitle(f"task {task['name']}, chance {task['chance']:.3f}", fontsize=9)
+    figure.suptitle(f"task {result.task.name}, chance {result.task.chance:.3f}", fontsize=9)
     figure.savefig(path)
     return path
 
 
-def _bars(points: list[Mapping[str, Any]]) -> list[list[float]]:
+def _bars(accuracies: Sequence[Accuracy]) -> list[list[float]]:
     return [
-        [point["accuracy"] - point["interval"][0] for point in points],
-        [point["interval"][1] - point["accuracy"] for point in points],
+        [accuracy.value - accuracy.interval[0] for accuracy in accuracies],
+        [accuracy.interval[1] - accuracy.value for accuracy in accuracies],
     ]

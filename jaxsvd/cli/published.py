@@ -21,10 +21,10 @@ def published_lines(config: DecoderConfig, result: SearchResult) -> list[str]:
         config: of the model that was searched.
         result: of a search; only those under the ``scripts`` protocol are comparable.
     """
-    task, model = result.record["task"], paper_model(config)
-    if task["protocol"] != "scripts" or model is None or result.module not in ("mlp", "attn"):
+    task, model = result.task, paper_model(config)
+    if task.protocol != "scripts" or model is None or result.module not in ("mlp", "attn"):
         return []
-    cell = published(model, task["name"], result.module)
+    cell = published(model, task.name, result.module)
     if cell is None:
         return []
 
@@ -36,7 +36,7 @@ def published_lines(config: DecoderConfig, result: SearchResult) -> list[str]:
     over = {"n": "all examples", "n-1": "one example fewer than were scored"}
     return [
         "",
-        f"published for {model}, {task['name']}, {result.module} (accuracies over "
+        f"published for {model}, {task.name}, {result.module} (accuracies over "
         f"{over[cell.figure_denominator]}):",
         f"  paper: layer {cell.layer}, rate {cell.rate:g}: {cell.before:g} -> {cell.after:g}",
         f"  here:  layer {result.layer}, rate {result.best_rate:g}: "

@@ -92,7 +92,7 @@ def run(arguments: SearchArguments) -> None:
     print_picture(
         console,
         run_options["out"] / "search.png",
-        lambda path: pictures.search_picture(result.record, path),
+        lambda path: pictures.search_picture(result, path),
     )
 
 

@@ -81,7 +81,7 @@ def run(arguments: SweepArguments) -> None:
     print_picture(
         console,
         run_options["out"] / "sweep.png",
-        lambda path: pictures.sweep_picture(result.record, path),
+        lambda path: pictures.sweep_picture(result, path),
     )
 
 

@@ -2,36 +2,35 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from jaxsvd.commands.sweep import SweepResult
+from jaxsvd.results.header import TaskHeader
 from jaxsvd.results.points import Point
+from jaxsvd.results.records import Several
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.results.summary import explanation_lines, search_answer, sweep_answer
+from jaxsvd.results.sweep import SweepResult
 
-Record = Mapping[str, Any]
 
-
-def heading(record: Record) -> list[str]:
+def heading(result: TaskHeader) -> list[str]:
     """Which model and which task."""
-    model, task = record["model"], record["task"]
-    revision = f" at {model['revision']}" if model["revision"] else ""
+    model, task = result.model, result.task
+    revision = f" at {model.revision}" if model.revision else ""
     return [
-        f"model  {model['source']}{revision}: {model['family']}, {model['layers']} layers, "
-        f"{model['parameters']:,} parameters, {model['dtype']}",
-        f"task   {task['name']} ({task['protocol']} protocol, {task['source']}): "
-        f"{_several(task['shots'])} shots, seed {_several(task['seed'])}, "
-        f"labels {' '.join(task['labels'])}, chance {task['chance']:.3f}",
-        f"score  {task['scoring']}",
+        f"model  {model.source}{revision}: {model.family}, {model.layers} layers, "
+        f"{model.parameters:,} parameters, {model.dtype}",
+        f"task   {task.name} ({task.protocol} protocol, {task.source}): "
+        f"{_several(task.shots)} shots, seed {_several(task.seed)}, "
+        f"labels {' '.join(task.labels or ())}, chance {task.chance:.3f}",
+        f"score  {task.scoring}",
     ]
 
 
-def _several(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _several(value: Several) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def layer_line(result: SearchResult) -> str:
@@ -89,7 +88,7 @@ def say(console: Console, line: str) -> None:
 
 def print_search(result: SearchResult, console: Console) -> None:
     """All of a search."""
-    for line in (*heading(result.record), layer_line(result)):
+    for line in (*heading(result), layer_line(result)):
         say(console, line)
     for table in (validation_table(result), test_table(result)):
         console.print()
@@ -133,7 +132,7 @@ def _marked(point: Point) -> str:
 
 def print_sweep(result: SweepResult, console: Console) -> None:
     """All of a sweep."""
-    for line in heading(result.record):
+    for line in heading(result):
         say(console, line)
     for title, table in sweep_tables(result):
         console.print()
@@ -147,7 +146,7 @@ def print_sweep(result: SweepResult, console: Console) -> None:
         f"n = {total} a cell: a 95 % interval is at most +-{widest:.3f}; + and - mark changes "
         "against rate 0 beyond noise (exact McNemar, Holm's correction at 5 % over all cells).",
     )
-    say(console, sweep_answer(result.points, result.record["task"]["chance"]))
+    say(console, sweep_answer(result.points, result.task.chance))
 
 
 def condition_table(numbers: Mapping[tuple[int, str], float]) -> Table:

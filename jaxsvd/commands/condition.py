@@ -4,11 +4,10 @@ import datetime
 from pathlib import Path
 
 from jaxsvd.devices import distributed
-from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.model import Model
-from jaxsvd.runs.directory import surroundings
+from jaxsvd.results.conditions import ConditionResult
 from jaxsvd.runtime.progress import SILENT, Progress
-from jaxsvd.score import Stopwatch, model_record
+from jaxsvd.score import Stopwatch, measured, model_record
 from jaxsvd.selection.condition import condition_numbers
 
 
@@ -35,23 +34,14 @@ def condition(
     with watch.on("condition"):
         numbers = condition_numbers(model, module, progress=progress)
     if out is not None:
-        request = {"command": "condition", "model": model_record(model), "module": module}
+        result = ConditionResult(
+            model=model_record(model),
+            module=module,
+            numbers=numbers,
+            measured=measured(model, watch, started),
+        )
+        request = {"command": "condition", "model": model_record(model).to_json(), "module": module}
         with distributed.opened(out, request, resume=False, progress=progress) as run:
             assert run is not None
-            run.finish(
-                {
-                    "command": "condition",
-                    "model": model_record(model),
-                    "task": None,
-                    "module": module,
-                    "condition_numbers": [
-                        {"layer": layer, "matrix": name, "condition_number": value}
-                        for (layer, name), value in numbers.items()
-                    ],
-                    "started": started.isoformat(timespec="seconds"),
-                    "seconds": {"load": model.load_seconds} | watch.record(),
-                }
-                | surroundings()
-                | mesh_record(model.mesh)
-            )
+            run.finish(result.to_json())
     return numbers

@@ -1,34 +1,26 @@
 """Plain in-context accuracy: the paper's baseline, and what a search is compared with."""
 
 import datetime
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from jaxsvd.devices import distributed
-from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.encoded_task import DrawOptions, encode_task
 from jaxsvd.model import Model
+from jaxsvd.results.evaluation import Evaluation
 from jaxsvd.results.statistics import Accuracy
-from jaxsvd.runs.directory import PREDICTIONS, surroundings
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    edit_records,
     label_counts,
+    measured,
     model_record,
     request_record,
     right_answers,
     score_split,
+    write_predictions,
 )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Plain in-context accuracy: ``record`` is result.json, ``out`` the run directory."""
-
-    accuracy: Accuracy
-    record: dict[str, Any]
-    out: Path | None
 
 
 def evaluate(
@@ -61,21 +53,17 @@ def evaluate(
                 model.engine, encoded_task, "test", [()], run=run, progress=progress
             )
         [right] = right_answers(scored)
-        accuracy = Accuracy.of(right)
-        record = {
-            "command": "evaluate",
-            "model": model_record(model),
-            "task": encoded_task.task_record(),
-            "test": accuracy.record(),
-            "notices": list(encoded_task.notices),
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": {"load": model.load_seconds} | watch.record(),
-        }
-        record |= label_counts(encoded_task.prepared.labels, scored).to_json()
-        if model.edits:
-            record["edits"] = model.edit_records()
-        record |= surroundings() | mesh_record(model.mesh)
+        result = Evaluation(
+            model=model_record(model),
+            task=encoded_task.task_record(),
+            notices=encoded_task.notices,
+            accuracy=Accuracy.of(right),
+            label_counts=label_counts(encoded_task.prepared.labels, scored),
+            edits=edit_records(model),
+            measured=measured(model, watch, started),
+            out=run.path if run else None,
+        )
         if run:
-            run.write_lines(PREDICTIONS, scored[0])
-            run.finish(record)
-        return Evaluation(accuracy, record, run.path if run else None)
+            write_predictions(run, scored)
+            run.finish(result.to_json())
+    return result

@@ -6,6 +6,7 @@ from jaxsvd import svd
 from jaxsvd.edits.edit import Edit
 from jaxsvd.model import Model
 from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.score import edit_records
 
 
 def prune(
@@ -39,13 +40,12 @@ def prune(
 def summary(pruned: Model, out: Path, *, factored: bool) -> list[str]:
     """What was cut, where it is and how much smaller it became, in lines for people."""
     lines = []
-    for record in pruned.edit_records():
-        ranks = record["ranks"]
-        kept = ", ".join(map(str, sorted(set(ranks.values()))))
-        rate = "" if record["rate"] is None else f", rate {record['rate']:g}"
+    for edit in edit_records(pruned):
+        kept = ", ".join(map(str, sorted(set(edit.ranks.values()))))
+        rate = "" if edit.rate is None else f", rate {edit.rate:g}"
         lines.append(
-            f"pruned  layer {record['layer']}, {record['module']}{rate}: "
-            + (f"rank {kept} ({', '.join(ranks)})" if ranks else "untouched")
+            f"pruned  layer {edit.layer}, {edit.module}{rate}: "
+            + (f"rank {kept} ({', '.join(edit.ranks)})" if edit.ranks else "untouched")
         )
     stored = pruned.stored_parameters(factored=factored)
     line = f"stored  {stored:,} numbers in {pruned.dtype}"

@@ -4,11 +4,10 @@ import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from jaxsvd import svd
 from jaxsvd.devices import distributed
-from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import all_replacements, smallest_rank
 from jaxsvd.encoded_task import DrawOptions, encode_task
@@ -16,19 +15,21 @@ from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
 from jaxsvd.results.calibration import explain, score_table
 from jaxsvd.results.explanation import Explanation
+from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
 from jaxsvd.results.statistics import Accuracy, paired_difference
-from jaxsvd.runs.directory import PREDICTIONS, Record, surroundings
 from jaxsvd.runtime.background import background
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
     label_counts,
+    measured,
     model_record,
     request_record,
     right_answers,
     score_split,
+    write_predictions,
 )
 from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 
@@ -130,7 +131,7 @@ def search(
         with watch.on("factor"):
             made = all_replacements(engine, candidates, progress=progress)
         with watch.on("score"):
-            records = score_split(
+            lines = score_split(
                 engine,
                 encoded_task,
                 "validation",
@@ -141,48 +142,37 @@ def search(
             )
         validation = tuple(
             RateScore(rate, smallest_rank(engine, edit(rate)), Accuracy.of(row))
-            for rate, row in zip(rates, right_answers(records), strict=True)
+            for rate, row in zip(rates, right_answers(lines), strict=True)
         )
         best = best_of(validation)
         with watch.on("score"):
             both = [(edit(rate),) for rate in sorted({0.0, best.rate})]
-            test_records = score_split(
+            test_lines = score_split(
                 engine, encoded_task, "test", both, made=made, run=run, progress=progress
             )
-        tested = right_answers(test_records)
+        tested = right_answers(test_lines)
         base, pruned = tested[0], tested[-1]  # one and the same where rate 0 is best
         result = SearchResult(
+            model=model_record(model),
+            task=encoded_task.task_record(),
+            notices=encoded_task.notices,
             layer=choice.layer,
             module=module,
             choice=choice,
+            method=method,
             validation=validation,
             best_rate=best.rate,
             base=Accuracy.of(base),
             pruned=Accuracy.of(pruned),
             paired=paired_difference(base, pruned),
-            record={
-                "command": "search",
-                "model": model_record(model),
-                "task": encoded_task.task_record(),
-                "svd": method,
-                "started": started.isoformat(timespec="seconds"),
-                "notices": list(encoded_task.notices),
-            },
+            label_counts=label_counts(encoded_task.prepared.labels, test_lines),
+            explanation=_explanation(dict(zip(rates, lines, strict=True)), best.rate, test_lines),
+            measured=measured(model, watch, started),
             out=run.path if run else None,
-            label_counts=label_counts(encoded_task.prepared.labels, test_records),
-            explanation=_explanation(
-                dict(zip(rates, records, strict=True)), best.rate, test_records
-            ),
-        )
-        result.record.update(
-            _findings(result),
-            seconds={"load": model.load_seconds} | watch.record(),
-            **surroundings(),
-            **mesh_record(model.mesh),
         )
         if run:
-            run.write_lines(PREDICTIONS, [r for found in (*records, *test_records) for r in found])
-            run.finish(result.record)
+            write_predictions(run, (*lines, *test_lines))
+            run.finish(result.to_json())
     return result
 
 
@@ -196,9 +186,9 @@ def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
 
 
 def _explanation(
-    validation: Mapping[float, Sequence[Record]],
+    validation: Mapping[float, Sequence[Prediction]],
     best_rate: float,
-    tested: Sequence[Sequence[Record]],
+    tested: Sequence[Sequence[Prediction]],
 ) -> Explanation | None:
     """What the change on the test set is made of; None where there is none to be explained."""
     if best_rate == 0 or 0.0 not in validation:
@@ -210,29 +200,3 @@ def _explanation(
     (one, gold), (other, _) = [table for table in known if table]
     (before, test_gold), (after, _) = [table for table in found if table]
     return explain((one, other), gold, (before, after), test_gold)
-
-
-def _findings(result: SearchResult) -> dict[str, Any]:
-    """What ``search`` adds to result.json."""
-    paired = result.paired
-    further = {} if result.label_counts is None else result.label_counts.to_json()
-    if result.explanation is not None:
-        further["explanation"] = result.explanation.to_json()
-    return further | {
-        "layer": result.layer,
-        "module": result.module,
-        "layer_choice": result.choice.record(),
-        "validation": [
-            {"rate": s.rate, "rank": s.rank} | s.accuracy.record() for s in result.validation
-        ],
-        "best_rate": result.best_rate,
-        "test": {
-            "base": result.base.record(),
-            "pruned": result.pruned.record(),
-            "difference": paired.difference,
-            "interval": list(paired.interval),
-            "p_value": paired.p_value,
-            "gained": paired.gained,
-            "lost": paired.lost,
-        },
-    }

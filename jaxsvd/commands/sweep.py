@@ -1,10 +1,10 @@
 """Every combination of layers, modules, clipping rates, shots and seeds, on the validation set."""
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,7 +12,6 @@ from jaxtyping import Bool
 from jaxsvd import svd
 from jaxsvd.commands.search import check_rates
 from jaxsvd.devices import distributed
-from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import smallest_rank
 from jaxsvd.encoded_task import EncodedTask, ValidationOptions, encode_task
@@ -21,41 +20,27 @@ from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
 from jaxsvd.results.points import Point, corrected
+from jaxsvd.results.predictions import Prediction
+from jaxsvd.results.records import Several, TaskRecord
 from jaxsvd.results.statistics import Accuracy, paired_difference
-from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, Record, surroundings
+from jaxsvd.results.sweep import SweepResult
+from jaxsvd.runs.directory import PROMPTS
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
+    measured,
     model_record,
     request_record,
     right_answers,
     score_split,
+    write_predictions,
 )
+
+T = TypeVar("T")
 
 MODULES = ("mlp", "attn")
 """The groups of matrices that the paper sweeps (Fig. 1)."""
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What a sweep measured.
-
-    Attributes:
-        points: by shots, seed, layer, module and rate; each truncated one with its change against
-            the untouched model on the same examples, if rate 0 was among the rates.
-        record: everything, as in result.json.
-        out: the run directory, if one was written.
-    """
-
-    points: tuple[Point, ...]
-    record: dict[str, Any]
-    out: Path | None
-
-    @property
-    def cells(self) -> list[dict[str, Any]]:
-        """The ``cells`` of result.json."""
-        return self.record["cells"]
 
 
 def sweep(
@@ -115,12 +100,12 @@ def sweep(
     request = _request(model, encoded_tasks, options)
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
-            prompts = [record for e in encoded_tasks for record in e.prompt_records()]
-            run.write_lines(PROMPTS, prompts)
+            prompts = (prompt for e in encoded_tasks for prompt in e.prompt_records())
+            run.write_lines(PROMPTS, (prompt.to_json() for prompt in prompts))
 
         engine = model.engine
         points: list[Point] = []
-        records: list[Record] = []
+        lines: list[list[Prediction]] = []
         for encoded_task in encoded_tasks:
             edits = [
                 Edit(layer, module, rate, method=method, seed=encoded_task.prepared.seed)
@@ -140,15 +125,24 @@ def sweep(
             points += points_of_edits(
                 engine, encoded_task, "validation", edits, right_answers(scored)
             )
-            records += [record for found in scored for record in found]
-        points = corrected(points)
-        record = _record(model, encoded_tasks, points, options, watch)
-        record |= {"started": started.isoformat(timespec="seconds")}
-        record |= surroundings() | mesh_record(model.mesh)
+            lines += scored
+        result = SweepResult(
+            model=model_record(model),
+            task=_task(encoded_tasks),
+            notices=tuple(dict.fromkeys(n for e in encoded_tasks for n in e.notices)),
+            layers=chosen,
+            modules=modules,
+            rates=rates,
+            method=method,
+            points=tuple(corrected(points)),
+            memory={"stream_bytes": Limits.of_device(model.mesh).stream_bytes},
+            measured=measured(model, watch, started),
+            out=run.path if run else None,
+        )
         if run:
-            run.write_lines(PREDICTIONS, records)
-            run.finish(record)
-        return SweepResult(tuple(points), record, run.path if run else None)
+            write_predictions(run, lines)
+            run.finish(result.to_json())
+    return result
 
 
 def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
@@ -159,30 +153,40 @@ def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, 
     return tuple(sorted(indices))
 
 
-def _distinct(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+def _distinct(name: str, values: Sequence[T]) -> tuple[T, ...]:
     if not values:
         raise UserError(f"no {name}; give at least one")
     return tuple(dict.fromkeys(values))
 
 
 def _request(
-    model: Model, encoded_tasks: Sequence[EncodedTask], options: Mapping[str, Any]
-) -> Record:
-    request = dict(request_record("sweep", model, encoded_tasks[0], **options))
-    request["task"] = _task(encoded_tasks)
-    request["questions"] = [encoded_task.fingerprint() for encoded_task in encoded_tasks]
-    return request
+    model: Model, encoded_tasks: Sequence[EncodedTask], options: Mapping[str, object]
+) -> dict[str, object]:
+    return request_record("sweep", model, encoded_tasks[0], **options) | {
+        "task": _task(encoded_tasks).to_json(),
+        "questions": [encoded_task.fingerprint() for encoded_task in encoded_tasks],
+    }
 
 
-def _task(encoded_tasks: Sequence[EncodedTask]) -> Record:
-    """The ``task`` object: shots and seed are lists where there are several."""
-    task = encoded_tasks[0].task_record()
-    for name in ("shots", "seed"):
-        values = list(dict.fromkeys(getattr(e.prepared, name) for e in encoded_tasks))
-        task[name] = values[0] if len(values) == 1 else values
-    for name in ("shortened_prompts", "dropped_demonstrations", "skipped_queries"):
-        task[name] = sum(e.task_record()[name] for e in encoded_tasks)
-    return task
+def _task(encoded_tasks: Sequence[EncodedTask]) -> TaskRecord:
+    """The ``task`` of several draws: shots and seed are tuples where there are several."""
+    tasks = [encoded_task.task_record() for encoded_task in encoded_tasks]
+
+    def one_or_more(values: Iterable[Several]) -> Several:
+        distinct = tuple(v for v in dict.fromkeys(values) if isinstance(v, int))
+        return distinct[0] if len(distinct) == 1 else distinct
+
+    def total(counts: Iterable[int | None]) -> int:
+        return sum(count or 0 for count in counts)
+
+    return replace(
+        tasks[0],
+        shots=one_or_more(task.shots for task in tasks),
+        seed=one_or_more(task.seed for task in tasks),
+        shortened_prompts=total(task.shortened_prompts for task in tasks),
+        dropped_demonstrations=total(task.dropped_demonstrations for task in tasks),
+        skipped_queries=total(task.skipped_queries for task in tasks),
+    )
 
 
 def points_of_edits(
@@ -225,44 +229,3 @@ def points_of_edits(
             )
         )
     return points
-
-
-def _record(
-    model: Model,
-    encoded_tasks: Sequence[EncodedTask],
-    points: Sequence[Point],
-    options: Mapping[str, Any],
-    watch: Stopwatch,
-) -> Record:
-    return {
-        "command": "sweep",
-        "model": model_record(model),
-        "task": _task(encoded_tasks),
-        **options,
-        "cells": [cell_record(point) for point in points],
-        "notices": list(dict.fromkeys(n for e in encoded_tasks for n in e.notices)),
-        "memory": {"stream_bytes": Limits.of_device(model.mesh).stream_bytes},
-        "seconds": {"load": model.load_seconds} | watch.record(),
-    }
-
-
-def cell_record(point: Point) -> Record:
-    """One of the ``cells`` of result.json."""
-    cell = {
-        "module": point.module,
-        "layer": point.layer,
-        "rate": point.rate,
-        "rank": point.rank,
-        "shots": point.shots,
-        "seed": point.seed,
-    } | point.accuracy.record()
-    if point.change is not None:
-        cell |= {
-            "difference": point.change.difference,
-            "difference_interval": list(point.change.interval),
-            "p_value": point.change.p_value,
-            "gained": point.change.gained,
-            "lost": point.change.lost,
-            "beyond_noise": point.beyond_noise,
-        }
-    return cell

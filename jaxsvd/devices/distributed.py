@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxsvd.runs import directory
-from jaxsvd.runs.directory import Record, Run
+from jaxsvd.runs.directory import JsonObject, Run
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import Progress
 
@@ -176,7 +176,7 @@ def refuse_existing(path: str | Path | None, *, resume: bool) -> None:
 
 @contextlib.contextmanager
 def opened(
-    path: str | Path | None, request: Mapping[str, Any], *, resume: bool, progress: Progress
+    path: str | Path | None, request: JsonObject, *, resume: bool, progress: Progress
 ) -> Iterator[Run | None]:
     """As :func:`jaxsvd.runs.opened`; only the first process's writes anything.
 
@@ -214,18 +214,18 @@ def _said_by_first(check: Any) -> None:
 class Follower(Run):
     """A run that another process writes."""
 
-    def __init__(self, path: Path, request: Record, done: list[Record]) -> None:
+    def __init__(self, path: Path, request: JsonObject, done: Sequence[JsonObject]) -> None:
         """What the first process has opened."""
         self.path, self.request, self.done = path, request, done
 
     def close(self) -> None:
         """Nothing: the first process holds the lock."""
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[JsonObject]) -> None:
         """Nothing."""
 
-    def write_lines(self, name: str, records: Iterable[Record]) -> None:
+    def write_lines(self, name: str, records: Iterable[JsonObject]) -> None:
         """Nothing."""
 
-    def finish(self, result: Record) -> None:
+    def finish(self, result: JsonObject) -> None:
         """Nothing."""

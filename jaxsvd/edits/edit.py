@@ -34,7 +34,13 @@ on ``random-directions``, as many as it keeps; the ``removed-part`` in place of 
 method needs its name here and a case in :func:`jaxsvd.edits.replacement.edited_matrix`.
 """
 
-CONTROLS = ("noise", "spectrum-noise", "random-directions", "removed-part", "magnitude-norm")
+CONTROLS: tuple[Method, ...] = (
+    "noise",
+    "spectrum-noise",
+    "random-directions",
+    "removed-part",
+    "magnitude-norm",
+)
 
 TRUNCATIONS = ("exact", "randomized")
 """The methods that leave a matrix of low rank."""
@@ -76,7 +82,7 @@ class Edit:
         if self.method not in get_args(Method):
             known = ", ".join(get_args(Method))
             raise UserError(f"method {self.method!r} should be one of {known}")
-        if self.method not in RANDOM:
+        if not self.random:
             object.__setattr__(self, "seed", 0)
 
     def __str__(self) -> str:
@@ -88,6 +94,11 @@ class Edit:
         method = "" if self.method == "exact" else f":{self.method}"
         seed = f"@{self.seed}" if self.seed else ""
         return f"{self.layer}:{self.module}:{kept}{method}{seed}"
+
+    @property
+    def random(self) -> bool:
+        """Whether its method draws random numbers, from the seed."""
+        return self.method in RANDOM
 
     @property
     def touches(self) -> bool:
@@ -135,19 +146,6 @@ class Edit:
         """
         edits = self.by_matrix(config) if self.method in TRUNCATIONS else ()
         return {edit.module: edit.rank_of(shapes[edit.module]) for edit in edits}
-
-    def record(
-        self, config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, Any]:
-        """One of the ``edits`` of result.json; see :meth:`ranks`."""
-        edit = self.resolved(config)
-        record = {"layer": edit.layer, "module": edit.module, "rate": edit.rate}
-        record["ranks"] = self.ranks(config, shapes)
-        if self.method != "exact":
-            record |= {"method": self.method}
-        if self.method in RANDOM:
-            record |= {"seed": self.seed}
-        return record
 
 
 Edits = tuple[Edit, ...]

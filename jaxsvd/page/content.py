@@ -1,18 +1,21 @@
 """The data of a run's page: everything that its script shows."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from jaxsvd.page import plain
-from jaxsvd.page.flips import flips_record
+from jaxsvd.page.flips import flips_data
 from jaxsvd.page.repeat import repeat
-from jaxsvd.results import schema
-from jaxsvd.results.points import Point, chance_of, paired, points_of
+from jaxsvd.results.conditions import ConditionResult
+from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.header import TaskHeader
+from jaxsvd.results.other import OtherResult
+from jaxsvd.results.points import Point, make_curves, paired
 from jaxsvd.results.predictions import read_outcomes
-from jaxsvd.results.read import FinishedRun
-from jaxsvd.results.summary import answer, subject
-from jaxsvd.runs.directory import PREDICTIONS, RESULT, Record
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.results.read import AnyResult, FinishedRun
+from jaxsvd.results.records import Measured
+from jaxsvd.results.search import SearchResult
+from jaxsvd.results.summary import answer, chance_of, subject
+from jaxsvd.runs.directory import PREDICTIONS, RESULT, JsonObject
 from jaxsvd.runtime.progress import Progress
 
 _HEADING = ("command", "model", "task", "svd", "notices", "answer")
@@ -21,7 +24,7 @@ _SHOWN = frozenset((*_HEADING, *_SURROUNDINGS))
 _DRAWN = frozenset(("layer", "module", "layer_choice", "validation", "best_rate", "test"))
 
 
-def content(run: FinishedRun, progress: Progress) -> Record:
+def content(run: FinishedRun, progress: Progress) -> dict[str, object]:
     """What the page of a run says.
 
     Args:
@@ -32,10 +35,6 @@ def content(run: FinishedRun, progress: Progress) -> Record:
         UserError: a file of the run is damaged; the flaw is named.
     """
     result, notes = run.result, []
-    command = result["command"]
-    expected = schema.RESULTS.get(command) if isinstance(command, str) else None
-    if expected and (found := schema.flaw(result, expected)):
-        raise UserError(f"{run.path / RESULT}: damaged: {found}")
     points, flips = points_of(result), None
     if points and run.predictions:
         outcomes = read_outcomes(run.predictions, progress)
@@ -45,62 +44,74 @@ def content(run: FinishedRun, progress: Progress) -> Record:
                 f"{PREDICTIONS} does not add up to {RESULT} at {contradicted:,} of "
                 f"{len(points):,} points; these are not compared example by example."
             )
-        flips = flips_record(outcomes, run.prompts, _labels(result), progress)
+        flips = flips_data(outcomes, run.prompts, _labels(result), progress)
     line, caveats = repeat(run)
     return {
         "subject": subject(result),
         "answer": answer(result, points),
-        "notices": [*map(str, _list(result.get("notices"))), *notes],
-        "facts": [list(fact) for fact in _facts(result)],
+        "notices": [*_notices(result), *notes],
+        "facts": [list(fact) for fact in _facts(run)],
         "curves": _curves(result, points),
         "flips": flips,
         "conditions": _conditions(result),
-        "tables": plain.tables(result, _left_out(result, points)),
+        "tables": plain.tables(run.fields, _left_out(result, points)),
         "repeat": {"command": line, "notes": caveats},
-        "versions": [list(pair) for pair in _versions(result)],
+        "versions": [list(pair) for pair in _versions(result.measured)],
     }
 
 
-def _labels(result: Record) -> list[str]:
-    task = result.get("task")
-    return [str(label) for label in _list(task.get("labels"))] if isinstance(task, dict) else []
+def points_of(result: AnyResult) -> Sequence[Point]:
+    """The points of a result's curves; none where cells differ in more than a curve shows."""
+    points = () if isinstance(result, Evaluation | ConditionResult) else result.points
+    return points if make_curves(points) else ()
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _labels(result: AnyResult) -> Sequence[str]:
+    return (result.task.labels or ()) if isinstance(result, TaskHeader) else ()
 
 
-def _left_out(result: Record, points: Sequence[Point]) -> frozenset[str]:
-    command = result["command"]
-    if command == "search":
+def _notices(result: AnyResult) -> Sequence[str]:
+    return () if isinstance(result, ConditionResult) else result.notices
+
+
+def _left_out(result: AnyResult, points: Sequence[Point]) -> frozenset[str]:
+    if isinstance(result, SearchResult):
         return _SHOWN | _DRAWN
-    if command == "condition":
+    if isinstance(result, ConditionResult):
         return _SHOWN | {"module", "condition_numbers"}
     return _SHOWN | ({"cells"} if points else frozenset())
 
 
-def _curves(result: Record, points: Sequence[Point]) -> Record | None:
+def _curves(result: AnyResult, points: Sequence[Point]) -> dict[str, object] | None:
     if len({point.rate for point in points}) < 2:
         return None
-    chosen = result.get("best_rate") if result["command"] == "search" else None
+    search = result if isinstance(result, SearchResult) else None
     return {
-        "points": [point.record() for point in points],
+        "points": [_point(point) for point in points],
         "chance": chance_of(result),
-        "chosen": chosen,
-        "heat_map": result["command"] != "search",
+        "chosen": None if search is None else search.best_rate,
+        "heat_map": search is None,
     }
 
 
-def _facts(result: Record) -> Iterator[tuple[str, str]]:
+def _point(point: Point) -> dict[str, object]:
+    names = ("split", "module", "layer", "rate", "rank", "shots", "seed", "beyond_noise")
+    change = None if point.change is None else vars(point.change)
+    at = {name: getattr(point, name) for name in names}
+    return at | point.accuracy.to_json() | {"change": change}
+
+
+def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     """Names and values, of what the run has."""
-    model, task = result.get("model"), result.get("task")
-    if isinstance(model, dict) and not schema.flaw(model, schema.MODEL):
-        revision = f" at {model['revision']}" if model.get("revision") else ""
+    result = run.result
+    if (model := result.model) is not None:
+        revision = f" at {model.revision}" if model.revision else ""
         yield (
             "Model",
-            f"{model['source']}{revision}: {model['family']}, {model['layers']} layers, "
-            f"{model['parameters']:,} parameters, {model['dtype']}",
+            f"{model.source}{revision}: {model.family}, {model.layers} layers, "
+            f"{model.parameters:,} parameters, {model.dtype}",
         )
+    task = run.fields.get("task")  # of other results it need not be whole
     if isinstance(task, dict) and "name" in task:
         parts = [task.get("protocol") and f"{task['protocol']} protocol", task.get("source")]
         where = ", ".join(str(t) for t in parts if t and t != task["name"])
@@ -108,74 +119,63 @@ def _facts(result: Record) -> Iterator[tuple[str, str]]:
         yield "Draw", _draw(task)
         if task.get("scoring"):
             yield "Score", str(task["scoring"])
-    if "layer" in result and "module" in result:
-        choice = result.get("layer_choice")
-        rule = choice.get("rule") if isinstance(choice, dict) else None
-        yield (
-            "Truncated",
-            f"{result['module']} of layer {result['layer']}" + (f" ({rule})" if rule else ""),
-        )
-    if result.get("svd"):
-        yield "SVD", str(result["svd"])
+    if isinstance(result, SearchResult):
+        rule = f" ({result.choice.rule})"
+        yield "Truncated", f"{result.module} of layer {result.layer}{rule}"
+    if run.fields.get("svd"):
+        yield "SVD", str(run.fields["svd"])
 
 
-def _draw(task: Record) -> str:
+def _draw(task: JsonObject) -> str:
     counts = {"shots": "shots", "validation_size": "validation questions"}
     counts |= {"test_size": "test questions"}
-    parts = [
-        f"{task[name]:,} {what}"
-        if isinstance(task[name], int)
-        else f"{plain.as_text(task[name])} {what}"
-        for name, what in counts.items()
-        if task.get(name) is not None and (task[name] or name == "shots")
-    ]
+    parts = []
+    for name, what in counts.items():
+        value = task.get(name)
+        if value is not None and (value or name == "shots"):
+            shown = f"{value:,}" if isinstance(value, int) else plain.as_text(value)
+            parts.append(f"{shown} {what}")
     parts += [
         f"{n} {plain.as_text(task[n])}" for n in ("seed", "labels") if task.get(n) is not None
     ]
     return "; ".join(parts)
 
 
-def _conditions(result: Record) -> Record | None:
+def _conditions(result: AnyResult) -> dict[str, object] | None:
     """Condition numbers by layer and matrix; those of a search with the layers that competed."""
-    choice = result.get("layer_choice")
-    numbers = result.get("condition_numbers")
-    if isinstance(choice, dict) and isinstance(choice.get("condition_numbers"), list):
-        numbers = [
-            {"layer": row["layer"], "matrix": name, "condition_number": value}
-            for row in choice["condition_numbers"]
-            for name, value in row["matrices"].items()
-        ]
-    if schema.flaw({"condition_numbers": numbers}, _NUMBERS):
+    top, chosen = [], None
+    if isinstance(result, SearchResult):
+        choice = result.choice
+        top, chosen = list(choice.top), choice.layer
+        values = {(i, name): v for i, row in enumerate(choice.numbers) for name, v in row.items()}
+    elif isinstance(result, ConditionResult):
+        values = dict(result.numbers)
+    else:
+        values = result.numbers if isinstance(result, OtherResult) else {}
+    if not values:
         return None
-    values = {(n["layer"], n["matrix"]): n["condition_number"] for n in numbers or []}
     layers = sorted({layer for layer, _ in values})
     matrices = list(dict.fromkeys(matrix for _, matrix in values))
     return {
         "layers": layers,
         "matrices": matrices,
         "values": [[values.get((layer, matrix)) for matrix in matrices] for layer in layers],
-        "top": _list(choice.get("top")) if isinstance(choice, dict) else [],
-        "chosen": choice.get("layer") if isinstance(choice, dict) else None,
+        "top": top,
+        "chosen": chosen,
     }
 
 
-_NUMBERS = {"condition_numbers": schema.CONDITION["condition_numbers"]}
-
-
-def _versions(result: Record) -> Iterator[tuple[str, str]]:
-    versions, device = result.get("versions"), result.get("device")
-    if isinstance(versions, dict):
-        yield from ((str(name), str(version)) for name, version in versions.items())
-    if result.get("git"):
-        yield "commit", str(result["git"])
-    if isinstance(device, dict):
-        count, kind = device.get("count"), device.get("kind")
-        yield "device", f"{count} \N{MULTIPLICATION SIGN} {kind} ({device.get('platform')})"
-    if result.get("started"):
-        yield "started", str(result["started"])
-    seconds = result.get("seconds")
-    if isinstance(seconds, dict):
-        parts = (
-            f"{name} {value:.3g}" for name, value in seconds.items() if isinstance(value, float)
+def _versions(measured: Measured) -> Iterator[tuple[str, str]]:
+    yield from (measured.versions or {}).items()
+    if measured.git:
+        yield "commit", measured.git
+    if (device := measured.device) is not None:
+        yield (
+            "device",
+            f"{device.count} \N{MULTIPLICATION SIGN} {device.kind} ({device.platform})",
         )
+    if measured.started:
+        yield "started", measured.started
+    if measured.seconds is not None:
+        parts = (f"{name} {value:.3g}" for name, value in measured.seconds.items())
         yield "seconds", ", ".join(parts)

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxsvd.results.predictions import Comparison, Draw, Outcomes, Variant
-from jaxsvd.results.read import read_lines
-from jaxsvd.runs.directory import Record
-from jaxsvd.runtime.errors import UserError
+from jaxsvd.results.predictions import Outcomes, PairedAnswers, QuestionSet, Variant
+from jaxsvd.results.prompts import Prompt, read_prompts
 from jaxsvd.runtime.progress import Progress
 
 MAX_FLIPS = 3_000
@@ -20,8 +17,8 @@ MAX_PROMPT = 20_000
 """Characters of one prompt; the middle of a longer one is left out."""
 _HEAD = 4_000
 
-Question = tuple[Draw, int]
-"""A draw and a row in its source split."""
+Question = tuple[QuestionSet, int]
+"""A set of questions and a row in its source split."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Flip:
     @property
     def question(self) -> Question:
         """Which example."""
-        return self.variant.draw, self.index
+        return self.variant.questions, self.index
 
 
 def shares(counts: Sequence[int], limit: int) -> list[int]:
@@ -55,9 +52,9 @@ def shares(counts: Sequence[int], limit: int) -> list[int]:
     return kept
 
 
-def flips_record(
+def flips_data(
     outcomes: Outcomes, prompts: Path | None, labels: Sequence[str], progress: Progress
-) -> Record | None:
+) -> dict[str, object] | None:
     """The flips of a run, for its page.
 
     Args:
@@ -88,7 +85,7 @@ def flips_record(
         "total": total,
         "shown": len(chosen),
         "cells": [
-            variant.draw._asdict()
+            variant.questions._asdict()
             | {"module": variant.module, "layer": variant.layer, "rate": variant.rate}
             | {"gained": int(c.gained.sum()), "lost": int(c.lost.sum())}
             for variant, c in compared
@@ -105,7 +102,7 @@ def flips_record(
     }
 
 
-def _choose(compared: list[tuple[Variant, Comparison]]) -> tuple[list[Flip], int]:
+def _choose(compared: list[tuple[Variant, PairedAnswers]]) -> tuple[list[Flip], int]:
     """A fair share of the flips of every variant and direction, the first of each."""
     groups = [(v, c, np.flatnonzero(w)) for v, c in compared for w in (c.gained, c.lost)]
     counts = [len(where) for _, _, where in groups]
@@ -119,41 +116,34 @@ def _choose(compared: list[tuple[Variant, Comparison]]) -> tuple[list[Flip], int
 
 def _read_prompts(
     path: Path, asked: dict[Question, None], progress: Progress
-) -> dict[Question, tuple[str, list[str]]]:
-    """Prompts and candidates of the questions asked for."""
-    found = {}
-    for number, record in read_lines(path, "prompts", progress):
-        draw = Draw(str(record.get("split")), record.get("shots"), record.get("seed"))
-        question = draw, record.get("index")
-        if question not in asked:
-            continue
-        prompt, candidates = record.get("prompt"), record.get("choices", record.get("labels", []))
-        if not isinstance(prompt, str) or not isinstance(candidates, list):
-            raise UserError(f"{path}, line {number}: damaged: not a prompt")
-        found[question] = prompt, [str(candidate) for candidate in candidates]
-    return found
+) -> dict[Question, Prompt]:
+    """Prompts of the questions asked for."""
+    prompts = ((p.questions, p.index, p) for p in read_prompts(path, progress))
+    return {(q, index): prompt for q, index, prompt in prompts if (q, index) in asked}
+
+
+Clipped = dict[str, str | int]
+"""A text that may lack its middle: ``head``, how many characters are ``omitted``, ``tail``."""
 
 
 def _texts(
-    found: dict[Question, tuple[str, list[str]]],
-) -> tuple[dict[Question, Record], list[Record]]:
-    """Each prompt once, without the demonstrations that those of its draw begin with."""
-    by_draw: dict[Draw, list[str]] = {}
-    for (draw, _), (prompt, _) in found.items():
-        by_draw.setdefault(draw, []).append(prompt)
-    prefix = {draw: _shared(prompts) for draw, prompts in by_draw.items()}
-    places = {draw: i for i, draw in enumerate(prefix)}
+    found: dict[Question, Prompt],
+) -> tuple[dict[Question, dict[str, object]], list[Clipped]]:
+    """Each prompt once, without the demonstrations that those of its set begin with."""
+    by_set: dict[QuestionSet, list[str]] = {}
+    for (questions, _), prompt in found.items():
+        by_set.setdefault(questions, []).append(prompt.prompt)
+    prefix = {questions: _shared(prompts) for questions, prompts in by_set.items()}
+    places = {questions: i for i, questions in enumerate(prefix)}
     room = MAX_CHARACTERS
     texts = {}
-    for question, (prompt, candidates) in found.items():
-        text = _clipped(prompt[len(prefix[question[0]]) :]) | {
-            "prefix": places[question[0]],
-            "candidates": [_clipped(candidate) for candidate in candidates],
-        }
-        room -= _size(text) + sum(map(_size, text["candidates"]))
+    for (questions, index), prompt in found.items():
+        text = _clipped(prompt.prompt[len(prefix[questions]) :])
+        candidates = [_clipped(candidate) for candidate in prompt.candidates]
+        room -= sum(map(_size, (text, *candidates)))
         if room < 0:
             break
-        texts[question] = text
+        texts[questions, index] = text | {"prefix": places[questions], "candidates": candidates}
     return texts, [_clipped(p) for p in prefix.values()]
 
 
@@ -166,12 +156,12 @@ def _shared(prompts: list[str]) -> str:
     return common[: common.rfind("\n") + 1]
 
 
-def _clipped(text: str) -> dict[str, Any]:
+def _clipped(text: str) -> Clipped:
     if len(text) <= MAX_PROMPT:
         return {"head": text, "omitted": 0, "tail": ""}
     tail = text[_HEAD - MAX_PROMPT :]
     return {"head": text[:_HEAD], "omitted": len(text) - MAX_PROMPT, "tail": tail}
 
 
-def _size(text: dict[str, Any]) -> int:
-    return len(text["head"]) + len(text["tail"])
+def _size(text: Clipped) -> int:
+    return len(str(text["head"])) + len(str(text["tail"]))

@@ -6,14 +6,14 @@ import html
 import importlib.resources
 import re
 
-from jaxsvd.runs.directory import Record, dump
+from jaxsvd.runs.directory import JsonObject, dump
 
 GENERATOR = '<meta name="generator" content="jaxsvd report">'
 SCRIPTS = ("dom.js", "chart.js", "points.js", "curves.js", "heatmap.js", "flips.js", "main.js")
 STYLES = ("page.css", "figures.css", "media.css")
 
 
-def render(data: Record) -> str:
+def render(data: JsonObject) -> str:
     """The page of a run.
 
     The data stand in it as JSON that the script reads; only the title and the answer, which a
@@ -37,8 +37,8 @@ def render(data: Record) -> str:
             )
         ),
         "generator": GENERATOR,
-        "title": _text(data["subject"]),
-        "answer": _text(data["answer"]),
+        "title": _text(str(data["subject"])),
+        "answer": _text(str(data["answer"])),
         "style": style,
         "data": embedded(data),
         "script": script,
@@ -58,7 +58,7 @@ def _digest(text: str) -> str:
 _UNSAFE = re.compile("[<>&\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff\x7f-\x9f]")
 
 
-def embedded(data: Record) -> str:
+def embedded(data: JsonObject) -> str:
     """JSON that can stand inside a script element and in a UTF-8 file, whatever its texts say."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", dump(data))
 

@@ -1,16 +1,25 @@
 """Any JSON as tables: what a page shows of results that it has no picture for."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
-from jaxsvd.runs.directory import Record
+from jaxsvd.runs.directory import JsonObject
 
 MAX_ROWS = 1_000
 MAX_ITEMS = 200
 """Of a list in a cell of a table."""
 
 
-def tables(result: Record, leave_out: frozenset[str]) -> list[Record]:
+class Table(TypedDict):
+    """A table of the page; ``left_out`` counts the rows that were cut off its end."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    left_out: int
+
+
+def tables(result: JsonObject, leave_out: frozenset[str]) -> list[Table]:
     """A table for each part of a result: lists of objects by column, all else by name.
 
     Args:
@@ -18,11 +27,10 @@ def tables(result: Record, leave_out: frozenset[str]) -> list[Record]:
         leave_out: fields that the page shows elsewhere.
 
     Returns:
-        ``title``, ``columns``, ``rows`` of text, and how many rows were ``left_out`` at the end.
-        The table of single values comes first.
+        The tables, that of single values first.
     """
     single: list[list[str]] = []
-    found: list[Record] = []
+    found: list[Table] = []
     for name, value in result.items():
         if name in leave_out:
             continue
@@ -32,36 +40,36 @@ def tables(result: Record, leave_out: frozenset[str]) -> list[Record]:
             found += _of_object(name, value)
         else:
             single.append([name, as_text(value)])
-    summary = [{"title": "Values", "columns": ["name", "value"], "rows": single, "left_out": 0}]
-    return (summary if single else []) + found
+    summary = Table(title="Values", columns=["name", "value"], rows=single, left_out=0)
+    return [summary, *found] if single else found
 
 
-def _of_object(title: str, value: Record) -> list[Record]:
+def _of_object(title: str, value: JsonObject) -> list[Table]:
     lists = {k: v for k, v in value.items() if isinstance(v, list) and v and _objects(v)}
     plain = {k: v for k, v in value.items() if k not in lists}
     rows = [list(pair) for pair in _flat(plain)]
-    table = {"title": title, "columns": ["name", "value"], "rows": rows[:MAX_ROWS]}
-    own = [table | {"left_out": max(0, len(rows) - MAX_ROWS)}] if rows else []
+    table = Table(
+        title=title,
+        columns=["name", "value"],
+        rows=rows[:MAX_ROWS],
+        left_out=max(0, len(rows) - MAX_ROWS),
+    )
+    own = [table] if rows else []
     return own + [_table(f"{title}.{name}", items) for name, items in lists.items()]
 
 
-def _objects(items: list[Any]) -> bool:
+def _objects(items: list[object]) -> bool:
     return all(isinstance(item, dict) for item in items)
 
 
-def _table(title: str, items: list[Any]) -> Record:
+def _table(title: str, items: list[object]) -> Table:
     flat = [dict(_flat(i if isinstance(i, dict) else {"value": i})) for i in items[:MAX_ROWS]]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     rows = [[row.get(name, "") for name in columns] for row in flat]
-    return {
-        "title": title,
-        "columns": columns,
-        "rows": rows,
-        "left_out": max(0, len(items) - MAX_ROWS),
-    }
+    return Table(title=title, columns=columns, rows=rows, left_out=max(0, len(items) - MAX_ROWS))
 
 
-def _flat(value: Record, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: JsonObject, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Fields of an object, those of inner ones with dotted names."""
     for name, inner in value.items():
         if isinstance(inner, dict) and inner:
@@ -70,7 +78,7 @@ def _flat(value: Record, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", as_text(inner)
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A value in a cell: numbers to six digits, lists by their items."""
     if value is None:
         return "\N{EN DASH}"

@@ -2,10 +2,16 @@
 
 import os
 import shlex
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from jaxsvd.results.conditions import ConditionResult
+from jaxsvd.results.fields import COUNT, FLAG, TEXT, Fields
+from jaxsvd.results.other import OtherResult
+from jaxsvd.results.points import Point
 from jaxsvd.results.read import FinishedRun
+from jaxsvd.results.records import TaskRecord
+from jaxsvd.results.sweep import SweepResult
 from jaxsvd.tasks.specs import SPECS
 
 _BUILT_IN = (*SPECS, "bundled")
@@ -21,89 +27,113 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
         The command, without ``--out`` (a repetition has its own run directory); None where the
         records do not tell it. Then what the reader should know about it, a sentence each.
     """
-    command = run.result["command"]
-    if isinstance(command, list):  # the words as typed
-        return shlex.join(_without(map(str, command), ("--out",), ("--resume",))), []
-    if command not in ("search", "sweep", "evaluate", "condition"):
-        return None, []
-    asked = run.result | run.request
-    model, task = asked["model"], asked.get("task")
+    result = run.result
+    if isinstance(result, OtherResult):
+        if isinstance(result.command, str):
+            return None, []
+        return shlex.join(_without(result.command, ("--out",), ("--resume",))), []
+    asked = dict(run.fields) | dict(run.request)
     notes: list[str] = []
-    words = ["jaxsvd", command]
-    if model["source"] != "bundled":
-        words.append(model["source"])
-        if os.path.sep in model["source"] and not os.path.isabs(model["source"]):
+    words = ["jaxsvd", result.command]
+    source = result.model.source
+    if source != "bundled":
+        words.append(source)
+        if os.path.sep in source and not os.path.isabs(source):
             notes.append("Paths are relative to where the run was started.")
-    words += _option("--revision", model.get("revision"))
-    if task:
-        words += _task_words(command, task, asked.get("asked") or {}, notes)
-    if command == "sweep":
-        words += _sweep_words(run.result["cells"])
+    words += _option("--revision", result.model.revision)
+    if not isinstance(result, ConditionResult):
+        drawn = AskedDraw.from_json(run.request.get("asked")) or _guessed(result.task, notes)
+        words += _task_words(result.command, result.task, drawn)
+    if isinstance(result, SweepResult):
+        words += _sweep_words(result.points)
     else:
-        words += _option("--layer", asked.get("layer"))
-        words += _option("--module", asked.get("module"))
-        words += _option("--rates", asked.get("rates"))
-        words += _option("--top-layers", asked.get("top_layers"))
+        for name in ("layer", "module", "rates", "top_layers"):
+            words += _option(f"--{name.replace('_', '-')}", asked.get(name))
     words += _option("--svd", asked.get("svd"))
-    words += _option("--dtype", model["dtype"])
+    words += _option("--dtype", result.model.dtype)
     if run.prompts:
         words.append("--save-prompts")
     return shlex.join(words), notes
 
 
-def _option(name: str, value: Any) -> list[str]:
+@dataclass(frozen=True)
+class AskedDraw:
+    """What was asked of :func:`jaxsvd.encoded_task.encode_task`; None where the default was."""
+
+    task: str
+    data: str | None
+    validation_size: int | None
+    test_size: int | None
+    skip_long: bool
+
+    @classmethod
+    def from_json(cls, value: object) -> "AskedDraw | None":
+        """The ``asked`` of run.json; None where it has none, as in runs before 0.1.0.
+
+        Raises:
+            Damaged: a field is missing or cannot be.
+        """
+        if not value:
+            return None
+        fields = Fields.of(value, "asked")
+        return cls(
+            task=fields.read("task", TEXT),
+            data=fields.maybe("data", TEXT),
+            validation_size=fields.maybe("validation_size", COUNT),
+            test_size=fields.maybe("test_size", COUNT),
+            skip_long=fields.maybe("skip_long", FLAG) or False,
+        )
+
+
+def _option(name: str, value: object) -> list[str]:
     """An option with its values; nothing where there is none."""
     if value is None:
         return []
-    values = value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list | tuple) else [value]
     return [name, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
 
 
-def _task_words(
-    command: str, task: dict[str, Any], asked: dict[str, Any], notes: list[str]
-) -> list[str]:
-    """The task and its draw, from what was asked or, in runs that lack it, from what was drawn."""
-    if not asked:
-        asked = _guessed(task, notes)
-    words = ["--task", asked["task"], *_option("--data", asked["data"])]
-    words += _option("--protocol", task.get("protocol"))
+def _task_words(command: str, task: TaskRecord, drawn: AskedDraw) -> list[str]:
+    """The task and its draw."""
+    words = ["--task", drawn.task, *_option("--data", drawn.data)]
+    words += _option("--protocol", task.protocol)
     if command != "sweep":
-        words += _option("--shots", task.get("shots")) + _option("--seed", task.get("seed"))
-    words += _option("--validation-size", asked["validation_size"])
+        words += _option("--shots", task.shots) + _option("--seed", task.seed)
+    words += _option("--validation-size", drawn.validation_size)
     if command != "sweep":
-        words += _option("--test-size", asked["test_size"])
-    return words + ["--skip-long"] * bool(asked["skip_long"])
+        words += _option("--test-size", drawn.test_size)
+    return words + ["--skip-long"] * drawn.skip_long
 
 
-def _guessed(task: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+def _guessed(task: TaskRecord, notes: list[str]) -> AskedDraw:
     """What was asked, as far as what was drawn tells."""
-    name, source = task["name"], str(task.get("source", ""))
+    source = task.source or ""
     files = source.removeprefix("files: ").split(", ") if source.startswith("files: ") else []
-    built_in, skipped = name in _BUILT_IN, task.get("skipped_queries") or 0
+    built_in, skipped = task.name in _BUILT_IN, task.skipped_queries or 0
     if not built_in:
-        notes.append(f"TASK.toml stands for the file of the task {name}.")
+        notes.append(f"TASK.toml stands for the file of the task {task.name}.")
     if skipped:
         notes.append(
             f"{skipped:,} questions were left out as too long and the sizes that were asked for "
             "are not recorded: add --validation-size and --test-size if they were given."
         )
     folder = os.path.commonpath([os.path.dirname(f) or "." for f in files]) if files else None
-    return {
-        "task": name if built_in else "TASK.toml",
-        "data": folder if built_in else None,
-        "validation_size": None if skipped else task.get("validation_size") or None,
-        "test_size": None if skipped else task.get("test_size") or None,
-        "skip_long": bool(skipped),
-    }
+    return AskedDraw(
+        task=task.name if built_in else "TASK.toml",
+        data=folder if built_in else None,
+        validation_size=None if skipped else task.validation_size or None,
+        test_size=None if skipped else task.test_size or None,
+        skip_long=bool(skipped),
+    )
 
 
-def _sweep_words(cells: list[dict[str, Any]]) -> list[str]:
-    """The values that the cells run over."""
+def _sweep_words(points: Sequence[Point]) -> list[str]:
+    """The values that the points run over."""
     names = {"layer": "--layers", "module": "--modules", "rate": "--rates"}
     names |= {"shots": "--shots", "seed": "--seeds"}
     words = []
-    for key, option in names.items():
-        words += _option(option, list(dict.fromkeys(cell[key] for cell in cells)))
+    for name, option in names.items():
+        words += _option(option, list(dict.fromkeys(getattr(p, name) for p in points)))
     return words
 
 

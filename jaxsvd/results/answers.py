@@ -9,9 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jaxsvd.results.read import read_lines, read_run
+from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.fields import COUNT, TEXT, Damaged, Fields
+from jaxsvd.results.lines import read_lines
+from jaxsvd.results.predictions import read_predictions
+from jaxsvd.results.prompts import read_prompts
+from jaxsvd.results.read import read_run
+from jaxsvd.results.search import SearchResult
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 
@@ -83,29 +88,25 @@ def _newest_samples(folder: Path) -> dict[str, Path]:
 
 def _of_run(path: Path, progress: Progress) -> Answers:
     run = read_run(path)
-    result: Any = run.result
-    command = result["command"]
-    if command not in ("search", "evaluate"):
-        raise UserError(f"{path}: a run of {command}; compare takes search, evaluate or samples")
+    if isinstance(run.result, SearchResult):
+        rate = run.result.best_rate
+    elif isinstance(run.result, Evaluation):
+        rate = 0.0
+    else:
+        command = run.result.command
+        said = command if isinstance(command, str) else " ".join(command)
+        raise UserError(f"{path}: a run of {said}; compare takes search, evaluate or samples")
     if run.predictions is None:
         raise UserError(f"{path}: no predictions.jsonl there: nothing to pair")
-    rate = float(result["best_rate"]) if command == "search" else 0.0
     right, gold = {}, {}
-    for number, line in read_lines(run.predictions, "predictions", progress):
-        try:
-            if line["split"] != "test" or float(line["rate"]) != rate:
-                continue
-            key = str(line["split"]), int(line["index"])
-            right[key] = line["prediction"] == line["gold"]
-            gold[key] = str(line["gold"])
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{run.predictions}, line {number}: damaged: not a prediction"
-            ) from None
+    for line in read_predictions(run.predictions, progress):
+        if line.split == "test" and line.rate == rate:
+            right[line.split, line.index] = line.right
+            gold[line.split, line.index] = str(line.gold)
     texts = {}
-    for _, line in read_lines(run.prompts, "prompts", progress) if run.prompts else ():
-        texts[str(line.get("split")), line.get("index")] = _last_lines(str(line.get("prompt")))
-    return Answers(str(result["task"]["name"]), str(path), right, gold, texts)
+    for prompt in read_prompts(run.prompts, progress) if run.prompts else ():
+        texts[prompt.split, prompt.index] = _last_lines(prompt.prompt)
+    return Answers(run.result.task.name, str(path), right, gold, texts)
 
 
 def _last_lines(prompt: str) -> str:
@@ -117,12 +118,12 @@ def _of_samples(path: Path, task: str, metric: str | None, progress: Progress) -
     right, gold, texts = {}, {}, {}
     for number, line, value in _values(path, metric, progress):
         try:
-            key = str(line.get("filter", "none")), int(line["doc_id"])
-            right[key] = bool(value)
-            gold[key] = str(line.get("target"))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{path}, line {number}: damaged: not a sample") from None
-        texts[key] = json.dumps(line.get("doc"), ensure_ascii=False)
+            key = line.maybe("filter", TEXT) or "none", line.read("doc_id", COUNT)
+        except Damaged as error:
+            raise UserError(f"{path}, line {number}: damaged: not a sample ({error})") from None
+        right[key] = value
+        gold[key] = str(line.values.get("target"))
+        texts[key] = json.dumps(line.values.get("doc"), ensure_ascii=False)
     if not right:
         raise UserError(f"{path}: no samples there")
     return Answers(task, str(path), right, gold, texts)
@@ -130,10 +131,12 @@ def _of_samples(path: Path, task: str, metric: str | None, progress: Progress) -
 
 def _values(
     path: Path, metric: str | None, progress: Progress
-) -> Iterator[tuple[int, dict[str, Any], float]]:
+) -> Iterator[tuple[int, Fields, bool]]:
     """Line number, line, and the value of the metric, 0 or 1."""
     for number, line in read_lines(path, "samples", progress):
-        there = [name for name in line.get("metrics", METRICS) if name in line]
+        listed = line.get("metrics", METRICS)
+        names = listed if isinstance(listed, list | tuple) else METRICS
+        there = [str(name) for name in names if name in line]
         metric = metric or next((name for name in METRICS if name in there), None)
         if metric is None or metric not in line:
             raise UserError(
@@ -146,4 +149,4 @@ def _values(
                 f"{path}, line {number}: {metric} = {value!r} is neither right (1) nor wrong (0): "
                 "a paired test of answers needs one or the other"
             )
-        yield number, line, value
+        yield number, Fields(line), bool(value)

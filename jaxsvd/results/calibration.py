@@ -9,8 +9,7 @@ the fitted prior; for two labels it does not depend on any prior.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +18,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
 from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation, Share, Verdict
+from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.statistics import Z95, paired_difference
 
 Scores = Float[np.ndarray, "examples labels"]
@@ -35,16 +35,16 @@ Z975 = 2.241402727604945
 """98.75 % point of the normal distribution: two-sided 97.5 %."""
 
 
-def score_table(lines: Sequence[Mapping[str, Any]]) -> tuple[Scores, Gold] | None:
-    """Scores and right candidates of the lines of predictions.jsonl of one variant and split.
+def score_table(lines: Sequence[Prediction]) -> tuple[Scores, Gold] | None:
+    """Scores and right candidates of the predictions of one variant and split.
 
     None where questions differ in their number of candidates: these are no labels in common.
     """
-    scores = [line["scores"] for line in lines]
+    scores = [line.scores for line in lines]
     if len({len(row) for row in scores}) != 1:
         return None
     table = np.asarray(scores, np.float64)
-    gold = np.asarray([line["gold"] for line in lines])
+    gold = np.asarray([line.gold for line in lines])
     return (table, gold) if np.isfinite(table).all() else None
 
 

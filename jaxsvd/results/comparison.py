@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -63,17 +62,13 @@ class Comparison:
         low, high = self.within
         return -self.margin < low and high < self.margin
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Everything, for a file."""
         return {
             "task": self.task,
-            "first": self.first.record(),
-            "second": self.second.record(),
-            "difference": self.paired.difference,
-            "interval": list(self.paired.interval),
-            "p_value": self.paired.p_value,
-            "gained": self.paired.gained,
-            "lost": self.paired.lost,
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
+            **self.paired.to_json(),
             "significant": self.significant,
             "margin": self.margin,
             "equivalence_interval": list(self.within),

@@ -5,14 +5,12 @@ error names the field by its path in the file, such as ``validation[0].rate``.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from jaxsvd.runs.directory import JsonObject as JsonObject
 from jaxsvd.runtime.errors import UserError
-
-JsonObject = Mapping[str, object]
-"""An object as ``json.loads`` gives it; unread."""
 
 T = TypeVar("T")
 
@@ -133,7 +131,10 @@ class Fields:
         Raises:
             Damaged: there is none, or it is of another kind.
         """
-        return _read(self.raw(name), kind, self.path(name))
+        found = kind.read(self.raw(name))
+        if found is None:
+            raise Damaged(f"{self.path(name)} should be {kind.said}")
+        return found
 
     def maybe(self, name: str, kind: Kind[T]) -> T | None:
         """A single value; None where it is null or missing."""
@@ -156,6 +157,12 @@ class Fields:
 
     def several(self, name: str, kind: Kind[T], *, empty: bool = False) -> tuple[T, ...]:
         """The single values of a list."""
+        value = self.raw(name)
+        if isinstance(value, list):
+            found = [kind.read(item) for item in value]
+            if found and None not in found:
+                return tuple(found)  # type: ignore[arg-type]
+        # An error, or a list of none: the path is only made here, as runs have millions of lines.
         return tuple(_read(item, kind, at) for item, at in self.items(name, empty=empty))
 
     def one_or_more(self, name: str, kind: Kind[T]) -> T | tuple[T, ...]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from jaxsvd.results import schema
-from jaxsvd.results.predictions import Draw, Outcomes, Variant
+from jaxsvd.results.fields import COUNT, FLAG, RATE, TEXT, WHOLE, Fields
+from jaxsvd.results.predictions import Outcomes, QuestionSet, Variant
 from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
-from jaxsvd.runs.directory import Record
 
 LEVEL = 0.05
 
@@ -40,45 +38,46 @@ class Point:
     @property
     def variant(self) -> Variant:
         """Its predictions' key."""
-        draw = Draw(self.split, self.shots, self.seed)
-        return Variant(draw, self.module, self.layer, self.rate)
+        questions = QuestionSet(self.split, self.shots, self.seed)
+        return Variant(questions, self.module, self.layer, self.rate)
 
-    def record(self) -> Record:
-        """For the page."""
-        plain = {k: v for k, v in vars(self).items() if k not in ("accuracy", "change")}
-        change = None if self.change is None else vars(self.change)
-        return plain | self.accuracy.record() | {"change": change}
+    def to_json(self) -> dict[str, object]:
+        """One of the ``cells`` of result.json; of another split than validation it says so."""
+        cell: dict[str, object] = {
+            "module": self.module,
+            "layer": self.layer,
+            "rate": self.rate,
+            "rank": self.rank,
+            "shots": self.shots,
+            "seed": self.seed,
+        } | self.accuracy.to_json()
+        if self.change is not None:
+            cell |= self.change.to_json("difference_interval")
+            cell["beyond_noise"] = self.beyond_noise
+        return cell | ({} if self.split == "validation" else {"split": self.split})
 
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Point":
+        """As written.
 
-def points_of(result: Record) -> list[Point]:
-    """The points of a search, or of any result with a sweep's ``cells``; none of others."""
-    if not schema.flaw(result, schema.SEARCH):
-        return _search_points(result)
-    if schema.flaw(result.get("cells"), [schema.CELL]):
-        return []
-    cells = result["cells"]
-    points = [_point(c.get("split", "validation"), c, c, c["shots"], c["seed"]) for c in cells]
-    # Cells that differ in something else make no curve over the rate.
-    return points if len({p.variant for p in points}) == len(points) else []
-
-
-def _search_points(result: Record) -> list[Point]:
-    task, test = result["task"], result["test"]
-    at = {"module": result["module"], "layer": result["layer"]}
-    draw = task.get("shots"), task.get("seed")
-    points = [_point("validation", at | score, score, *draw) for score in result["validation"]]
-    ranks = {score["rate"]: score["rank"] for score in result["validation"]}
-    best = result["best_rate"]
-    tested = {0.0: test["base"]} | ({best: test["pruned"]} if best > 0 else {})
-    for rate, counts in tested.items():
-        points.append(_point("test", at | {"rate": rate, "rank": ranks.get(rate)}, counts, *draw))
-    return points
-
-
-def _point(split: str, at: Record, counts: Record, shots: int | None, seed: int | None) -> Point:
-    accuracy = Accuracy(counts["correct"], counts["total"])
-    rate = float(at["rate"])
-    return Point(split, at["module"], at["layer"], rate, at["rank"], shots, seed, accuracy)
+        Raises:
+            Damaged: a field is missing or cannot be.
+        """
+        change = None
+        if fields.has("difference_interval"):
+            change = PairedDifference.from_json(fields, "difference_interval")
+        return cls(
+            split=fields.maybe("split", TEXT) or "validation",
+            module=fields.read("module", TEXT),
+            layer=fields.read("layer", WHOLE),
+            rate=fields.read("rate", RATE),
+            rank=None if fields.raw("rank") is None else fields.read("rank", WHOLE),
+            shots=fields.read("shots", COUNT),
+            seed=fields.read("seed", COUNT),
+            accuracy=Accuracy.from_json(fields),
+            change=change,
+            beyond_noise=fields.maybe("beyond_noise", FLAG),
+        )
 
 
 def paired(points: Sequence[Point], outcomes: Outcomes) -> tuple[list[Point], int]:
@@ -91,29 +90,34 @@ def paired(points: Sequence[Point], outcomes: Outcomes) -> tuple[list[Point], in
     Returns:
         The points, and how many truncated ones the predictions contradict; these stay bare.
     """
-    found, contradicted = [], 0
+    paired_points, contradicted = [], 0
     for point in points:
         comparison = outcomes.compare(point.variant) if point.rate > 0 else None
         if comparison is None:
-            found.append(point)
+            paired_points.append(point)
         elif not comparison.total or comparison.accuracy != point.accuracy:
             contradicted += 1
-            found.append(point)
+            paired_points.append(replace(point, change=None, beyond_noise=None))
         else:
             before, after = (a == comparison.gold for a in (comparison.before, comparison.after))
-            found.append(replace(point, change=paired_difference(before, after)))
-    return corrected(found), contradicted
+            paired_points.append(replace(point, change=paired_difference(before, after)))
+    return corrected(paired_points), contradicted
 
 
 def corrected(points: list[Point]) -> list[Point]:
-    """Points with the verdict on each change, of all changes of a split together."""
+    """Points with whether each change is beyond noise, of all changes of a split together."""
     for split in {point.split for point in points}:
         family = {
             i: p.change.p_value for i, p in enumerate(points) if p.split == split and p.change
         }
-        for i, verdict in zip(family, holm(list(family.values())), strict=True):
-            points[i] = replace(points[i], beyond_noise=verdict)
+        for i, beyond in zip(family, holm(list(family.values())), strict=True):
+            points[i] = replace(points[i], beyond_noise=beyond)
     return points
+
+
+def make_curves(points: Sequence[Point]) -> bool:
+    """Whether no two points stand at one place: those that differ otherwise make no curve."""
+    return len({point.variant for point in points}) == len(points)
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
@@ -128,10 +132,3 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
             break
         rejected[i] = True
     return rejected
-
-
-def chance_of(result: Record) -> float | None:
-    """Accuracy of a uniform guess, where the result tells it."""
-    task: Any = result.get("task")
-    chance = task.get("chance") if isinstance(task, dict) else None
-    return float(chance) if isinstance(chance, int | float) else None

@@ -1,30 +1,44 @@
-"""A finished run directory, as far as a page needs it."""
+"""A finished run directory: its result as a typed record, and what was asked."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, REQUEST, RESULT, Record
+from jaxsvd.results.conditions import ConditionResult
+from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.fields import Damaged, Fields, JsonObject
+from jaxsvd.results.other import OtherResult
+from jaxsvd.results.search import SearchResult
+from jaxsvd.results.sweep import SweepResult
+from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, REQUEST, RESULT
 from jaxsvd.runtime.errors import UserError, path_errors
-from jaxsvd.runtime.progress import Progress
 
-_MEGABYTE = 1_000_000
+AnyResult = SearchResult | SweepResult | Evaluation | ConditionResult | OtherResult
+
+RESULTS = {
+    "search": SearchResult,
+    "sweep": SweepResult,
+    "evaluate": Evaluation,
+    "condition": ConditionResult,
+}
+"""Commands whose results are of a kind of their own."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run was asked and what it found.
+    """What a run was asked and what it measured.
 
     Attributes:
         path: the run directory.
-        result: result.json.
+        result: of a kind that its command has.
+        fields: result.json as it is, with what no kind has a place for: a newer version's fields.
         request: run.json; empty where there is none.
     """
 
     path: Path
-    result: Record
-    request: Record
+    result: AnyResult
+    fields: JsonObject
+    request: JsonObject
 
     @property
     def predictions(self) -> Path | None:
@@ -43,12 +57,42 @@ class FinishedRun:
 
 @path_errors()
 def read_run(run: str | Path) -> FinishedRun:
-    """Read a run directory.
+    """Read a run directory, of this version or an earlier one.
 
     Raises:
         UserError: there is none, it is not finished, or a file of it is damaged.
     """
     path = Path(run)
+    found = read_fields(path)
+    request = _object(path / REQUEST) if (path / REQUEST).exists() else {}
+    try:
+        return FinishedRun(path, result_of(found, path), found, request)
+    except Damaged as error:
+        raise damaged(path, str(error)) from None
+
+
+def result_of(fields: JsonObject, out: Path | None = None) -> AnyResult:
+    """A result, as the kind that its command has.
+
+    Raises:
+        Damaged: a field of it is missing or cannot be.
+    """
+    command = fields.get("command")
+    kind = RESULTS.get(command) if isinstance(command, str) else None
+    return (kind or OtherResult).from_json(Fields(fields), out)
+
+
+def damaged(path: Path, said: str) -> UserError:
+    """For raising: something in result.json of a run is not as it should be."""
+    return UserError(f"{path / RESULT}: damaged: {said}")
+
+
+def read_fields(path: Path) -> JsonObject:
+    """result.json of a finished run, unread but for its command.
+
+    Raises:
+        UserError: there is none, it is not finished, or the file is no such object.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such run directory")
     if not path.is_dir():
@@ -60,13 +104,13 @@ def read_run(run: str | Path) -> FinishedRun:
                 f"its command with --resume --out {path} finishes it"
             )
         raise UserError(f"{path}: not a run directory (no {RESULT} there)")
-    result = _object(path / RESULT)
-    if not isinstance(result.get("command"), str | list) or not result["command"]:
-        raise UserError(f"{path / RESULT}: damaged: it does not say which command it is of")
-    return FinishedRun(path, result, _object(path / REQUEST) if (path / REQUEST).exists() else {})
+    found = _object(path / RESULT)
+    if not isinstance(found.get("command"), str | list) or not found["command"]:
+        raise damaged(path, "it does not say which command it is of")
+    return found
 
 
-def _object(path: Path) -> Record:
+def _object(path: Path) -> JsonObject:
     try:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -76,36 +120,3 @@ def _object(path: Path) -> Record:
     if not isinstance(value, dict):
         raise UserError(f"{path}: damaged: should be an object")
     return value
-
-
-def read_lines(path: Path, what: str, progress: Progress) -> Iterator[tuple[int, Record]]:
-    """The objects of a .jsonl file, with their line numbers from 1, read as they are asked for.
-
-    Args:
-        path: the file; it may be larger than memory.
-        what: for the progress bar and messages, such as ``"predictions"``.
-        progress: where to show it.
-
-    Raises:
-        UserError: the file cannot be read, or a line of it is no object.
-    """
-    try:
-        size, read, shown = path.stat().st_size, 0, 0
-        with (
-            path.open("rb") as file,
-            progress.bar(f"reading {what}", size // _MEGABYTE, "MB") as advance,
-        ):
-            for number, line in enumerate(file, 1):
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
-                if not isinstance(record, dict):
-                    raise UserError(f"{path}, line {number}: damaged: not a JSON object")
-                yield number, record
-                read += len(line)
-                if read // _MEGABYTE > shown:
-                    advance(read // _MEGABYTE - shown)
-                    shown = read // _MEGABYTE
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+
+from jaxsvd.results.fields import CHANGE, COUNT, INTERVAL, SHARE, Fields
 
 Z95 = 1.959963984540054
 """97.5 % point of the normal distribution: two-sided 95 %."""
@@ -34,14 +35,26 @@ class Accuracy:
         """95 % Wilson interval."""
         return wilson(self.correct, self.total)
 
-    def record(self) -> dict[str, Any]:
-        """For result.json."""
+    def to_json(self) -> dict[str, object]:
+        """Counts, the share, and its interval."""
         return {
             "correct": self.correct,
             "total": self.total,
             "accuracy": self.value,
             "interval": list(self.interval),
         }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Accuracy":
+        """The counts; what follows from them is not read.
+
+        Raises:
+            Damaged: no counts, or more right answers than answers.
+        """
+        correct, total = fields.read("correct", COUNT), fields.read("total", COUNT)
+        if correct > total:
+            raise fields.damaged(f"{correct} of {total} cannot be right")
+        return cls(correct, total)
 
 
 def wilson(correct: int | float, total: int, z: float = Z95) -> tuple[float, float]:
@@ -85,6 +98,31 @@ class PairedDifference:
     def significant(self) -> bool:
         """Whether the exact test rejects equality at 5 %."""
         return self.p_value < 0.05
+
+    def to_json(self, interval: str = "interval") -> dict[str, object]:
+        """Its fields; the interval under the name given."""
+        return {
+            "difference": self.difference,
+            interval: list(self.interval),
+            "p_value": self.p_value,
+            "gained": self.gained,
+            "lost": self.lost,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields, interval: str = "interval") -> "PairedDifference":
+        """As written.
+
+        Raises:
+            Damaged: a field is missing or cannot be.
+        """
+        return cls(
+            difference=fields.read("difference", CHANGE),
+            interval=fields.read(interval, INTERVAL),
+            p_value=fields.read("p_value", SHARE),
+            gained=fields.read("gained", COUNT),
+            lost=fields.read("lost", COUNT),
+        )
 
 
 def paired_difference(

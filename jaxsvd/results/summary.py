@@ -1,44 +1,51 @@
-"""What a run found, in a sentence or two that claim no more than the numbers carry."""
+"""What a run measured, in a sentence or two that claim no more than the numbers carry."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from jaxsvd.results import schema
+from jaxsvd.results.conditions import ConditionResult
+from jaxsvd.results.evaluation import Evaluation
 from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation
-from jaxsvd.results.fields import Fields
+from jaxsvd.results.header import TaskHeader
 from jaxsvd.results.label_counts import LabelCounts, constant_answer
-from jaxsvd.results.points import Point, chance_of
+from jaxsvd.results.other import OtherResult
+from jaxsvd.results.points import Point
+from jaxsvd.results.read import AnyResult
 from jaxsvd.results.search import SearchResult
-from jaxsvd.results.statistics import Accuracy
-from jaxsvd.runs.directory import Record
 
 
-def answer(result: Record, points: Sequence[Point]) -> str:
-    """The finding of any run.
+def answer(result: AnyResult, points: Sequence[Point]) -> str:
+    """What was measured, in a sentence or two.
 
     Args:
-        result: result.json, of the shape of its command.
+        result: of any command.
         points: those of its curves.
     """
-    command = result["command"]
-    if command == "search":
-        return search_answer(SearchResult.from_json(result))
-    if command == "evaluate":
+    if isinstance(result, SearchResult):
+        return search_answer(result)
+    if isinstance(result, Evaluation):
         return _evaluate_answer(result)
-    if command == "condition":
+    if isinstance(result, ConditionResult):
         return _condition_answer(result)
-    if isinstance(result.get("answer"), str):
-        return result["answer"]
+    if isinstance(result, OtherResult) and result.answer is not None:
+        return result.answer
     if points:
         return sweep_answer(points, chance_of(result))
     return "The numbers that this run left are in the tables below."
 
 
+def chance_of(result: AnyResult) -> float | None:
+    """Accuracy of a uniform guess, where the result has it."""
+    if isinstance(result, OtherResult):
+        return result.chance
+    return result.task.chance if isinstance(result, TaskHeader) else None
+
+
 def search_answer(result: SearchResult) -> str:
     """The result of a search in a few sentences that claim no more than the numbers carry."""
     where = f"{result.module} of layer {result.layer}"
-    chance = float(result.record["task"]["chance"])
+    chance = result.task.chance
     if result.best_rate == 0:
         return (
             f"No rate beat the untouched model on validation: {where} is best left alone "
@@ -126,14 +133,9 @@ def _change_line(name: str, change: Change) -> str:
     )
 
 
-def _accuracy(counts: Record) -> Accuracy:
-    return Accuracy(counts["correct"], counts["total"])
-
-
-def _evaluate_answer(result: Record) -> str:
-    accuracy, chance = _accuracy(result["test"]), float(result["task"]["chance"])
+def _evaluate_answer(result: Evaluation) -> str:
+    accuracy, chance, counts = result.accuracy, result.task.chance, result.label_counts
     low, high = accuracy.interval
-    counts = LabelCounts.from_json(Fields(result)) if "label_counts" in result else None
     floor = max(chance, counts.majority) if counts else chance
     where = "chance" if floor == chance else "the commonest label"
     if low > floor:
@@ -149,14 +151,17 @@ def _evaluate_answer(result: Record) -> str:
     )
 
 
-def _condition_answer(result: Record) -> str:
-    ranked = sorted(result["condition_numbers"], key=lambda n: float(n["condition_number"]))
+def _condition_answer(result: ConditionResult) -> str:
+    ranked = sorted(result.numbers.items(), key=lambda entry: entry[1])
 
-    def described(number: Record) -> str:
-        value = float(number["condition_number"])
-        return f"{value:,.4g} ({number['matrix']} of layer {number['layer']})"
+    def described(layer: int, matrix: str, value: float) -> str:
+        return f"{value:,.4g} ({matrix} of layer {layer})"
 
-    return f"Condition numbers (2-norm) go from {described(ranked[0])} to {described(ranked[-1])}."
+    (lowest, smallest), (highest, largest) = ranked[0], ranked[-1]
+    return (
+        f"Condition numbers (2-norm) go from {described(*lowest, smallest)} to "
+        f"{described(*highest, largest)}."
+    )
 
 
 def sweep_answer(points: Iterable[Point], chance: float | None) -> str:
@@ -213,16 +218,17 @@ def _change(changes: Sequence[float], points: Sequence[Point]) -> str:
     return f"{changes[0]:+.4f} in accuracy{interval}"
 
 
-def subject(result: Record) -> str:
+def subject(result: AnyResult) -> str:
     """What the run is of, for the title: command, task, model."""
-    command = result["command"]
-    if isinstance(command, list):
-        named = itertools.dropwhile(lambda word: word != "-m", map(str, command))
-        command = next(itertools.islice(named, 1, None), str(command[0]))
-    task, model = result.get("task"), result.get("model")
-    parts = [str(command).removeprefix("experiments.").replace("_", " ").capitalize()]
-    if isinstance(task, dict) and "name" in task:
-        parts.append(f"task {task['name']}")
-    if isinstance(model, dict) and not schema.flaw(model, {"source": schema.TEXT}):
-        parts.append(f"model {model['source'].rstrip('/').split('/')[-1]}")
+    command = result.command
+    if not isinstance(command, str):
+        named = itertools.dropwhile(lambda word: word != "-m", command)
+        command = next(itertools.islice(named, 1, None), command[0])
+    parts = [command.removeprefix("experiments.").replace("_", " ").capitalize()]
+    if isinstance(result, TaskHeader):
+        parts.append(f"task {result.task.name}")
+    elif isinstance(result, OtherResult) and result.task is not None:
+        parts.append(f"task {result.task}")
+    if result.model is not None:
+        parts.append(f"model {result.model.name}")
     return ", ".join(parts)

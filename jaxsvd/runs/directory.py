@@ -14,8 +14,8 @@ import math
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from jaxsvd.runs.lock import LOCK, Lock, refuse_held
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
 
-Record = dict[str, Any]
+JsonObject = Mapping[str, object]
+"""An object of a JSON file."""
 
 RESULT, REQUEST, PREDICTIONS, PROMPTS = (
     "result.json",
@@ -73,15 +74,15 @@ class Run:
     """
 
     path: Path
-    request: Record
+    request: JsonObject
     lock: Lock
-    done: list[Record] = field(default_factory=list)
+    done: Sequence[JsonObject] = ()
 
     @classmethod
     def open(
         cls,
         path: str | Path,
-        request: Record,
+        request: JsonObject,
         *,
         resume: bool = False,
         progress: Progress = SILENT,
@@ -115,7 +116,7 @@ class Run:
 
     @classmethod
     def _locked(
-        cls, path: Path, request: Record, lock: Lock, resume: bool, progress: Progress
+        cls, path: Path, request: JsonObject, lock: Lock, resume: bool, progress: Progress
     ) -> "Run":
         _refuse_used(path, resume)  # again: before the lock another process could have written
         if not lock.holds:
@@ -145,7 +146,7 @@ class Run:
         """As :meth:`close`."""
         self.close()
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[JsonObject]) -> None:
         """Add prediction lines; they are on disk when this returns.
 
         Raises:
@@ -153,19 +154,19 @@ class Run:
         """
         append_lines(self.path / PREDICTIONS, (dump(record) for record in records))
 
-    def write_lines(self, name: str, records: Iterable[Record]) -> None:
+    def write_lines(self, name: str, records: Iterable[JsonObject]) -> None:
         """Write a whole .jsonl file."""
         lines = "".join(dump(record) + "\n" for record in records)
         write_whole(self.path / name, lines, hint=KEPT)
 
-    def finish(self, result: Record) -> None:
+    def finish(self, result: JsonObject) -> None:
         """Write result.json, which completes the run."""
         write_whole(self.path / RESULT, pretty(result), hint=KEPT)
 
 
 @contextlib.contextmanager
 def opened(
-    path: str | Path | None, request: Mapping[str, Any], *, resume: bool, progress: Progress
+    path: str | Path | None, request: JsonObject, *, resume: bool, progress: Progress
 ) -> Iterator[Run | None]:
     """:meth:`Run.open`, closed at the end; None where nothing is to be written.
 
@@ -174,7 +175,7 @@ def opened(
     if path is None:
         yield None
         return
-    with Run.open(path, dict(request), resume=resume, progress=progress) as run:
+    with Run.open(path, request, resume=resume, progress=progress) as run:
         yield run
 
 
@@ -207,7 +208,7 @@ def _is_leftover(name: str) -> bool:
     return name == LOCK or name.startswith(f".{REQUEST}-")
 
 
-def _recorded_request(path: Path) -> Record:
+def _recorded_request(path: Path) -> JsonObject:
     try:
         before = json.loads((path / REQUEST).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -228,7 +229,7 @@ def default_path(command: str, task: str) -> Path:
     return Path("runs") / name
 
 
-def surroundings() -> Record:
+def surroundings() -> dict[str, object]:
     """``versions``, ``git`` and ``device`` of result.json."""
     import jax
 

@@ -10,24 +10,25 @@ from matplotlib.figure import Figure
 
 import jaxsvd
 from jaxsvd.cli import pictures
+from jaxsvd.results.search import SearchResult
 
 
 @pytest.fixture(scope="module")
-def record() -> dict[str, Any]:
+def result() -> SearchResult:
     sizes = {"validation_size": 40, "test_size": 30}
-    result = jaxsvd.search(jaxsvd.load(), layer=0, rates=[0.0, 0.9], **sizes)
-    return json.loads(json.dumps(result.record))
+    return jaxsvd.search(jaxsvd.load(), layer=0, rates=[0.0, 0.9], **sizes)
 
 
 @pytest.mark.long
-def test_search_picture(record: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+def test_search_picture(result: SearchResult, tmp_path: Path, monkeypatch: Any) -> None:
     """Points and intervals read back from the drawn figure."""
+    record: Any = json.loads(json.dumps(result.to_json()))
     drawn: list[Figure] = []
     save = Figure.savefig
     monkeypatch.setattr(
         Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
     )
-    path = pictures.search_picture(record, tmp_path / "search.png")
+    path = pictures.search_picture(result, tmp_path / "search.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     (axes,) = drawn[0].axes
     shown = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]

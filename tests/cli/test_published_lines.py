@@ -25,11 +25,9 @@ def result() -> SearchResult:
 
 
 def of_scripts(result: SearchResult, task: str, correct: int, total: int) -> SearchResult:
-    record: dict[str, Any] = result.record | {
-        "task": result.record["task"] | {"name": task, "protocol": "scripts"}
-    }
+    scripts = dataclasses.replace(result.task, name=task, protocol="scripts")
     counted = Accuracy(correct, total)
-    return dataclasses.replace(result, record=record, base=counted, pruned=counted)
+    return dataclasses.replace(result, task=scripts, base=counted, pruned=counted)
 
 
 def test_the_papers_models_are_known_by_shape(tiny: Callable[..., Model]) -> None:

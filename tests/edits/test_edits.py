@@ -22,6 +22,7 @@ from jaxsvd.engine.requests import Request, grouped
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import MODULES
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.score import edit_records
 
 SEVERAL = ("0:mlp:0.5+2:attn:0.9", "1:attn:0.9+2:mlp:0.5", "1:fc_in:0.5+1:k_proj:r3", "0:all:0.5")
 """Two layers with shared attention below or not; two matrices of a layer; everything of one."""
@@ -102,7 +103,7 @@ def test_an_edited_model_is_a_model(tiny: Callable[..., Model]) -> None:
     assert once.edits == (Edit(2, "mlp", 0.5), Edit(0, "attn", 0.9))
     assert twice.edits == (*once.edits, Edit(1, "fc_up", rank=4), Edit(1, "q_proj", 0.0))
     assert twice.source == "tiny, edited 2:mlp:0.5+0:attn:0.9, edited 1:fc_up:r4"
-    assert [record["ranks"] for record in twice.edit_records()] == [
+    assert [dict(record.ranks) for record in edit_records(twice)] == [
         dict.fromkeys(("fc_in", "fc_up", "fc_out"), 16),
         {"q_proj": 3, "k_proj": 1, "v_proj": 1, "out_proj": 3},
         {"fc_up": 4},
@@ -126,7 +127,7 @@ def test_a_matrix_edited_again_is_of_the_edited_model(tiny: Callable[..., Model]
     assert again.factors["blocks.1.mlp.fc_out.weight"].left.shape[1] == 16
     thinned = model.edited(Edit(1, "mlp", 0.9, method="magnitude"))
     assert thinned.factors == {}
-    assert thinned.edit_records()[1] == {
+    assert edit_records(thinned)[1].to_json() == {
         "layer": 1,
         "module": "mlp",
         "rate": 0.9,

@@ -13,8 +13,10 @@ from experiments.language import drawing
 from experiments.same_rate import experiment as same_rate
 from experiments.shots_sweep import experiment as shots_sweep
 from jaxsvd.commands.report import report as report_of
-from jaxsvd.results.points import paired, points_of
+from jaxsvd.page.content import points_of
+from jaxsvd.results.points import paired
 from jaxsvd.results.predictions import read_outcomes
+from jaxsvd.results.read import read_run
 from jaxsvd.results.statistics import mcnemar
 from jaxsvd.runtime.progress import SILENT
 
@@ -87,7 +89,7 @@ def test_searches_are_those_of_the_library(tmp_path: Path) -> None:
     ]
     # The choice made once is recorded as each search would have made it.
     unit = next(name for name in result["runs"] if name.startswith("bundled-seed-1-attn"))
-    assert read(tmp_path / "run" / unit / "result.json")["layer_choice"] == found.choice.record()
+    assert read(tmp_path / "run" / unit / "result.json")["layer_choice"] == found.choice.to_json()
 
 
 def test_condition_numbers_are_those_of_the_library(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_rates_change_places(tmp_path: Path) -> None:
     assert cells[0]["correct"] == t["base"]["correct"] == alone.base.correct
     # A page pairs them with the predictions of the test set.
     outcomes = read_outcomes(tested / "predictions.jsonl", SILENT)
-    points, contradicted = paired(points_of(read(tested / "result.json")), outcomes)
+    points, contradicted = paired(points_of(read_run(tested).result), outcomes)
     assert {point.split for point in points} == {"test"}
     assert contradicted == 0
     for point, cell in zip(points, cells, strict=True):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsvd.commands.report import report
 from jaxsvd.page import flips
-from jaxsvd.page.flips import flips_record, shares
+from jaxsvd.page.flips import flips_data, shares
 from jaxsvd.results.predictions import read_outcomes
 from jaxsvd.runtime.progress import SILENT
 
@@ -29,7 +29,7 @@ def test_shares(counts: list[int], limit: int) -> None:
 
 def record_of(run: Path) -> dict[str, Any]:
     outcomes = read_outcomes(run / "predictions.jsonl", SILENT)
-    record = flips_record(outcomes, run / "prompts.jsonl", made.LABELS, SILENT)
+    record = flips_data(outcomes, run / "prompts.jsonl", made.LABELS, SILENT)
     assert record is not None
     return record
 

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsvd.results.points import Point, holm, paired, points_of
-from jaxsvd.results.predictions import Outcomes, read_outcomes
+from jaxsvd.page.content import points_of
+from jaxsvd.results.fields import Fields
+from jaxsvd.results.points import Point, holm, paired
+from jaxsvd.results.predictions import Outcomes, Prediction, read_outcomes
+from jaxsvd.results.read import read_run, result_of
 from jaxsvd.results.statistics import paired_difference, wilson
 from jaxsvd.results.summary import sweep_answer
 from jaxsvd.runtime.progress import SILENT
@@ -39,9 +42,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def points(swept: Path) -> list[Point]:
     outcomes = read_outcomes(swept / "predictions.jsonl", SILENT)
-    found, contradicted = paired(
-        points_of(json.loads((swept / "result.json").read_text())), outcomes
-    )
+    found, contradicted = paired(points_of(read_run(swept).result), outcomes)
     assert contradicted == 0
     return found
 
@@ -51,7 +52,7 @@ def test_points_of_a_sweep(swept: Path, points: list[Point]) -> None:
     cells = json.loads((swept / "result.json").read_text())["cells"]
     assert len(points) == len(cells) == 2 * 4 * 8 * 2 * 2
     for point, cell in zip(points, cells, strict=True):
-        record = point.record()
+        record = point.to_json()
         assert {name: record[name] for name in cell} == cell
         assert record["interval"] == list(wilson(cell["correct"], cell["total"]))
 
@@ -81,8 +82,8 @@ def test_order_of_lines_does_not_matter(swept: Path, points: list[Point]) -> Non
     lines = [json.loads(line) for line in (swept / "predictions.jsonl").read_text().splitlines()]
     outcomes = Outcomes()
     for i in np.random.default_rng(0).permutation(len(lines)):
-        outcomes.add(lines[i])
-    bare = points_of(json.loads((swept / "result.json").read_text()))
+        outcomes.add(Prediction.from_json(Fields(lines[i])))
+    bare = points_of(read_run(swept).result)
     assert paired(bare, outcomes) == (points, 0)
 
 
@@ -92,7 +93,7 @@ def test_untouched_model_scored_for_one_layer_only() -> None:
     outcomes = Outcomes()
     for line in lines:
         if line["rate"] > 0 or (line["layer"] == 0 and line["index"] < 60):
-            outcomes.add(line)
+            outcomes.add(Prediction.from_json(Fields(line)))
     for variant in outcomes.truncated():
         comparison = outcomes.compare(variant)
         assert comparison is not None
@@ -102,9 +103,13 @@ def test_untouched_model_scored_for_one_layer_only() -> None:
 def test_cells_of_other_kinds_make_no_curve() -> None:
     """Two cells of one place differ in something that a curve would hide."""
     cells = made.cells(list(made.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10)))
-    assert len(points_of({"command": "sweep", "cells": cells})) == 2
-    assert points_of({"command": "x", "cells": [*cells, cells[0]]}) == []
-    assert points_of({"command": "x", "cells": [{"module": "mlp"}]}) == []
+
+    def count(cells: list[Any]) -> int:
+        return len(points_of(result_of({"command": "x", "cells": cells})))
+
+    assert count(cells) == 2
+    assert count([*cells, cells[0]]) == 0
+    assert count([{"module": "mlp"}]) == 0
 
 
 def test_answer_of_a_sweep(points: list[Point]) -> None:
@@ -125,10 +130,6 @@ def test_answer_of_a_sweep(points: list[Point]) -> None:
     single = [p for p in points if p.seed == 0 and p.shots == 4]
     assert "95 % interval [" in sweep_answer(single, None)
     assert "nothing to compare" in sweep_answer([p for p in points if p.rate == 0], None)
-    bare = points_of(
-        {
-            "command": "sweep",
-            "cells": made.cells(list(made.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10))),
-        }
-    )
+    cells = made.cells(list(made.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10)))
+    bare = points_of(result_of(made.common("sweep") | {"cells": cells}))
     assert "not all predictions are here" in sweep_answer(bare, None)

@@ -10,7 +10,7 @@ import pytest
 
 from jaxsvd.cli.main import main
 from jaxsvd.page.repeat import repeat
-from jaxsvd.results.read import FinishedRun, read_run
+from jaxsvd.results.read import FinishedRun, read_run, result_of
 
 from . import made
 
@@ -79,7 +79,7 @@ def test_repeats_a_task_of_ones_own(tmp_path: Path) -> None:
 def of(
     result: dict[str, Any], request: dict[str, Any] | None = None
 ) -> tuple[str | None, list[str]]:
-    return repeat(FinishedRun(Path("nowhere"), result, request or {}))
+    return repeat(FinishedRun(Path("nowhere"), result_of(result), result, request or {}))
 
 
 def test_a_sweep_runs_over_the_values_of_its_cells() -> None:
@@ -95,6 +95,7 @@ def test_a_sweep_runs_over_the_values_of_its_cells() -> None:
 def test_what_the_records_do_not_tell_is_said() -> None:
     """Sizes where questions were left out, the path of a user's own task file."""
     result = made.common("evaluate") | {"task": made.task(name="mine", skipped_queries=3)}
+    result["test"] = {"correct": 3, "total": 4}
     line, notes = of(result)
     assert line is not None
     assert "--task TASK.toml" in line

@@ -85,7 +85,7 @@ def sweep_cells(
         right = _right(task, module, layer, rate, 100 * n + seed + 10_000 * salt, size)
         cell: Record = {"task": task, "method": "svd", "module": module, "layer": layer}
         cell |= {"rate": rate, "rank": None if rate == 0 else 4, "shots": n, "seed": seed}
-        cells.append(cell | Accuracy.of(right).record())
+        cells.append(cell | Accuracy.of(right).to_json())
     return cells
 
 
@@ -193,7 +193,7 @@ def search_test(task: str, module: str, layer: int, rate: float, seed: int, size
     """The ``test`` of a search."""
     base, pruned = (_right(task, module, layer, r, 7 + seed, size) for r in (0.0, rate))
     paired = paired_difference(base, pruned)
-    counts = {"base": Accuracy.of(base).record(), "pruned": Accuracy.of(pruned).record()}
+    counts = {"base": Accuracy.of(base).to_json(), "pruned": Accuracy.of(pruned).to_json()}
     return counts | {
         "difference": paired.difference,
         "interval": list(paired.interval),
@@ -212,7 +212,7 @@ def searches(
         rate = RATES[1 + (seed + len(task)) % 7]
         entry: Record = {"task": task, "module": module, "seed": seed, "layer": layer}
         entry |= {"top": [layer], "best_rate": rate, "chance": CHANCE.get(task, 0.5)}
-        validation = [{"rate": r, "rank": 4} | Accuracy(50, 80).record() for r in RATES]
+        validation = [{"rate": r, "rank": 4} | Accuracy(50, 80).to_json() for r in RATES]
         test = search_test(task, module, layer, rate, seed, size)
         found.append(entry | {"validation": validation, "test": test})
     return found

@@ -11,6 +11,11 @@ import pytest
 from jaxsvd.commands.compare import compare
 from jaxsvd.results.answers import Answers
 from jaxsvd.results.comparison import Z90, compare_answers
+from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.predictions import Prediction
+from jaxsvd.results.records import ModelRecord, TaskRecord
+from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
+from jaxsvd.results.statistics import Accuracy, paired_difference
 from jaxsvd.runtime.errors import UserError
 
 
@@ -139,19 +144,35 @@ def test_samples_that_cannot_be_paired(
 
 def test_a_search_against_an_evaluation(tmp_path: Path) -> None:
     """The truncated model of a search beside the untouched one, as the search itself compares."""
-    lines = []
-    for i in range(8):
-        for rate, prediction in ((0.0, i % 2), (0.5, 0)):
-            lines.append({"split": "test", "rate": rate, "index": i, "gold": 0}
-                         | {"prediction": prediction})  # fmt: skip
-    for name, result in {
-        "search": {"command": "search", "best_rate": 0.5, "task": {"name": "t"}},
-        "evaluate": {"command": "evaluate", "task": {"name": "t"}},
-    }.items():
+    lines = [
+        Prediction("test", "mlp", 0, rate, 4, 0, i, 0, prediction, (0.0, 1.0))
+        for i in range(8)
+        for rate, prediction in ((0.0, i % 2), (0.5, 0))
+    ]
+    half, all_right = Accuracy(4, 8), Accuracy(8, 8)
+    head: dict[str, Any] = {
+        "model": ModelRecord("made/up", "gptj", 8, 1_000, "float32"),
+        "task": TaskRecord(name="t", chance=0.5),
+    }
+    results = {
+        "search": SearchResult(
+            layer=0,
+            module="mlp",
+            choice=LayerChoice(0),
+            validation=(RateScore(0.5, 4, all_right),),
+            best_rate=0.5,
+            base=half,
+            pruned=all_right,
+            paired=paired_difference([i % 2 == 0 for i in range(8)], [True] * 8),
+            **head,
+        ),
+        "evaluate": Evaluation(accuracy=half, **head),
+    }
+    for name, result in results.items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps(result))
+        (tmp_path / name / "result.json").write_text(json.dumps(result.to_json()))
         (tmp_path / name / "predictions.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in lines)
+            "".join(json.dumps(line.to_json()) + "\n" for line in lines)
         )
     [found] = compare(tmp_path / "evaluate", tmp_path / "search")
     assert (found.first.correct, found.second.correct, found.paired.gained) == (4, 8, 4)

@@ -29,7 +29,9 @@ from jaxsvd.engine.requests import Request
 from jaxsvd.model import Model
 from jaxsvd.models.lowrank import LowRank
 from jaxsvd.models.matrices import matrices, part
+from jaxsvd.results.records import EditRecord
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.score import edit_records
 
 PROMPTS = np.random.default_rng(0).integers(0, 97, (4, 17)).astype(np.int32)
 LABELS = (3, 17, 41)
@@ -95,11 +97,11 @@ def test_what_is_saved_scores_as_the_engine_does(
         same(label_logits(jaxsvd.load(tmp_path / name)), expected)
     assert np.abs(label_logits(model) - expected).max() > 1e-4, "truncation changed nothing"
     names = matrices(model.config, module)
-    [record] = pruned.edit_records()
-    assert (record["layer"], record["module"], record["rate"]) == (index, module, rate)
-    assert tuple(record["ranks"]) == names
+    [record] = edit_records(pruned)
+    assert (record.layer, record.module, record.rate) == (index, module, rate)
+    assert tuple(record.ranks) == names
     for edit in matrix_edits(pruned.edits, model.config):
-        cut, rank = weight(pruned, edit), record["ranks"][edit.module]
+        cut, rank = weight(pruned, edit), record.ranks[edit.module]
         assert np.linalg.matrix_rank(cut, tol=1e-4) == rank
         assert rank == svd.rank_at(rate, cut.shape)
 
@@ -149,7 +151,7 @@ def test_rate_0_touches_nothing(tiny: Callable[..., Model], tmp_path: Path) -> N
     model = tiny("gptj")
     pruned = prune(model, layer=0, rate=0.0)
     assert (pruned.factors, pruned.source) == ({}, "tiny")
-    assert pruned.edit_records() == [{"layer": 0, "module": "mlp", "rate": 0.0, "ranks": {}}]
+    assert edit_records(pruned) == (EditRecord(0, "mlp", 0.0, {}),)
     old, new = (jax.tree.leaves(nnx.state(m.decoder)) for m in (model, pruned))
     assert all(one is other for one, other in zip(old, new, strict=True))
     with pytest.raises(UserError, match="a clipping rate of 0 truncates nothing"):
