@@ -43,6 +43,7 @@ def run(arguments: EvaluateArguments) -> None:
     result = evaluate(
         model if edits is None else model.edited(edits, progress=progress()),
         task,
+        seeds=options.joined(arguments.seeds),
         data=arguments.data,
         shots=arguments.shots,
         seed=arguments.seed,

@@ -20,12 +20,12 @@ of both.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from jaxsvd.results.statistics import Z95
+from jaxsvd.results.statistics import Z95, Accuracy, PairedDifference, Spread, paired_difference
 
 FEW = 3
 """Draws up to which the interval is never narrower than that over examples alone."""
@@ -115,6 +115,47 @@ def over_draws(draws: Sequence[DrawValues]) -> OverDraws:
         tails.append(2 * float(norm.sf(abs(mean) / found.examples_alone)))
     sd = float(np.std(by_draw, ddof=1)) if len(draws) > 1 else None
     return OverDraws(mean, (mean - half, mean + half), min(1.0, max(tails)), sd, by_draw)
+
+
+Right = Sequence[Bool[np.ndarray, " examples"]]
+"""Which examples are right, for each draw."""
+
+Rows = Sequence[Int[np.ndarray, " examples"]]
+"""The examples' rows in their source, for each draw."""
+
+
+def accuracy_over_draws(right: Right, examples: Rows) -> Accuracy:
+    """All draws' answers together, with the interval over draws and examples."""
+    alone = Accuracy.of(np.concatenate(right))
+    if len(right) == 1:
+        return alone
+    found = over_draws(
+        [DrawValues(r.astype(float), rows) for r, rows in zip(right, examples, strict=True)]
+    )
+    low, high = found.interval
+    assert found.sd is not None
+    return replace(alone, spread=Spread((max(0.0, low), min(1.0, high)), found.sd))
+
+
+def difference_over_draws(first: Right, second: Right, examples: Rows) -> PairedDifference:
+    """Two variants on the same examples of the same draws."""
+    pairs = list(zip(first, second, strict=True))
+    if len(pairs) == 1:
+        return paired_difference(*pairs[0])
+    found = over_draws(
+        [
+            DrawValues(b.astype(float) - a.astype(float), rows)
+            for (a, b), rows in zip(pairs, examples, strict=True)
+        ]
+    )
+    low, high = found.interval
+    return PairedDifference(
+        difference=found.mean,
+        interval=(max(-1.0, low), min(1.0, high)),
+        p_value=found.p_value,
+        gained=sum(int((b & ~a).sum()) for a, b in pairs),
+        lost=sum(int((a & ~b).sum()) for a, b in pairs),
+    )
 
 
 def ratio_over_draws(

@@ -32,7 +32,7 @@ class Selection:
     corrected: float | None
 
     def to_json(self) -> dict[str, object]:
-        """The ``selection`` object of result.json, less the name of the score."""
+        """Of the ``selection`` object of result.json, which names the score too."""
         return {"value": self.score, "corrected": self.corrected}
 
     @classmethod
