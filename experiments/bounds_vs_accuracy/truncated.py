@@ -18,6 +18,7 @@ from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.prompts import Prompts
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
+from jaxsvd.selection.gradient import EXAMPLES, matrix_gradients, predicted_changes
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Bench:
     ) -> list[Record]:
         """The predictors of the same cells, in the same order."""
         rates = [rate for rate in rates if rate > 0]
+        losses = iter(self._first_order(layer, modules, rates))
         _, at = trajectories.walk(self.engine, self.prompts, self.draw.shots, stop=layer + 1)
         made = []
         for module in modules:
@@ -125,8 +127,26 @@ class Bench:
                     self.engine, self.prompts, self.draw.shots, first=layer, at=at, variant=variant
                 )
                 trajectory = (*base.trajectory[:layer], *above)
-                made.append(self._predictors(spectra, rate, layer, trajectory, base))
+                cell = self._predictors(spectra, rate, layer, trajectory, base)
+                cell["predicted_changes"]["first-order loss"] = next(losses)
+                made.append(cell)
         return made
+
+    def _first_order(
+        self, layer: int, modules: Sequence[str], rates: Sequence[float]
+    ) -> list[float]:
+        """The change of the loss on validation questions that a gradient predicts."""
+        places = [
+            (layer, name) for module in modules for name in matrices(self.engine.config, module)
+        ]
+        gradients = matrix_gradients(
+            self.model,
+            self.draw.encoded,
+            self.draw.positions["validation"][:EXAMPLES].tolist(),
+            dict.fromkeys(places),
+        )
+        edits = [(Edit(layer, module, rate),) for module in modules for rate in rates]
+        return predicted_changes(self.model, gradients, edits)
 
     def _predictors(
         self, spectra: "Spectra", rate: float, layer: int, own: Trajectory, base: Untouched

@@ -55,7 +55,7 @@ def study(study: Study) -> Record:
     head = StudyRecord(Path(model.source).name, model.config.layers, layers, (), ())
     write_setting(study.path, head)
     runner.all()
-    return {"model": model_record(model), "study": record_of(study.path).to_json()}
+    return {"model": model_record(model).to_json(), "study": record_of(study.path).to_json()}
 
 
 def report(result: Record) -> Iterable[Table | str]:

@@ -19,7 +19,7 @@ from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.model import Model
 from jaxsvd.runs.directory import pretty, write_whole
 from jaxsvd.runtime.progress import Progress
-from jaxsvd.selection.gradient import matrix_gradients, predicted_changes
+from jaxsvd.selection.gradient import EXAMPLES, matrix_gradients, predicted_changes
 from jaxsvd.tasks.texts import read_texts
 
 SCORES, TEXTS, PREDICTIONS = "scores", "texts", "predictions"
@@ -218,9 +218,11 @@ class Runner:
                     for several in edits
                     for one in matrix_edits(several, self.model.config)
                 }
+                draw = self.draw(task, task.shots, seed)
                 gradients = matrix_gradients(
                     self.model,
-                    self.draw(task, task.shots, seed),
+                    draw.encoded,
+                    draw.positions("validation")[:EXAMPLES],
                     matrices,
                     progress=self.progress,
                 )

@@ -52,13 +52,15 @@ class _Compiled:
     """
 
     def __init__(self) -> None:
-        self.seconds, self.count, self.underway = 0.0, 0, False
+        self.seconds, self.underway = 0.0, False
+        self.names: list[str] = []
 
-    def __call__(self, event: str, duration_secs: float, **_: object) -> None:
+    def __call__(self, event: str, duration_secs: float, **more: object) -> None:
         if event.startswith("/jax/core/compile/"):
             self.seconds += duration_secs
             compiled = event.endswith("backend_compile_duration")
-            self.count += compiled
+            if compiled:
+                self.names.append(str(more.get("fun_name")))
             self.underway = not compiled
 
 
@@ -81,8 +83,12 @@ def compile_seconds() -> float:
 
 def compile_count() -> int:
     """Functions that JAX has compiled, or read from the cache, since this was first called."""
-    _compiled()
-    return _compiled().count
+    return len(_compiled().names)
+
+
+def compiled_since(count: int) -> list[str]:
+    """Names of the functions that were compiled after the first ``count``, the latest last."""
+    return _compiled().names[count:]
 
 
 def activity() -> str:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from jaxsvd.edits.edit import TRUNCATIONS, Edits, matrix_edits
 from jaxsvd.edits.replacement import parameter_path
-from jaxsvd.encoded_task import EncodedTask
+from jaxsvd.engine.encoding import Encoded
 from jaxsvd.engine.requests import Group, Line
 from jaxsvd.engine.variants import Place
 from jaxsvd.model import Model
@@ -62,34 +62,31 @@ class Rows(NamedTuple):
 
 def matrix_gradients(
     model: Model,
-    encoded_task: EncodedTask,
+    encoded: Encoded,
+    positions: Sequence[int],
     places: Iterable[Place],
     *,
-    split: str = "validation",
-    examples: int = EXAMPLES,
     progress: Progress = SILENT,
 ) -> dict[Place, Float32[np.ndarray, "rows columns"]]:
     """Gradients of the mean loss in some matrices, from one backward pass.
 
     Args:
         model: on one device.
-        encoded_task: the questions.
+        encoded: a task's questions (:class:`jaxsvd.encoded_task.EncodedTask`).
+        positions: of those that are used, for example the first :data:`EXAMPLES` of validation.
         places: layers and matrices.
-        split: whose questions are used.
-        examples: the first so many of them.
         progress: where to show it.
 
     Raises:
         UserError: the task's scores are means of raw logits, which are no likelihoods; or the
             questions differ in their number of candidates.
     """
-    positions = encoded_task.positions(split)[:examples]
     wanted = {parameter_path(*place): place for place in places}
     graph, state = nnx.split(model.decoder)
     flat = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(state)}
     matrices = {path: flat[path].get_value() for path in wanted}
-    batches = _batches(encoded_task, positions)
-    labels = jnp.asarray(encoded_task.encoded.label_ids, jnp.int32)
+    batches = _batches(encoded, positions)
+    labels = jnp.asarray(encoded.label_ids, jnp.int32)
     step = _step(graph, bool(labels.size))
     total = {path: np.zeros(matrix.shape, np.float64) for path, matrix in matrices.items()}
     with progress.bar("gradients", len(positions), "examples") as advance:
@@ -183,9 +180,8 @@ def _stream(decoder: Decoder, rows: Rows) -> Float[Array, "B T D"]:
     return x_BTD
 
 
-def _batches(encoded_task: EncodedTask, positions: Sequence[int]) -> list[Rows]:
+def _batches(encoded: Encoded, positions: Sequence[int]) -> list[Rows]:
     """All questions in batches of one shape; the last one may have fewer questions."""
-    encoded = encoded_task.encoded
     lines = {line.request: (group, line) for group in encoded.groups for line in group.lines}
     questions = [(_question_rows(*lines[i]), encoded.questions[i].gold) for i in positions]
     counts = {len(rows) for rows, _ in questions}

@@ -9,6 +9,7 @@ from edited_models import logits as plain_logits
 import jaxsvd
 from jaxsvd.edits.edit import Edit, parse_edits
 from jaxsvd.encoded_task import EncodedTask, encode_task
+from jaxsvd.engine.encoding import Encoded
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices, part
 from jaxsvd.runtime.errors import UserError
@@ -48,6 +49,11 @@ def encoded_task(model: Model, folder: Path, labels: int) -> EncodedTask:
     )
 
 
+def first(task: EncodedTask) -> tuple[Encoded, list[int]]:
+    """The first validation questions."""
+    return task.encoded, task.positions("validation")[:EXAMPLES]
+
+
 def loss(model: Model, task: EncodedTask) -> float:
     """Mean negative log-probability of the right candidate, by plain passes in float64."""
     encoded, total = task.encoded, 0.0
@@ -75,7 +81,7 @@ def test_gradients_are_derivatives(model: Model, tmp_path: Path, labels: int) ->
     task = encoded_task(model, tmp_path, labels)
     names = matrices(model.config, "all")
     places = [(1, name) for name in names]
-    found = matrix_gradients(model, task, places, examples=EXAMPLES)
+    found = matrix_gradients(model, *first(task), places)
     rng = np.random.default_rng(1)
     for layer, name in places:
         weight = getattr(getattr(model.decoder.blocks[layer], part(name)), name).weight
@@ -102,7 +108,7 @@ def test_predictions_are_sums_over_matrices(model: Model, tmp_path: Path) -> Non
     """By hand from the removed part, and right to first order where little is removed."""
     task = encoded_task(model, tmp_path, 1)
     places = [(layer, name) for layer in (0, 1) for name in matrices(model.config, "mlp")]
-    found = matrix_gradients(model, task, places, examples=EXAMPLES)
+    found = matrix_gradients(model, *first(task), places)
     edits = [(), *map(parse_edits, ("1:mlp:0.5", "0:fc_in:0.9+1:fc_out:0.1"))]
     predicted = predicted_changes(model, found, edits)
     assert predicted[0] == 0
@@ -119,6 +125,6 @@ def test_predictions_are_sums_over_matrices(model: Model, tmp_path: Path) -> Non
 
 def test_what_cannot_be_predicted(model: Model, tmp_path: Path) -> None:
     task = encoded_task(model, tmp_path, 1)
-    found = matrix_gradients(model, task, [(0, "fc_in")], examples=2)
+    found = matrix_gradients(model, *first(task), [(0, "fc_in")])
     with pytest.raises(UserError, match="only truncations"):
         predicted_changes(model, found, [(Edit(0, "fc_in", 0.5, method="magnitude"),)])
