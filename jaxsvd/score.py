@@ -242,16 +242,18 @@ def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Meas
 
 
 def request_record(
-    command: str, model: Model, *draws: EncodedTask, **options: Any
+    command: str, model: Model, encoded_task: EncodedTask, *others: EncodedTask, **options: Any
 ) -> dict[str, object]:
     """What decides the results of a run: a resumed one must be asked the same.
 
     Args:
         command: its name.
         model: as it is scored, or edited further.
-        draws: one or more of a task; a sweep's questions are a list even of one.
+        encoded_task: the draw that is scored.
+        others: further draws; a sweep's questions are a list even of one draw.
         options: of the command.
     """
+    draws = (encoded_task, *others)
     questions = [draw.fingerprint() for draw in draws]
     several = len(draws) > 1 or command == "sweep"
     return {
@@ -263,6 +265,6 @@ def request_record(
         },
         "task": task_of_draws(draws).to_json(),
         "questions": questions if several else questions[0],
-        "asked": draws[0].asked,
+        "asked": encoded_task.asked,
         **options,
     }

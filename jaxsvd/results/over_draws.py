@@ -192,7 +192,8 @@ def ratio_over_draws(
         while step < 2**40 and outside(ratio + side * step) <= 0:
             step *= 2
         inside = outside(ratio) < 0  # not where all values of the two are proportional
-        ends.append(float(brentq(outside, ratio, ratio + side * step)) if inside else ratio)
+        end = brentq(outside, ratio, ratio + side * step) if inside else ratio
+        ends.append(float(end))  # pyright: ignore[reportArgumentType]
     return ratio, (min(ends), max(ends))
 
 
