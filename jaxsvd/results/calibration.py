@@ -220,7 +220,7 @@ def explain(
     share = None
     if accuracy[RAW].sign:
         share = _share_explained(readings.turned(RAW), readings.turned(FITTED), seed)
-    changed = _discriminates_differently(accuracy[FITTED], area)
+    changed = discriminates_differently(accuracy[FITTED], area)
     return Explanation(accuracy, area, share, verdict_of(accuracy[RAW], share, changed))
 
 
@@ -242,7 +242,7 @@ def _share_explained(
     return Share(float(value), (float(min(low, value)), float(max(high, value))))
 
 
-def _discriminates_differently(fitted: Change, area: Change | None) -> bool:
+def discriminates_differently(fitted: Change, area: Change | None) -> bool:
     """Whether calibrated accuracy or the area changes: two tests of one thing, each at 2.5 %."""
     assert fitted.p_value is not None
     if fitted.p_value < BONFERRONI:

@@ -14,7 +14,7 @@ each that of a nested one (Searle, Casella and McCulloch, 1992, chapters 4 and 7
 
 The interval is Student's with Satterthwaite's degrees of freedom (Satterthwaite, 1946). The plain
 bootstrap of draws and examples is not used: with five draws it takes the spread of draws for four
-fifths of what it is, and counts the rest twice (Owen, 2007). ``docs/explain.md`` has the coverage
+fifths of what it is, and counts the rest twice (Owen, 2007). ``docs/draws.md`` has the coverage
 of both.
 """
 

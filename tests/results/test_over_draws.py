@@ -157,7 +157,7 @@ def test_intervals_cover(size: int, draws: int, of_draws: float) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("draws", "least", "most"), [(2, 0.9, 0.995), (3, 0.91, 0.995)])
 def test_few_draws_cover_as_said(draws: int, least: float, most: float) -> None:
-    """What docs/explain.md says of two and of three draws."""
+    """What docs/draws.md says of two and of three draws."""
     for of_draws in (0.0, 0.02, 0.08):
         assert least <= coverage(1000, draws, 600, of_draws, 0.1, seed=2) <= most
 
