@@ -24,7 +24,7 @@ test: $(READY) ## all tests but the long ones and those that need torch
 long: $(READY) ## those that take many seconds each
 	$(PYTEST) -m 'long and not parity'
 
-test-all: $(READY) ## all of these, with 50,000 damaged files and 20 killed sweeps
+test-all: $(READY) ## all of these, with 50,000 damaged files, 20 killed sweeps, 300 examples a property
 	JAXSVD_RELIABILITY=full $(PYTEST) -m 'not parity'
 
 figures: $(READY) ## the README's figures, from the bundled model

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
 
-from experiments.language import pooled
-from paper_figures import shapes
-from paper_figures.reading import Key, Source
-
-Counted = Mapping[str, Any]
+from experiments.language.pooled import binomial_interval
+from jaxsvd.results.fields import COUNT, INTERVAL, RATE, SHARE, TEXT, WHOLE, Damaged, Fields
+from jaxsvd.results.header import read_model
+from jaxsvd.results.points import Point as ResultPoint
+from jaxsvd.results.statistics import Accuracy
+from jaxsvd.results.sweep import SweepResult
+from paper_figures.reading import Key, Source, read_chances
 
 
 @dataclass(frozen=True)
@@ -59,80 +61,157 @@ def points(sources: Iterable[Source], experiment: str) -> dict[Cell, Point]:
     found: dict[Cell, Point] = {}
     for source in sources:
         if source.kind == experiment:
-            source.require(shapes.POINTS)
-            _check_counts(source, source.result["cells"])
-            found |= _points(source, source.result["points"], source.result["cells"])
-        elif source.kind == "sweep" and source.result.get("cells"):
-            cells = _plain_cells(source)
-            if experiment == "depth_sweep" or len({cell["shots"] for cell in cells}) > 1:
-                found |= _points(source, pooled.points(cells), cells)
+            counts, means, chances = source.read(_experiment)
+        elif source.kind == "sweep" and source.fields.has("cells"):
+            counts, means, chances = source.read(_plain)
+            if experiment != "depth_sweep" and len({count.shots for count in counts}) < 2:
+                continue
+        else:
+            continue
+        found |= _points(source, counts, means, chances)
     return found
 
 
-def _plain_cells(source: Source) -> list[dict[str, Any]]:
-    """The cells of ``jaxsvd sweep``, as an experiment would have them."""
-    source.require(shapes.SWEEP)
-    _check_counts(source, source.result["cells"])
-    task = source.result["task"]["name"]
-    kept = ("module", "layer", "rate", "rank", "shots", "seed", "correct", "total")
-    return [
-        {name: cell[name] for name in kept}
-        | {"task": task, "method": "svd", "accuracy": _share(cell)}
-        for cell in source.result["cells"]
-    ]
+@dataclass(frozen=True)
+class Count:
+    """Right answers of one draw at one point."""
+
+    task: str
+    shots: int
+    module: str
+    layer: int
+    rate: float
+    seed: int
+    accuracy: Accuracy
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Count":
+        """One of the ``cells`` of an experiment."""
+        point = ResultPoint.from_json(fields)
+        return cls.of(fields.read("task", TEXT), point)
+
+    @classmethod
+    def of(cls, task: str, point: ResultPoint) -> "Count":
+        """One of the points of a sweep."""
+        assert point.shots is not None, "a cell has shots"
+        assert point.seed is not None, "a cell has a seed"
+        at = (point.shots, point.module, point.layer, point.rate, point.seed)
+        return cls(task, *at, point.accuracy)
+
+    @property
+    def place(self) -> "Place":
+        """Where it belongs."""
+        return self.task, self.shots, self.module, self.layer, self.rate
 
 
-def _share(cell: Counted) -> float:
-    return cell["correct"] / cell["total"]
+Place = tuple[str, int, str, int, float]
+"""Task, shots, module, layer and rate."""
 
 
-def _check_counts(source: Source, cells: Iterable[Counted]) -> None:
-    """Refuse cells of no examples."""
-    for cell in cells:
-        if not cell["total"]:
-            raise source.damaged(f"{cell['module']} of layer {cell['layer']}: of 0 examples")
+@dataclass(frozen=True)
+class Mean:
+    """Accuracy over the seeds, as an experiment has it."""
+
+    place: Place
+    seeds: tuple[int, ...]
+    mean: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Mean":
+        """One of the ``points``."""
+        Accuracy.from_json(fields)  # its counts should be counts
+        return cls(
+            place=(
+                fields.read("task", TEXT),
+                fields.read("shots", COUNT),
+                fields.read("module", TEXT),
+                fields.read("layer", WHOLE),
+                fields.read("rate", RATE),
+            ),
+            seeds=fields.several("seeds", COUNT),
+            mean=fields.read("mean", SHARE),
+            interval=fields.read("interval", INTERVAL),
+        )
+
+    @classmethod
+    def of(cls, counts: Sequence[Count]) -> "Mean":
+        """Of the draws of one point."""
+        accuracies = [count.accuracy for count in counts]
+        return cls(
+            place=counts[0].place,
+            seeds=tuple(count.seed for count in counts),
+            mean=fmean(accuracy.value for accuracy in accuracies),
+            interval=binomial_interval(
+                [accuracy.correct for accuracy in accuracies],
+                [accuracy.total for accuracy in accuracies],
+            ),
+        )
+
+
+Numbers = tuple[list[Count], list[Mean], Mapping[str, float]]
+"""Counts by draw, means over draws, and chance by task."""
+
+
+def _experiment(fields: Fields) -> Numbers:
+    """Of a run of ``depth_sweep`` or ``shots_sweep``; truncations only."""
+    read_model(fields)
+    chances = read_chances(fields)
+    cells, points = fields.objects("cells"), fields.objects("points")
+    counts = [Count.from_json(cell) for cell in cells if _truncated(cell)]
+    _check_counts(counts)
+    return counts, [Mean.from_json(point) for point in points if _truncated(point)], chances
+
+
+def _truncated(fields: Fields) -> bool:
+    return (fields.maybe("method", TEXT) or "svd") == "svd"
+
+
+def _plain(fields: Fields) -> Numbers:
+    """Of a run of ``jaxsvd sweep``."""
+    result = SweepResult.from_json(fields)
+    counts = [Count.of(result.task.name, point) for point in result.points]
+    _check_counts(counts)
+    draws: dict[Place, list[Count]] = {}
+    for count in counts:
+        draws.setdefault(count.place, []).append(count)
+    return counts, list(map(Mean.of, draws.values())), {result.task.name: result.task.chance}
+
+
+def _check_counts(counts: Iterable[Count]) -> None:
+    """Refuse counts of no examples."""
+    for count in counts:
+        if not count.accuracy.total:
+            raise Damaged(f"{count.module} of layer {count.layer}: of 0 examples")
 
 
 def _points(
-    source: Source, entries: Sequence[Counted], cells: Sequence[Counted]
+    source: Source,
+    counts: Iterable[Count],
+    means: Sequence[Mean],
+    chances: Mapping[str, float],
 ) -> dict[Cell, Point]:
-    source.check_layers(entries)
     by_seed: dict[Cell, dict[int, float]] = {}
-    for cell in cells:
-        if cell.get("method", "svd") == "svd":
-            by_seed.setdefault(_cell(source, cell), {})[cell["seed"]] = _share(cell)
+    for count in counts:
+        cell = Cell(source.model, *count.place)
+        by_seed.setdefault(cell, {})[count.seed] = count.accuracy.value
     found = {}
-    for entry in entries:
-        if entry.get("method", "svd") != "svd":
-            continue
-        cell = _cell(source, entry)
+    for entry in means:
+        cell = Cell(source.model, *entry.place)
+        source.check_layers([cell.layer])
         seeds = by_seed.get(cell, {})
-        if sorted(seeds) != sorted(entry["seeds"]):
-            raise source.damaged(f"the cells and the point of {_told(cell)} have other seeds")
-        mean = math.fsum(seeds.values()) / len(seeds)
-        if not math.isclose(mean, entry["mean"], abs_tol=1e-9):
+        if sorted(seeds) != sorted(entry.seeds):
+            raise source.damaged(f"the cells and the point of {_words(cell)} have other seeds")
+        mean = fmean(seeds.values())
+        if not math.isclose(mean, entry.mean, abs_tol=1e-9):
             raise source.damaged(
-                f"{_told(cell)}: the mean should be {mean:.6g}, is {entry['mean']:.6g}"
+                f"{_words(cell)}: the mean should be {mean:.6g}, is {entry.mean:.6g}"
             )
-        low, high = entry["interval"]
-        chance = _chance(source, cell.task)
-        found[cell] = Point(entry["mean"], (low, high), seeds, chance, source)
+        if cell.task not in chances:
+            raise source.damaged(f"tasks has no {cell.task!r}")
+        found[cell] = Point(entry.mean, entry.interval, seeds, chances[cell.task], source)
     return found
 
 
-def _cell(source: Source, entry: Counted) -> Cell:
-    names = ("task", "shots", "module", "layer", "rate")
-    return Cell(source.model, *(entry[name] for name in names))
-
-
-def _told(cell: Cell) -> str:
+def _words(cell: Cell) -> str:
     return f"{cell.task}, {cell.shots} shots, {cell.module} of layer {cell.layer}, {cell.rate:g}"
-
-
-def _chance(source: Source, task: str) -> float:
-    if source.kind == "sweep":
-        return source.result["task"]["chance"]
-    try:
-        return source.result["tasks"][task]["chance"]
-    except KeyError:
-        raise source.damaged(f"tasks has no {task!r}") from None

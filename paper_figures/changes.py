@@ -141,7 +141,7 @@ def _yours(upper: Axes, lower: Axes, x: float, outcome: Outcome, key: str) -> No
             upper, [place], [mean], interval, f"{key}|{name}", color=YOURS, marker=shape, ls=""
         )
         if len(outcome.searches) > 1:
-            values = [getattr(search, name).value for search in outcome.searches]
+            values = [getattr(search.tested, name).value for search in outcome.searches]
             marks.thin_points(upper, [place] * len(values), values, YOURS, f"{key}|{name}")
     count = len(outcome.searches)
     # Seeds beside each other, the mean over them.
@@ -149,8 +149,8 @@ def _yours(upper: Axes, lower: Axes, x: float, outcome: Outcome, key: str) -> No
     marks.error_bars(
         lower,
         places,
-        [search.difference for search in outcome.searches],
-        [search.interval for search in outcome.searches],
+        [search.tested.paired.difference for search in outcome.searches],
+        [search.tested.paired.interval for search in outcome.searches],
         f"{key}|difference",
         color=YOURS,
         marker="_",

@@ -1,15 +1,15 @@
 """Figure 3: condition numbers by layer."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.common import style
 from jaxsvd.models.matrices import part
-from paper_figures import marks, published, shapes
+from jaxsvd.results.conditions import ConditionResult, Numbers, read_numbers
+from paper_figures import marks, published
 from paper_figures.marks import Drawn
 from paper_figures.reading import Key, Source, labels
 
@@ -28,8 +28,8 @@ class Conditions:
         source: the run.
     """
 
-    matrices: Mapping[tuple[int, str], float]
-    modules: Mapping[tuple[int, str], float]
+    matrices: Numbers
+    modules: Numbers
     source: Source
 
 
@@ -42,21 +42,18 @@ def conditions(sources: Iterable[Source]) -> dict[Key, Conditions]:
     found: dict[Key, Conditions] = {}
     for source in sources:
         if source.kind == "condition_numbers":
-            result = source.require(shapes.MODULES)
-            made = _conditions(source, result["numbers"])
-            _agree(source, made, result["modules"])
+            matrices = source.read(lambda fields: read_numbers(fields, "numbers"))
+            modules = source.read(lambda fields: read_numbers(fields, "modules", "module"))
+            found[source.model] = _conditions(source, matrices)
+            _agree(found[source.model], modules)
         elif source.kind == "condition":
-            result = source.require(shapes.CONDITION)
-            made = _conditions(source, result["condition_numbers"])
-        else:
-            continue
-        found[source.model] = made
+            result = source.read(ConditionResult.from_json)
+            found[source.model] = _conditions(source, result.numbers)
     return found
 
 
-def _conditions(source: Source, entries: Sequence[Mapping[str, Any]]) -> Conditions:
-    source.check_layers(entries)
-    matrices = {(e["layer"], e["matrix"]): float(e["condition_number"]) for e in entries}
+def _conditions(source: Source, matrices: Numbers) -> Conditions:
+    source.check_layers(layer for layer, _ in matrices)
     modules: dict[tuple[int, str], float] = {}
     for (layer, matrix), value in matrices.items():
         key = layer, part(matrix)
@@ -64,14 +61,14 @@ def _conditions(source: Source, entries: Sequence[Mapping[str, Any]]) -> Conditi
     return Conditions(matrices, modules, source)
 
 
-def _agree(source: Source, made: Conditions, entries: Sequence[Mapping[str, Any]]) -> None:
-    for entry in entries:
-        key, told = (entry["layer"], entry["module"]), float(entry["condition_number"])
-        counted = made.modules.get(key)
-        if counted is None or not math.isclose(told, counted, rel_tol=1e-9):
-            raise source.damaged(
-                f"{key[1]} of layer {key[0]}: the condition number is {told:.6g}, "
-                f"the largest of its matrices {'missing' if counted is None else f'{counted:.6g}'}"
+def _agree(numbers: Conditions, recorded: Numbers) -> None:
+    """Refuse numbers of modules that are not the largest of their matrices'."""
+    for (layer, module), value in recorded.items():
+        largest = numbers.modules.get((layer, module))
+        if largest is None or not math.isclose(value, largest, rel_tol=1e-9):
+            raise numbers.source.damaged(
+                f"{module} of layer {layer}: the condition number is {value:.6g}, "
+                f"the largest of its matrices {'missing' if largest is None else f'{largest:.6g}'}"
             )
 
 

@@ -2,15 +2,20 @@
 
 import datetime
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from jaxsvd.results.read import read_fields
+from jaxsvd.results.fields import SHARE, Damaged, Fields
+from jaxsvd.results.header import read_model
+from jaxsvd.results.read import damaged, read_fields
+from jaxsvd.results.records import ModelRecord
 from jaxsvd.runs.directory import REQUEST, RESULT
 from jaxsvd.runtime.errors import UserError
-from paper_figures.schema import Shape, flaw
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,44 +26,64 @@ class Source:
         path: the run directory.
         kind: the experiment that made it, or the command of ``jaxsvd``.
         started: when.
-        result: result.json.
+        fields: result.json, unread.
     """
 
     path: Path
     kind: str
     started: datetime.datetime
-    result: dict[str, Any] = field(repr=False)
+    fields: Fields = field(repr=False)
 
-    def require(self, shape: Shape) -> dict[str, Any]:
-        """The result, if it has what a figure needs.
+    def read(self, reader: Callable[[Fields], T]) -> T:
+        """What a figure needs of the result.
 
         Raises:
-            UserError: it has not; the file and the field are named.
+            UserError: it is not there; the file and the field are named.
         """
-        if found := flaw(self.result, shape):
-            raise self.damaged(found)
-        return self.result
+        try:
+            return reader(self.fields)
+        except Damaged as error:
+            raise self.damaged(str(error)) from None
 
     def damaged(self, what: str) -> UserError:
         """For raising: something in result.json is not as it should be."""
         return UserError(f"{self.path / RESULT}: damaged: {what}")
 
-    @property
-    def model(self) -> tuple[str, str, str]:
+    @cached_property
+    def model(self) -> "Key":
         """Source, revision and type of the weights: what tells models apart."""
-        model = self.result["model"]
-        return model["source"], model.get("revision") or "", model["dtype"]
+        return self._model.source, self._model.revision or "", self._model.dtype
 
     @property
     def layers(self) -> int:
         """Of the model."""
-        return self.result["model"]["layers"]
+        return self._model.layers
 
-    def check_layers(self, entries: Iterable[Mapping[str, Any]]) -> None:
+    @cached_property
+    def _model(self) -> ModelRecord:
+        return self.read(read_model)
+
+    def check_layers(self, layers: Iterable[int]) -> None:
         """Refuse layers that the model does not have."""
-        for entry in entries:
-            if not 0 <= entry["layer"] < self.layers:
-                raise self.damaged(f"layer {entry['layer']} of a model of {self.layers} layers")
+        for layer in layers:
+            if not 0 <= layer < self.layers:
+                raise self.damaged(f"layer {layer} of a model of {self.layers} layers")
+
+
+def read_chances(fields: Fields) -> dict[str, float]:
+    """Accuracy of a uniform guess by task, from the ``tasks`` of an experiment.
+
+    Raises:
+        Damaged: there is none, or one without.
+    """
+    tasks = fields.raw("tasks")
+    found = {}
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        found[name] = SHARE.read(task.get("chance")) if isinstance(task, dict) else None
+    chances = {name: chance for name, chance in found.items() if chance is not None}
+    if not found or len(chances) < len(found):
+        raise fields.damaged("tasks should be an object of tasks with their chance levels")
+    return chances
 
 
 @dataclass(frozen=True)
@@ -107,19 +132,18 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def _source(path: Path) -> Source:
-    result = dict(read_fields(path))
-    kind = result.get("experiment") or result["command"]
+    fields = read_fields(path)
+    kind = fields.get("experiment") or fields["command"]
     if not isinstance(kind, str):
         kind = "unknown"  # no run of ours, but no damage either
-    return Source(path, kind, _moment(path, result.get("started")), result)
+    return Source(path, kind, _moment(path, fields.get("started")), Fields(fields))
 
 
-def _moment(path: Path, text: Any) -> datetime.datetime:
+def _moment(path: Path, text: object) -> datetime.datetime:
     try:
-        moment = datetime.datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        said = f"started should be a time, is {text!r}"
-        raise UserError(f"{path / RESULT}: damaged: {said}") from None
+        moment = datetime.datetime.fromisoformat(text if isinstance(text, str) else "")
+    except ValueError:
+        raise damaged(path, f"started should be a time, is {text!r}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.common import style
-from paper_figures import marks, published, shapes
+from jaxsvd.results.fields import COUNT, NUMBER, RATE, TEXT, WHOLE, Fields
+from paper_figures import marks, published
 from paper_figures.curves import COLOURS, OFFSETS, SHAPES
 from paper_figures.depth import depth, told
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Source
-from paper_figures.schema import flaw
 
 BASELINES = {"least squares": "--", "averaging": "-.", "zero": ":"}
 NAMES = {"mlp": "MLP", "attn": "ATTN"}
@@ -21,28 +21,84 @@ HIGHEST = 1.6
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Squared error by the number of examples in the prompt.
+
+    Attributes:
+        examples: in the prompt, ascending.
+        error: normalised squared error after so many.
+        standard_error: of it.
+        steps: of training; None of what is not trained.
+    """
+
+    examples: tuple[int, ...]
+    error: tuple[float, ...]
+    standard_error: tuple[float, ...]
+    steps: int | None = None
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Curve":
+        """As written.
+
+        Raises:
+            Damaged: a field is missing or cannot be, or the lists differ in length.
+        """
+        made = cls(
+            examples=fields.several("examples", COUNT),
+            error=tuple(map(float, fields.several("error", NUMBER))),
+            standard_error=tuple(map(float, fields.several("standard_error", NUMBER))),
+            steps=fields.maybe("steps", COUNT),
+        )
+        if len({len(made.examples), len(made.error), len(made.standard_error)}) > 1:
+            raise fields.damaged("examples, error and standard_error differ in length")
+        return made
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """The trained model with a module of a layer truncated."""
+
+    layer: int
+    module: str
+    rate: float
+    curve: Curve
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Truncated":
+        """As written."""
+        return cls(
+            layer=fields.read("layer", WHOLE),
+            module=fields.read("module", TEXT),
+            rate=fields.read("rate", RATE),
+            curve=Curve.from_json(fields),
+        )
+
+
+@dataclass(frozen=True)
 class Linear:
     """A run of ``linear_functions``.
 
     Attributes:
-        curves: by training steps, ascending; each with examples, error, standard_error.
-        baselines: by name, likewise.
-        truncation: likewise, with layer, module and rate.
-        size: of the model and its problem.
+        curves: by training steps, ascending.
+        baselines: by name.
+        truncation: of the model trained longest.
+        d: inputs of the functions.
+        layers, width: of the model.
         source: the run.
     """
 
-    curves: Sequence[Mapping[str, Any]]
-    baselines: Mapping[str, Mapping[str, Any]]
-    truncation: Sequence[Mapping[str, Any]]
-    size: Mapping[str, Any]
+    curves: Sequence[Curve]
+    baselines: Mapping[str, Curve]
+    truncation: Sequence[Truncated]
+    d: int
+    layers: int
+    width: int
     source: Source
 
     @property
     def name(self) -> str:
         """What was trained."""
-        size = self.size
-        return f"d = {size['d']}, {size['layers']} layers of width {size['width']}"
+        return f"d = {self.d}, {self.layers} layers of width {self.width}"
 
 
 def runs(sources: Iterable[Source]) -> dict[str, Linear]:
@@ -63,19 +119,23 @@ def runs(sources: Iterable[Source]) -> dict[str, Linear]:
 
 
 def _linear(source: Source) -> Linear:
-    result = source.require(shapes.LINEAR)
-    checked = [(f"baselines.{n}", c, shapes.CURVE) for n, c in result["baselines"].items()]
-    checked += [
-        (f"truncation[{i}]", c, shapes.TRUNCATED) for i, c in enumerate(result["truncation"])
-    ]
-    checked += [(f"curves[{i}]", c, shapes.CURVE) for i, c in enumerate(result["curves"])]
-    for where, curve, shape in checked:
-        if found := flaw(curve, shape, where):
-            raise source.damaged(found)
-        if len({len(curve[name]) for name in ("examples", "error", "standard_error")}) > 1:
-            raise source.damaged(f"{where}: examples, error and standard_error differ in length")
-    curves = sorted(result["curves"], key=lambda curve: curve["steps"])
-    return Linear(curves, result["baselines"], result["truncation"], result["size"], source)
+    def read(fields: Fields) -> Linear:
+        curves = fields.objects("curves")
+        baselines, size = fields.nested("baselines"), fields.nested("size")
+        truncation = fields.objects("truncation", empty=True)
+        for curve in curves:
+            curve.read("steps", COUNT)
+        return Linear(
+            curves=sorted(map(Curve.from_json, curves), key=lambda curve: curve.steps or 0),
+            baselines={n: Curve.from_json(baselines.nested(n)) for n in baselines.values},
+            truncation=tuple(map(Truncated.from_json, truncation)),
+            d=size.read("d", COUNT),
+            layers=size.read("layers", COUNT),
+            width=size.read("width", COUNT),
+            source=source,
+        )
+
+    return source.read(read)
 
 
 def draw(found: Mapping[str, Linear]) -> Drawn:
@@ -117,15 +177,15 @@ def _curves(axes: Axes, run: Linear) -> None:
     name = run.name
     shades = [0.35 + 0.65 * (i + 1) / len(run.curves) for i in range(len(run.curves))]
     for curve, shade in zip(run.curves, shades, strict=True):
-        x, y, error = (_values(curve, key) for key in ("examples", "error", "standard_error"))
+        x, y, error = curve.examples, curve.error, curve.standard_error
         axes.plot(
             x,
             y,
             color=style.PALETTE[0],
             alpha=shade,
             lw=0.8 + 0.6 * (curve is run.curves[-1]),
-            label=f"{curve['steps']:,} steps",
-            gid=f"{name}|{curve['steps']}",
+            label=f"{curve.steps:,} steps",
+            gid=f"{name}|{curve.steps}",
         )
         below, above = (
             [v + sign * 1.96 * e for v, e in zip(y, error, strict=True)] for sign in (-1, 1)
@@ -136,18 +196,21 @@ def _curves(axes: Axes, run: Linear) -> None:
             axes.plot([], [], line, color=marks.GREY, label=f"{baseline}: not run")
             continue
         curve = run.baselines[baseline]
-        x, y = _values(curve, "examples"), _values(curve, "error")
-        axes.plot(x, y, line, color="black", lw=0.9, label=baseline, gid=f"{name}|{baseline}")
-    _published(axes, run.size["d"])
-    last = max(_values(run.curves[-1], "examples"))
+        axes.plot(
+            curve.examples,
+            curve.error,
+            line,
+            color="black",
+            lw=0.9,
+            label=baseline,
+            gid=f"{name}|{baseline}",
+        )
+    _published(axes, run.d)
+    last = max(run.curves[-1].examples)
     axes.set(xlim=(0, last), ylim=(-0.05, HIGHEST), xlabel="examples in the prompt")
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=2.2, columnspacing=1.0
     )
-
-
-def _values(curve: Mapping[str, Any], name: str) -> list[float]:
-    return [float(value) for value in curve[name]]
 
 
 def _published(axes: Axes, d: int) -> None:
@@ -163,22 +226,22 @@ SHAPE = "o"
 
 
 def _truncated(axes: Axes, run: Linear, module: str, drawn: Drawn) -> None:
-    cells = [cell for cell in run.truncation if cell["module"] == module]
+    cells = [cell for cell in run.truncation if cell.module == module]
     axes.set_title(f"{NAMES[module]} truncated: last point")
     if not cells:
         marks.not_run(axes)
         drawn.missing.append(f"{run.name}: truncation of {module}")
         return
-    rates = sorted({*published.RATES, *(float(cell["rate"]) for cell in cells)})
-    for layer in sorted({cell["layer"] for cell in cells}):
-        by_rate = {float(cell["rate"]): cell for cell in cells if cell["layer"] == layer}
+    rates = sorted({*published.RATES, *(cell.rate for cell in cells)})
+    for layer in sorted({cell.layer for cell in cells}):
+        by_rate = {cell.rate: cell.curve for cell in cells if cell.layer == layer}
         if 0.0 not in by_rate:
             by_rate[0.0] = run.curves[-1]  # the untouched model, on the same prompts
         x, y, bars = [], [], []
-        place = depth(layer, run.size["layers"])
+        place = depth(layer, run.layers)
         for i, rate in enumerate(rates):
             if rate in by_rate:
-                error, se = (_values(by_rate[rate], key)[-1] for key in ("error", "standard_error"))
+                error, se = by_rate[rate].error[-1], by_rate[rate].standard_error[-1]
                 x.append(i + (OFFSETS[place] if place else 0.0))
                 y.append(error)
                 bars.append((error - 1.96 * se, error + 1.96 * se))
@@ -192,7 +255,7 @@ def _truncated(axes: Axes, run: Linear, module: str, drawn: Drawn) -> None:
 
 
 def _legend(figure: Figure, found: Mapping[str, Linear]) -> None:
-    depths = {run.size["layers"] for run in found.values()}
+    depths = {run.layers for run in found.values()}
     handles = [
         marks.handle(told(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")
         for place in COLOURS

@@ -4,34 +4,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from experiments.language.pooled import binomial_interval, spread_of
+from jaxsvd.results.fields import CHANGE, COUNT, SHARE, TEXT, WHOLE, Fields
+from jaxsvd.results.header import read_model
+from jaxsvd.results.records import Several
+from jaxsvd.results.search import SearchResult, Tested, TestedDraw
 from jaxsvd.results.statistics import Accuracy
-from paper_figures import shapes
-from paper_figures.reading import Key, Source
-
-
-@dataclass(frozen=True)
-class Search:
-    """One search: one demonstration seed.
-
-    Attributes:
-        seed: of the draw.
-        layer: the layer truncated.
-        rate: the clipping rate that was best on the validation set.
-        base, pruned: on the test set.
-        difference, interval, p_value: pruned less base, paired by example.
-    """
-
-    seed: int
-    layer: int
-    rate: float
-    base: Accuracy
-    pruned: Accuracy
-    difference: float
-    interval: tuple[float, float]
-    p_value: float
+from paper_figures.reading import Key, Source, read_chances
 
 
 @dataclass(frozen=True)
@@ -54,7 +34,7 @@ class Outcome:
         source: the run.
     """
 
-    searches: tuple[Search, ...]
+    searches: tuple[TestedDraw, ...]
     base: Pooled
     pruned: Pooled
     difference: Pooled
@@ -64,13 +44,13 @@ class Outcome:
 
     def interval(self, name: str) -> tuple[float, float]:
         """95 % Wilson interval of ``"base"`` or ``"pruned"``: one seed's examples, at the mean."""
-        found: list[Accuracy] = [getattr(search, name) for search in self.searches]
+        found: list[Accuracy] = [getattr(search.tested, name) for search in self.searches]
         return binomial_interval([a.correct for a in found], [a.total for a in found])
 
     @property
     def significant(self) -> int:
         """For how many seeds McNemar's exact test rejects equality at 5 %."""
-        return sum(search.p_value < 0.05 for search in self.searches)
+        return sum(search.tested.paired.significant for search in self.searches)
 
 
 @dataclass(frozen=True)
@@ -101,74 +81,108 @@ def outcomes(sources: Iterable[Source]) -> dict[Place, Outcome]:
     return found
 
 
-def _experiment(source: Source) -> dict[Place, Outcome]:
-    result = source.require(shapes.ALGORITHM)
-    source.check_layers(result["searches"])
-    found = {}
-    for entry in result["summary"]:
-        task, module, layer = entry["task"], entry["module"], entry["layer"]
-        searches = tuple(
-            _search(s, s["seed"])
-            for s in result["searches"]
-            if (s["task"], s["module"], s["layer"]) == (task, module, layer)
+@dataclass(frozen=True)
+class Summary:
+    """One of the ``summary`` of algorithm1: means over the seeds of a task, module and layer."""
+
+    task: str
+    module: str
+    layer: int
+    seeds: tuple[int, ...]
+    means: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Summary":
+        """As written."""
+        means = {name: fields.read(f"{name}_mean", SHARE) for name in ("base", "pruned")}
+        means["difference"] = fields.read("difference_mean", CHANGE)
+        return cls(
+            task=fields.read("task", TEXT),
+            module=fields.read("module", TEXT),
+            layer=fields.read("layer", WHOLE),
+            seeds=fields.several("seeds", COUNT),
+            means=means,
         )
-        if sorted(s.seed for s in searches) != sorted(entry["seeds"]):
+
+
+def _experiment(source: Source) -> dict[Place, Outcome]:
+    source.read(read_model)
+    chances, shots = source.read(read_chances), source.read(_shots)
+    every = source.read(lambda f: [TestedDraw.from_json(s) for s in f.objects("searches")])
+    source.check_layers(draw.layer for draw in every)
+    found = {}
+    for entry in source.read(lambda f: [Summary.from_json(s) for s in f.objects("summary")]):
+        task, module, layer = entry.task, entry.module, entry.layer
+        searches = tuple(
+            draw for draw in every if (draw.task, draw.module, draw.layer) == (task, module, layer)
+        )
+        if sorted(draw.seed for draw in searches) != sorted(entry.seeds):
             raise source.damaged(f"the searches and the summary of {task}, {module}: other seeds")
-        made = _outcome(searches, result["tasks"].get(task), source, task)
-        for name in ("base", "pruned", "difference"):
-            told, counted = entry[f"{name}_mean"], getattr(made, name).mean
-            if not math.isclose(told, counted, abs_tol=1e-9):
+        if task not in chances:
+            raise source.damaged(f"tasks has no {task!r}")
+        outcome = _outcome(searches, shots[task], chances[task], source)
+        for name, recorded in entry.means.items():
+            mean = getattr(outcome, name).mean
+            if not math.isclose(recorded, mean, abs_tol=1e-9):
                 raise source.damaged(
-                    f"{task}, {module}: {name}_mean should be {counted:.6g}, is {told:.6g}"
+                    f"{task}, {module}: {name}_mean should be {mean:.6g}, is {recorded:.6g}"
                 )
-        found[Place(source.model, task, module, layer)] = made
+        found[Place(source.model, task, module, layer)] = outcome
     return found
 
 
+def _shots(fields: Fields) -> dict[str, int | None]:
+    """By task; None where it was drawn with several numbers of shots."""
+    tasks = fields.nested("tasks")
+    found = {}
+    for name in tasks.values:
+        task = tasks.nested(name)
+        shots = task.one_or_more("shots", COUNT) if task.has("shots") else None
+        found[name] = _one(shots)
+    return found
+
+
+def _one(shots: Several) -> int | None:
+    if isinstance(shots, tuple):
+        return shots[0] if len(shots) == 1 else None
+    return shots
+
+
 def _plain(source: Source) -> dict[Place, Outcome]:
-    result = source.require(shapes.SEARCH)
-    source.check_layers([result])
-    task, seed = result["task"], result["task"].get("seed", 0)
-    search = _search(result, seed if isinstance(seed, int) else 0)
-    place = Place(source.model, task["name"], result["module"], search.layer)
-    return {place: _outcome((search,), task, source, task["name"])}
-
-
-def _search(entry: Mapping[str, Any], seed: int) -> Search:
-    test = entry["test"]
-    low, high = test["interval"]
-    return Search(
-        seed=seed,
-        layer=entry["layer"],
-        rate=entry["best_rate"],
-        base=Accuracy(test["base"]["correct"], test["base"]["total"]),
-        pruned=Accuracy(test["pruned"]["correct"], test["pruned"]["total"]),
-        difference=test["difference"],
-        interval=(low, high),
-        p_value=test["p_value"],
+    result = source.read(SearchResult.from_json)
+    source.check_layers([result.layer])
+    task, (shots, seed) = result.task, result.task.draw
+    tested = Tested(result.base, result.pruned, result.paired)
+    draw = TestedDraw(
+        task=task.name,
+        module=result.module,
+        seed=seed or 0,
+        layer=result.layer,
+        best_rate=result.best_rate,
+        tested=tested,
     )
+    place = Place(source.model, task.name, result.module, result.layer)
+    return {place: _outcome((draw,), shots, task.chance, source)}
 
 
-def _outcome(searches: tuple[Search, ...], task: Any, source: Source, name: str) -> Outcome:
-    if task is None:
-        raise source.damaged(f"tasks has no {name!r}")
-    for search in searches:
-        change = search.pruned.value - search.base.value
-        if not math.isclose(change, search.difference, abs_tol=1e-9):
+def _outcome(
+    searches: tuple[TestedDraw, ...], shots: int | None, chance: float, source: Source
+) -> Outcome:
+    for draw in searches:
+        tested = draw.tested
+        change = tested.pruned.value - tested.base.value
+        if not math.isclose(change, tested.paired.difference, abs_tol=1e-9):
             raise source.damaged(
-                f"{name}, seed {search.seed}: the difference should be {change:.6g}, "
-                f"is {search.difference:.6g}"
+                f"{draw.task}, seed {draw.seed}: the difference should be {change:.6g}, "
+                f"is {tested.paired.difference:.6g}"
             )
-    shots = task.get("shots")
-    if isinstance(shots, list) and len(shots) == 1:
-        shots = shots[0]
     return Outcome(
         searches=searches,
-        base=_pooled([s.base.value for s in searches]),
-        pruned=_pooled([s.pruned.value for s in searches]),
-        difference=_pooled([s.difference for s in searches]),
-        shots=shots if isinstance(shots, int) else None,
-        chance=task["chance"],
+        base=_pooled([draw.tested.base.value for draw in searches]),
+        pruned=_pooled([draw.tested.pruned.value for draw in searches]),
+        difference=_pooled([draw.tested.paired.difference for draw in searches]),
+        shots=shots,
+        chance=chance,
         source=source,
     )
 

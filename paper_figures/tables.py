@@ -154,8 +154,8 @@ def _cells(outcome: Outcome) -> dict[str, str]:
     searches = outcome.searches
     cells = {
         "layer": _each([search.layer for search in searches]),
-        "clipping rate": _each([search.rate for search in searches]),
-        "test examples": _each([search.base.total for search in searches]),
+        "clipping rate": _each([search.best_rate for search in searches]),
+        "test examples": _each([search.tested.base.total for search in searches]),
         "before": share(outcome.base.mean),
         "before, 95 % interval": _interval(outcome.interval("base")),
         "before, spread over seeds": _spread(outcome.base),
@@ -168,7 +168,7 @@ def _cells(outcome: Outcome) -> dict[str, str]:
     }
     if outcome.shots is not None:
         cells["demonstrations"] = str(outcome.shots)
-    return cells | {_seed_row(s.seed): _interval(s.interval) for s in searches}
+    return cells | {_seed_row(s.seed): _interval(s.tested.paired.interval) for s in searches}
 
 
 def _published(task: str, result: PublishedResult) -> dict[str, str]:
@@ -215,20 +215,20 @@ def _records(
                 "kind": "seed",
                 "seed": search.seed,
                 "layer": search.layer,
-                "rate": search.rate,
-                "before": search.base.value,
-                "before_low": search.base.interval[0],
-                "before_high": search.base.interval[1],
-                "after": search.pruned.value,
-                "after_low": search.pruned.interval[0],
-                "after_high": search.pruned.interval[1],
-                "difference": search.difference,
-                "difference_low": search.interval[0],
-                "difference_high": search.interval[1],
-                "p_value": search.p_value,
-                "before_correct": search.base.correct,
-                "after_correct": search.pruned.correct,
-                "total": search.base.total,
+                "rate": search.best_rate,
+                "before": search.tested.base.value,
+                "before_low": search.tested.base.interval[0],
+                "before_high": search.tested.base.interval[1],
+                "after": search.tested.pruned.value,
+                "after_low": search.tested.pruned.interval[0],
+                "after_high": search.tested.pruned.interval[1],
+                "difference": search.tested.paired.difference,
+                "difference_low": search.tested.paired.interval[0],
+                "difference_high": search.tested.paired.interval[1],
+                "p_value": search.tested.paired.p_value,
+                "before_correct": search.tested.base.correct,
+                "after_correct": search.tested.pruned.correct,
+                "total": search.tested.base.total,
             }
         low, high = outcome.interval("base")
         after_low, after_high = outcome.interval("pruned")

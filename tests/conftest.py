@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from hypothesis import settings
 
 from jaxsvd.model import Model
 from jaxsvd.models import read_config
@@ -39,6 +40,12 @@ def make_model(raw: dict[str, Any]) -> Model:
         noise = jax.random.normal(next(keys), value.shape, jnp.float32)
         parameter.set_value(0.2 * noise if value.ndim > 1 else value + 0.3 * noise)
     return Model(config, decoder, raw, "tiny", None, Path("nowhere"), "float32")
+
+
+# Few examples where everything is tested often, many where it is tested at length: make test-all.
+settings.register_profile("few", max_examples=20, deadline=None)
+settings.register_profile("many", max_examples=300, deadline=None)
+settings.load_profile("many" if os.environ.get("JAXSVD_RELIABILITY") == "full" else "few")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ CONTROL_SEEDS = (0, 1, 2)
 SHORT = ("sst2", "trec", "copa")
 """Tasks of short questions: what takes many passes is done on them first."""
 
-TEXT_SIZE = 100_000
+TEXT_SIZE = 20_000
 """Characters of each plain text (question g)."""
 
 GRADIENT_SEEDS = (0,)

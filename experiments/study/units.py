@@ -126,20 +126,23 @@ class Runner:
 
     def all(self) -> None:
         """Everything, in the order of the design; what takes longest comes last."""
-        for part in ("deep", "algorithm1"):
-            self.grid(part, self.tasks)
-            self.chosen(part, self.tasks)
         sst2 = [task for task in self.tasks if task.name == "sst2"]
         short = [task for task in self.tasks if task.name in design.SHORT]
         long = [task for task in self.tasks if task.name not in design.SHORT]
+        for part in ("deep", "algorithm1"):
+            self.grid(part, self.tasks)
+        self.chosen("algorithm1", self.tasks)
+        self.chosen("deep", short)
         self.controls(short)
-        self.others(short)
         self.grid("deep", sst2, shots=design.SHOTS)
-        self.text()
-        self.gradients(short)
+        self.others(short)
+        self.gradients(sst2)
         self.grid("shallow", sst2)
         self.chosen("shallow", sst2)
+        self.text()
+        self.chosen("deep", long)
         self.grid("shallow", sst2, shots=design.SHOTS)
+        self.gradients(short)
         self.others(long)
         self.controls(long)
         self.gradients(long)

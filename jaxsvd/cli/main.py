@@ -17,6 +17,7 @@ from jaxsvd.cli.compare import COMPARE
 from jaxsvd.cli.condition import CONDITION
 from jaxsvd.cli.evaluate import EVALUATE
 from jaxsvd.cli.experiment import EXPERIMENT
+from jaxsvd.cli.explain import EXPLAIN
 from jaxsvd.cli.models import MODELS
 from jaxsvd.cli.options import Parser
 from jaxsvd.cli.perplexity import PERPLEXITY
@@ -34,6 +35,7 @@ EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
 COMMANDS: tuple[Command[Any], ...] = (
     SEARCH,
+    EXPLAIN,
     SWEEP,
     EVALUATE,
     PERPLEXITY,

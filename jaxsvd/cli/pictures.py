@@ -122,3 +122,49 @@ def _bars(accuracies: Sequence[Accuracy]) -> list[list[float]]:
         [accuracy.value - accuracy.interval[0] for accuracy in accuracies],
         [accuracy.interval[1] - accuracy.value for accuracy in accuracies],
     ]
+
+
+def explanation_picture(result: SearchResult, path: Path) -> Path:
+    """Untouched, truncated and every control, as the model answers and with a fitted prior.
+
+    Lines that fall together on the right were apart by the label prior alone.
+
+    Args:
+        result: a search with its explanation.
+        path: where to write; the ending decides the format.
+    """
+    from matplotlib.figure import Figure
+
+    explanation = result.explanation
+    assert explanation is not None
+    raw, fitted = explanation.raw, explanation.fitted_prior
+    rows = [
+        ("untouched", raw.untouched, fitted.untouched, GREY, "o", 2.0),
+        ("truncated", raw.truncated, fitted.truncated, ORANGE, "s", 2.0),
+    ]
+    markers = ("^", "v", "D", "P", "X")
+    rows += [
+        (f"control: {c.kind}", c.accuracy, c.calibrated, BLUE, markers[i % len(markers)], 0.8)
+        for i, c in enumerate(explanation.controls)
+        if c.calibrated is not None
+    ]
+    figure = Figure(figsize=(6.4, 3.8), dpi=160, layout="constrained")
+    axes = figure.subplots()
+    for name, before, after, colour, marker, width in rows:
+        axes.plot(
+            [0, 1], [before, after], color=colour, marker=marker, ms=5, lw=width, label=name,
+            alpha=1.0 if width > 1 else 0.7,
+        )  # fmt: skip
+    counts, lowest = result.label_counts, min(min(row[1:3]) for row in rows)
+    if counts is not None and counts.majority > lowest - 0.1:
+        axes.axhline(counts.majority, color=GREY, lw=0.8, ls=":", label="commonest label")
+    axes.set_xticks([0, 1], ["as the model answers", "with a fitted label prior"])
+    axes.set_xlim(-0.15, 1.15)
+    axes.set_ylabel(f"test accuracy, n = {result.base.total:,}")
+    title = f"{result.module} of layer {result.layer} at rate {result.best_rate:g}, "
+    title += f"{result.task.name}: {explanation.verdict}"
+    axes.set_title(title.replace("$", r"\$"), fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path)
+    return path

@@ -87,6 +87,7 @@ def flips_data(
         "cells": [
             variant.questions._asdict()
             | {"module": variant.module, "layer": variant.layer, "rate": variant.rate}
+            | ({} if variant.edits is None else {"edits": variant.edits})
             | {"gained": int(c.gained.sum()), "lost": int(c.lost.sum())}
             for variant, c in compared
         ],

@@ -81,6 +81,24 @@ def fitted_offsets(scores: Scores, gold: Gold) -> Float[np.ndarray, " labels"]:
     return found.x - found.x.mean()
 
 
+def context_calibrated(scores: Scores, content_free: Float[np.ndarray, "queries labels"]) -> Scores:
+    """Log-probabilities less the log of what queries without content get (Zhao et al., 2021, 3.1).
+
+    Args:
+        scores: logits or log-probabilities of the labels.
+        content_free: of queries that say nothing, such as ``N/A`` (contextual calibration) or
+            random words of the task (domain-context calibration; Fei et al., 2023, eq. 3).
+    """
+    return log_softmax(scores, axis=1) - np.log(softmax(content_free, axis=1).mean(axis=0))
+
+
+def with_prior(
+    scores: TestScores, validation: ValidationScores, gold: Int[np.ndarray, " validation"]
+) -> TestScores:
+    """Log-probabilities with the offsets that fit a validation set (:func:`fitted_offsets`)."""
+    return log_softmax(scores, axis=1) + fitted_offsets(validation, gold)
+
+
 def auc(scores: Scores, gold: Gold) -> float:
     """Area under the ROC curve, each label against the rest, mean over the labels that occur.
 
@@ -150,16 +168,15 @@ def read_scores(
         test: likewise, on the test set.
         test_gold: likewise.
     """
-
-    def fitted(scores: TestScores, known: ValidationScores) -> TestScores:
-        return log_softmax(scores, axis=1) + fitted_offsets(known, validation_gold)
-
     before, after = test
-    with_prior = fitted(before, validation[0]), fitted(after, validation[1])
+    fitted = (
+        with_prior(before, validation[0], validation_gold),
+        with_prior(after, validation[1], validation_gold),
+    )
     read = {
         RAW: test,
         BATCH: (batch_calibrated(before), batch_calibrated(after)),
-        FITTED: with_prior,
+        FITTED: fitted,
     }
     right = {
         name: (one.argmax(axis=1) == test_gold, other.argmax(axis=1) == test_gold)
@@ -169,8 +186,14 @@ def read_scores(
     # one label depends on the offsets of the others: so each model has its fitted prior.
     area = None
     if len(np.unique(test_gold)) > 1:
-        area = area_values(with_prior[0], test_gold), area_values(with_prior[1], test_gold)
+        area = area_values(fitted[0], test_gold), area_values(fitted[1], test_gold)
     return Readings(right, area)
+
+
+def accuracy_change(before: Scores, after: Scores, gold: Gold) -> Change:
+    """Accuracy of the largest scores; its interval and test are paired."""
+    first, second = (scores.argmax(axis=1) == gold for scores in (before, after))
+    return _accuracy_change(first, second)
 
 
 def _accuracy_change(

@@ -3,14 +3,21 @@
 :mod:`jaxsvd.results.calibration` computes it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, get_args
 
-from jaxsvd.results.fields import COUNT, INTERVAL, NUMBER, SHARE, TEXT, Fields
+from jaxsvd.results.fields import COUNT, FLAG, INTERVAL, NUMBER, SHARE, TEXT, Fields
+from jaxsvd.results.perplexity import Perplexity
+from jaxsvd.results.spread import Spread
+
+T = TypeVar("T")
 
 Verdict = Literal["label prior", "discrimination", "both", "no change"]
 """What a truncation changed."""
+
+CONTEXTUAL, DOMAIN = "contextual", "domain_context"
+"""Readings that take passes of their own, see :mod:`jaxsvd.commands.explain`."""
 
 RAW, BATCH, FITTED = "raw", "batch_calibrated", "fitted_prior"
 SCORINGS = (RAW, BATCH, FITTED)
@@ -72,12 +79,24 @@ class Share:
 
 @dataclass(frozen=True)
 class Control:
-    """Another edit of the same weights: what it is, and its accuracy over draws."""
+    """Another edit of the same weights, on the test set.
+
+    Attributes:
+        kind: the method, see :class:`jaxsvd.Edit`.
+        draws: seeds of its random numbers.
+        accuracy: mean over these.
+        sd: over these; None of one.
+        calibrated: mean accuracy with the label prior fitted on validation; None where it is not
+            known.
+        calibrated_sd: likewise.
+    """
 
     kind: str
     draws: int
     accuracy: float
     sd: float | None
+    calibrated: float | None = None
+    calibrated_sd: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """One of ``controls``."""
@@ -91,6 +110,45 @@ class Control:
             draws=fields.read("draws", COUNT),
             accuracy=fields.read("accuracy", SHARE),
             sd=fields.maybe("sd", NUMBER),
+            calibrated=fields.maybe("calibrated", SHARE),
+            calibrated_sd=fields.maybe("calibrated_sd", NUMBER),
+        )
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """The same edit on another task, untouched beside truncated.
+
+    Attributes:
+        task: its name.
+        examples: how many.
+        change: of accuracy, as the model answers.
+        significant: whether the exact test rejects at 5 %, after Holm's correction over all.
+        margin: a change of accuracy that would not matter.
+        equivalent: whether two one-sided tests at 5 % reject a change of the margin or more.
+    """
+
+    task: str
+    examples: int
+    change: Change
+    significant: bool
+    margin: float
+    equivalent: bool
+
+    def to_json(self) -> dict[str, object]:
+        """One of ``also``."""
+        return {**vars(self), "change": self.change.to_json()}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "SideEffect":
+        """As written."""
+        return cls(
+            task=fields.read("task", TEXT),
+            examples=fields.read("examples", COUNT),
+            change=Change.from_json(fields.nested("change")),
+            significant=fields.read("significant", FLAG),
+            margin=fields.read("margin", NUMBER),
+            equivalent=fields.read("equivalent", FLAG),
         )
 
 
@@ -108,6 +166,9 @@ class Explanation:
             holds 0.
         verdict: in a word or two, see :func:`jaxsvd.results.calibration.explain`.
         controls: other edits of the same weights.
+        spread: of the raw change over ``draws`` of demonstrations and over their ``orders``.
+        also: the same edit on other tasks.
+        texts: perplexity of plain texts, by the file's name.
     """
 
     accuracy: Mapping[str, Change]
@@ -115,6 +176,9 @@ class Explanation:
     share_explained: Share | None
     verdict: Verdict
     controls: tuple[Control, ...] = ()
+    spread: Mapping[str, Spread] = field(default_factory=dict)
+    also: tuple[SideEffect, ...] = ()
+    texts: Mapping[str, Perplexity] = field(default_factory=dict)
 
     @property
     def raw(self) -> Change:
@@ -134,6 +198,13 @@ class Explanation:
     def to_json(self) -> dict[str, object]:
         """The ``explanation`` object of result.json."""
         share = self.share_explained
+        more: dict[str, object] = {}
+        if self.spread:
+            more["spread"] = {name: spread.to_json() for name, spread in self.spread.items()}
+        if self.also:
+            more["also"] = [effect.to_json() for effect in self.also]
+        if self.texts:
+            more["texts"] = {name: found.to_json() for name, found in self.texts.items()}
         return {
             "accuracy": {name: change.to_json() for name, change in self.accuracy.items()},
             "auc": None if self.auc is None else self.auc.to_json(),
@@ -143,7 +214,7 @@ class Explanation:
             },
             "verdict": self.verdict,
             "controls": [control.to_json() for control in self.controls],
-        }
+        } | more
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Explanation":
@@ -170,4 +241,17 @@ class Explanation:
             controls=tuple(map(Control.from_json, fields.objects("controls", empty=True)))
             if fields.has("controls")
             else (),
+            spread=_named(fields, "spread", Spread.from_json),
+            also=tuple(map(SideEffect.from_json, fields.objects("also", empty=True)))
+            if fields.has("also")
+            else (),
+            texts=_named(fields, "texts", Perplexity.from_json),
         )
+
+
+def _named(fields: Fields, name: str, read: Callable[[Fields], T]) -> dict[str, T]:
+    """The objects of a field by their names; none where there is no such field."""
+    if not fields.has(name):
+        return {}
+    inner = fields.nested(name)
+    return {str(key): read(inner.nested(str(key))) for key in inner.values}

@@ -1,7 +1,10 @@
 """Objects of a JSON file, read field by field: what is not as it should be is one line of text.
 
-Every record of a run has ``to_json`` and ``from_json``; the latter is made of these readers. An
-error names the field by its path in the file, such as ``validation[0].rate``.
+Every record of a run is a frozen dataclass with ``to_json`` and ``from_json``; the latter is made
+of these readers. An error names the field by its path in the file, such as ``validation[0].rate``.
+Fields that nobody asks for are passed over: a newer version may add some. Whoever adds one gives
+the dataclass a default, reads it with :meth:`Fields.maybe` and leaves it out where it is None, so
+that files of older versions are still read and written as they are.
 """
 
 import math

@@ -1,5 +1,6 @@
 """What every result of a command has: the model, the task, what it was measured with."""
 
+import abc
 from dataclasses import dataclass, field
 
 from jaxsvd.results.fields import TEXT, Fields
@@ -7,7 +8,7 @@ from jaxsvd.results.records import Measured, ModelRecord, TaskRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskHeader:
+class TaskHeader(abc.ABC):
     """Of a command that scores a task.
 
     Attributes:
@@ -26,9 +27,9 @@ class TaskHeader:
         """As in result.json."""
         return self.to_json()
 
+    @abc.abstractmethod
     def to_json(self) -> dict[str, object]:
         """The object of result.json."""
-        raise NotImplementedError
 
 
 def read_model(fields: Fields) -> ModelRecord:

@@ -62,6 +62,7 @@ class Prepared:
         validation: questions that choose the rate.
         test: questions that report it.
         notices: one line each, for the user to see.
+        template: of the query, with the names of its fields in braces; None where there is none.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Prepared:
     validation: tuple[Question, ...]
     test: tuple[Question, ...]
     notices: tuple[str, ...] = ()
+    template: str | None = None
 
     def only(self, splits: Collection[str]) -> "Prepared":
         """The same task with the questions of some of its splits."""

@@ -6,10 +6,12 @@ within a field are folded to one space (the ``scripts`` protocol leaves them alo
 """
 
 import dataclasses
+from collections.abc import Sequence
 
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Prepared, Question, Rule
 from jaxsvd.tasks.sources import Splits
-from jaxsvd.tasks.specs import Row, TaskSpec, fill
+from jaxsvd.tasks.specs import Row, TaskSpec, field_names, fill
 from jaxsvd.tasks.splits import Sizes, draw
 
 
@@ -70,6 +72,33 @@ def prepare(
         validation=questions("validation", drawn.validation),
         test=questions("test", drawn.test),
         notices=drawn.notices,
+        template=asked.template,
+    )
+
+
+def content_free(prepared: Prepared, texts: Sequence[str]) -> tuple[Question, ...]:
+    """Questions of a test split whose query says nothing of its own: every field is one text.
+
+    Args:
+        prepared: gives the template, the demonstrations and the labels.
+        texts: what stands in every field, for example ``N/A``.
+
+    Raises:
+        UserError: the task has no template, or candidates of their own for every question.
+    """
+    if prepared.template is None or prepared.rule != "label":
+        raise UserError(f"{prepared.name}: only tasks with labels and a template have such queries")
+    first = (*prepared.test, *prepared.validation)[0]
+    names = set(field_names(prepared.template))
+    return tuple(
+        dataclasses.replace(
+            first,
+            split="test",
+            index=i,
+            query=fill(prepared.template, dict.fromkeys(names, fold(text))),
+            gold=0,
+        )
+        for i, text in enumerate(texts)
     )
 
 

@@ -131,6 +131,11 @@ class TaskSpec:
         return tuple(dict.fromkeys(("train", self.validation_split, self.test_split)))
 
 
+def field_names(template: str) -> list[str]:
+    """The names in a template's braces, as often as they stand there."""
+    return _FIELD.findall(template)
+
+
 def fill(template: str, values: dict[str, str]) -> str:
     """The template with every ``{name}`` replaced, once: braces within the values stay.
 

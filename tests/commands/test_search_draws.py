@@ -74,7 +74,7 @@ def prior_offset(scores: np.ndarray, gold: np.ndarray) -> float:
 
     return float(
         minimize_scalar(loss, bounds=(-60, 60), method="bounded", options={"xatol": 1e-9}).x
-    )  # type: ignore[union-attr]
+    )  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def area(scores: np.ndarray, gold: np.ndarray) -> float:

@@ -205,6 +205,7 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     start = compile_count()
     score(["0:mlp:0.5+2:mlp:0.5+4:mlp:0.5", "0:attn:0.9+2:attn:0.9+4:attn:0.9"], 5)
     score(["0:attn:0.5+1:mlp:0.5+4:mlp:0.5", "1:mlp:0.9+4:attn:0.9"], 5, seed=4)
+    score(["0:all:0.2"], 5)  # ranks so large that matrices of every shape are multiplied out
     before = compile_count()
     assert before > start
     score(["1:mlp:0.5+2:fc_in:0.5+4:mlp:0.5", "0:q_proj:0.3+3:k_proj:0.7+4:all:0.8"], 12, seed=3)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -84,7 +84,6 @@ def test_labels_that_one_token_does_not_tell_apart(
 
 
 @given(texts=st.lists(words, min_size=1, max_size=4), labels=st.tuples(words, words))
-@settings(deadline=None, max_examples=60)
 def test_any_text_is_encoded_jointly(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], labels: tuple[str, str]
 ) -> None:

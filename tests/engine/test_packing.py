@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd.engine.packing import ROW, choose_shape, pack
@@ -27,7 +27,6 @@ lengths = st.tuples(
     lengths=st.lists(lengths, min_size=1, max_size=60),
     budget=st.sampled_from([1, 64, 500, 4096]),
 )
-@settings(deadline=None)
 def test_every_line_is_packed_once(lengths: list[tuple[int, list[int]]], budget: int) -> None:
     lines = tuple(make_line(i, *length) for i, length in enumerate(lengths))
     shape = choose_shape([Group(np.zeros(0, np.int32), lines, "label tokens")], budget)

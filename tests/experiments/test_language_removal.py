@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from edited_models import batch_logits
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tolerances import assert_close, decoder_sums
@@ -27,14 +27,12 @@ from jaxsvd.model import Model
 from jaxsvd.models.lowrank import LowRank
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.data())
 def test_parameters_of_a_truncation(m: int, n: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, min(m, n)))
     assert 0 < parameters_kept(rank, (m, n)) == min(m * n, rank * (m + n))
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(
         np.float32,

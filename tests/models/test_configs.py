@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd.checkpoints.load import parameter_shapes
@@ -360,7 +360,6 @@ def read_or_refuse(config: Json) -> None:
 
 
 @families
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_attribute_may_be_junk(family: str, data: st.DataObject) -> None:
     names = st.lists(st.sampled_from(READ[family]), min_size=1, max_size=3, unique=True)
@@ -368,7 +367,6 @@ def test_any_attribute_may_be_junk(family: str, data: st.DataObject) -> None:
     read_or_refuse(config)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     kind=st.sampled_from(["default", "linear", "dynamic", "llama3", "yarn"]),
     key=st.sampled_from(["rope_parameters", "rope_scaling"]),

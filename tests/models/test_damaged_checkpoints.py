@@ -114,9 +114,7 @@ def test_the_other_family(tmp_path: Path, family: str) -> None:
 # --- damaged files ------------------------------------------------------------------------------
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keep=st.floats(0, 0.999999))
 def test_a_truncated_file(tmp_path: Path, keep: float) -> None:
     tiny_checkpoint(tmp_path)
@@ -126,9 +124,7 @@ def test_a_truncated_file(tmp_path: Path, keep: float) -> None:
     assert "model.safetensors: damaged or cut short" in refusal(tmp_path)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 1500), byte=st.integers(0, 255))
 def test_a_damaged_header(tmp_path: Path, place: int, byte: int) -> None:
     """Any other byte in the header: refused in one line, or still the same weights."""

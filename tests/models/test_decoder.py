@@ -130,7 +130,7 @@ def test_logits_depend_on_no_padding(decoder: Decoder) -> None:
     assert (size_TT[:, mask][np.tril_indices(3)] > 1e-3).all()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(data=st.data(), window=st.sampled_from([None, 1, 2, 3, 20]))
 def test_who_sees_whom(data: st.DataObject, window: int | None) -> None:
     """Against the rule in words, token by token."""
@@ -272,7 +272,7 @@ def turned(config: RotaryConfig, x: np.ndarray, position: int) -> np.ndarray:
 
 
 @pairs
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     seed=st.integers(0, 2**32),
     position=st.integers(0, 4000),

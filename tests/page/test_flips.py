@@ -87,3 +87,17 @@ def test_prompts_of_questions_that_did_not_turn_are_not_on_the_page(tmp_path: Pa
     page = json.dumps(record)
     for index in range(0, 180, 3):
         assert (f"number {index}," in page) == (index in turned)
+
+
+def test_several_edits_at_once_are_named(tmp_path: Path) -> None:
+    """They have no module, layer and rate of their own; rate 0 is what they are held against."""
+    run = made.sweep(tmp_path / "run", modules=("mlp",), layers=(0,), rates=(0.0, 0.9))
+    path, edits = run / "predictions.jsonl", "0:mlp:0.9+1:attn:0.5"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    none = {"module": None, "layer": None, "rate": None, "edits": edits}
+    more = [line | none for line in lines if line["rate"] == 0.9]
+    made.write_lines(path, [*lines, *more])
+    one, both = record_of(run)["cells"]
+    assert both == one | none
+    assert one["gained"] + one["lost"] > 0
+    report(run)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd import tasks
@@ -150,7 +150,6 @@ def write_plain(path: Path, table: list[dict[str, object]]) -> None:
     ),
     suffix=st.sampled_from((".csv", ".jsonl", ".parquet")),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_text_survives(
     texts: list[str], suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -164,7 +163,6 @@ def test_any_text_survives(
     content=st.binary(max_size=200),
     name=st.sampled_from(("train.tsv", "train.csv", "train.jsonl", "train.parquet")),
 )
-@settings(max_examples=150, deadline=None)
 def test_any_bytes_give_rows_or_one_line(
     content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -183,7 +181,6 @@ def test_any_bytes_give_rows_or_one_line(
     ),
     field=st.sampled_from(("sentence", "label", "")),
 )
-@settings(max_examples=100, deadline=None)
 def test_any_json_gives_rows_or_file_and_line(
     value: object, field: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -5,7 +5,7 @@ import functools
 
 import datasets
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd.runtime.errors import UserError
@@ -65,7 +65,6 @@ def blocks(task: str, *groups: frozenset[int]) -> list[list[int]]:
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 300))
-@settings(max_examples=25, deadline=None)
 def test_shuffle_is_that_of_datasets(seed: int, count: int) -> None:
     """For any seed and length."""
     ours = scripts.shuffled(rows("sst2", [0] * count), seed)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxsvd import tasks
@@ -47,7 +47,6 @@ def test_classes_are_interleaved_in_label_order(task: str) -> None:
     few=st.integers(0, 5),
     more=st.integers(6, 8),
 )
-@settings(max_examples=60, deadline=None)
 def test_fewer_shots_are_a_prefix_and_move_nothing(
     task: str, seed: int, few: int, more: int
 ) -> None:
@@ -69,7 +68,6 @@ def test_fewer_shots_are_a_prefix_and_move_nothing(
     sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     doubled=st.integers(0, 6),
 )
-@settings(max_examples=150, deadline=None)
 def test_no_row_and_no_demonstrated_text_twice(
     task: str, seed: int, train: int, shots: int, sizes: tuple[int, int], doubled: int
 ) -> None:
@@ -101,7 +99,6 @@ def test_no_row_and_no_demonstrated_text_twice(
 
 
 @given(task=st.sampled_from(TASKS), seed=st.integers(0, 1000), size=st.integers(1, 14))
-@settings(max_examples=60, deadline=None)
 def test_smaller_sizes_are_prefixes(task: str, seed: int, size: int) -> None:
     """A size is the beginning of a larger one, and does not move the other part."""
     splits = small(task, 80)

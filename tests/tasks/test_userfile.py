@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxsvd import tasks
@@ -183,7 +183,6 @@ TOML = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(userfile._KNOWN), TOML))
-@settings(max_examples=150, deadline=None)
 def test_any_table_gives_a_task_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, table: dict[str, str]
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import cmi, reference
@@ -180,7 +180,6 @@ def supersamples(draw: st.DrawFn) -> Supersample:
     )
 
 
-@settings(max_examples=150, deadline=None)
 @given(supersamples())
 def test_valid_for_any_losses(sample: Supersample) -> None:
     """Not only for 0-1 losses, nor only for learners that treat pairs alike."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from theory_problems import random_problem
 
@@ -17,7 +17,6 @@ shapes = st.sampled_from([(1, 1, 1), (2, 5, 3), (8, 3, 4), (6, 6, 2)])  # each c
 sizes = st.tuples(st.integers(0, 10**6), shapes).map(lambda drawn: (drawn[0], *drawn[1]))
 
 
-@settings(max_examples=15, deadline=None)
 @given(sizes)
 def test_theorem_1_every_token_follows_the_same_map(size: tuple[int, int, int, int]) -> None:
     tokens, weights = random_problem(*size)
@@ -43,7 +42,6 @@ def test_theorem_1_in_float32() -> None:
     np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-5 * scale)
 
 
-@settings(max_examples=15, deadline=None)
 @given(sizes)
 def test_the_trajectory_depends_on_the_moment_only(size: tuple[int, int, int, int]) -> None:
     tokens, weights = random_problem(*size)

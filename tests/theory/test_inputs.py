@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import agreement, bounds, cmi, implicit, noise, pruning, softmax
@@ -50,7 +50,6 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(sorted(FORMS)), min_size=4, max_size=4))
 def test_trajectories_of_every_mixture_of_forms(forms: list[str]) -> None:
     tokens, weights = problem()
@@ -67,7 +66,6 @@ def test_trajectories_of_every_mixture_of_forms(forms: list[str]) -> None:
     np.testing.assert_allclose(run[-1][-1], known.state[-1] @ tokens[-1], rtol=0, atol=1e-4 * size)
 
 
-@settings(max_examples=12, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.sampled_from(sorted(FORMS)))
 @pytest.mark.long
 def test_bounds_of_every_mixture_of_forms(first: str, second: str) -> None:

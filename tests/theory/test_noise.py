@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from theory_problems import covariance, random_problem
 
@@ -18,7 +18,6 @@ def random_factors(seed: int, n: int, width: int) -> Factors:
     return Factors(*np.random.default_rng(seed).normal(size=(3, n, width)))
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(2, 3), (4, 1), (5, 4), (9, 2)]), st.data())
 def test_spectrum_of_c(seed: int, size: tuple[int, int], data: st.DataObject) -> None:
     n, width = size

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from theory_problems import random_problem
 
@@ -28,7 +28,6 @@ def with_moment_one(*weights: np.ndarray) -> tuple[np.ndarray, Weights]:
     return tokens, Weights(*(np.asarray(w, float) for w in weights))
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["value", "query"]), st.integers(0, 2))
 def test_pruning_value_or_query_lowers_its_own_layers_norm(
     seed: int, matrix: pruning.Matrix, layer: int

@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import bounds, implicit, noise, pruning
@@ -34,7 +34,6 @@ def brute_force_dimension(left: list[np.ndarray], right: list[np.ndarray]) -> in
     return int(np.linalg.matrix_rank(np.array(images), rtol=1e-9))
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.data())
 def test_dimension_of_the_gradients(seed: int, width: int, data: st.DataObject) -> None:
     """It is p q - m (m - 1) / 2, with the state A in it, over ranks and shared directions."""

@@ -70,7 +70,7 @@ function flips(given) {
     ["shots", "shots"],
     ["seed", "seed"],
   ]
-    .map(([key, name]) => [key, name, distinct(rows, key)])
+    .map(([key, name]) => [key, name, distinct(rows, key).filter((v) => v !== null)])
     .filter(([, , values]) => values.length > 1)
     .map(([key, name, values]) =>
       choose(name, [[null, "any"], ...values.map((v) => [v, String(v)])], (value) => {
@@ -128,11 +128,16 @@ function excerpt(text) {
 
 function placeText(row, varying) {
   const parts = [`${row.split} ${row.index}`];
-  if (varying.has("module") || varying.has("layer"))
+  if (!row.edits && (varying.has("module") || varying.has("layer")))
     parts.push(`${row.module} of layer ${row.layer}`);
   if (varying.has("shots")) parts.push(`${row.shots} shots`);
   if (varying.has("seed")) parts.push(`seed ${row.seed}`);
-  return [...parts, `rate ${row.rate}`].join(", ");
+  return [...parts, variantName(row)].join(", ");
+}
+
+// Several edits at once have no rate of their own.
+function variantName(row) {
+  return row.edits || `rate ${row.rate}`;
 }
 
 function flipItem(row, given, varying) {
@@ -175,7 +180,7 @@ function flipBody(row, given) {
     const told = [
       i === row.gold && "right answer",
       i === row.before && "preferred at rate 0",
-      i === row.after && `preferred at rate ${row.rate}`,
+      i === row.after && `preferred at ${variantName(row)}`,
     ].filter(Boolean);
     return el(
       "li",

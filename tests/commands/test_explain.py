@@ -1,0 +1,146 @@
+"""``jaxsvd explain`` on a search of the bundled model, recomputed from the parts."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+import jaxsvd
+from jaxsvd.commands.explain import Passes, explain
+from jaxsvd.edits.edit import CONTROLS, RANDOM, Edit
+from jaxsvd.encoded_task import EncodedTask, encode_task
+from jaxsvd.model import Model
+from jaxsvd.results.calibration import context_calibrated
+from jaxsvd.results.explanation import Explanation
+from jaxsvd.results.fields import Fields
+from jaxsvd.results.search import SearchResult
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT
+from jaxsvd.score import score_split
+
+SIZES = {"validation_size": 200, "test_size": 100, "seed": 1}
+
+
+def load(source: str, revision: str | None, dtype: str) -> Model:
+    """The bundled model, whatever is asked for."""
+    return jaxsvd.load()
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult]:
+    """A search that truncates something."""
+    out = tmp_path_factory.mktemp("runs") / "search"
+    result = jaxsvd.search(
+        jaxsvd.load(), module="attn", layer=0, rates=[0.0, 0.99], out=out, **SIZES
+    )
+    if result.best_rate == 0:  # another processor may round another way: make it choose
+        pytest.skip("the search chose rate 0 here")
+    return out, result
+
+
+@pytest.fixture(scope="module")
+def explained(searched: tuple[Path, SearchResult]) -> Explanation:
+    """With few passes of every kind."""
+    text = searched[0].parent / "text.txt"
+    text.write_text("A B C D E F G H I J\n")
+    result = explain(
+        searched[0],
+        load=load,
+        passes=Passes(draws=2, orders=2, control_seeds=1, examples=30),
+        also={"bundled": None},
+        texts=[text],
+    )
+    assert result.explanation is not None
+    return result.explanation
+
+
+def accuracy(model: Model, task: EncodedTask) -> float:
+    """On the test set."""
+    [lines] = score_split(model.engine, task, "test", [()], run=None, progress=SILENT)
+    return float(np.mean([line.right for line in lines]))
+
+
+@pytest.mark.long
+def test_it_agrees_with_the_search(
+    searched: tuple[Path, SearchResult], explained: Explanation
+) -> None:
+    """What needs no passes is the search's; it is written beside the rest of result.json."""
+    out, result = searched
+    assert result.explanation is not None
+    assert explained.raw == result.explanation.raw
+    assert explained.fitted_prior.difference == result.explanation.fitted_prior.difference
+    written = json.loads((out / "result.json").read_text())
+    assert Explanation.from_json(Fields.of(written["explanation"])) == explained
+    before = result.to_json()
+    assert {k: v for k, v in written.items() if k != "explanation"}.keys() == (
+        before.keys() - {"explanation"}
+    )
+
+
+@pytest.mark.long
+def test_controls_are_edits_of_the_same_weights(
+    searched: tuple[Path, SearchResult], explained: Explanation
+) -> None:
+    model, result = jaxsvd.load(), searched[1]
+    task = encode_task(model, "bundled", ("test",), **SIZES)
+    assert [c.kind for c in explained.controls] == list(CONTROLS)
+    for control in explained.controls:
+        edit = Edit(0, "attn", result.best_rate, method=control.kind)  # type: ignore[arg-type]
+        assert control.draws == 1
+        # Dense and packed passes round apart: at most one question of 80 may stand on the edge.
+        assert control.accuracy == pytest.approx(accuracy(model.edited(edit), task), abs=1.01 / 80)
+    assert set(RANDOM) & set(CONTROLS)
+
+
+@pytest.mark.long
+def test_luck_and_side_effects(searched: tuple[Path, SearchResult], explained: Explanation) -> None:
+    """The first draw and the first order are the search's own, on fewer examples."""
+    assert {name: len(s.changes) for name, s in explained.spread.items()} == {
+        "draws": 2,
+        "orders": 2,
+    }
+    [effect] = explained.also
+    assert effect.task == "bundled"
+    assert effect.examples == SIZES["test_size"]
+    assert list(explained.texts) == ["text.txt"]
+    assert explained.texts["text.txt"].edited is not None
+
+
+def test_contextual_calibration_by_hand() -> None:
+    """Zhao et al. (2021): p / p_cf, normalised; the same answers as the largest of it."""
+    rng = np.random.default_rng(0)
+    scores, empty = rng.normal(size=(50, 3)), rng.normal(size=(4, 3))
+    p = softmax(scores, axis=1) / softmax(empty, axis=1).mean(axis=0)
+    p /= p.sum(axis=1, keepdims=True)
+    ours = context_calibrated(scores, empty)
+    np.testing.assert_allclose(log_softmax(ours, axis=1), np.log(p), rtol=1e-12)
+
+
+def test_what_cannot_be_explained(searched: tuple[Path, SearchResult], tmp_path: Path) -> None:
+    out, _ = searched
+    other = tmp_path / "changed"
+    shutil.copytree(out, other)
+    request = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(request | {"questions": "others"}))
+    with pytest.raises(UserError, match="data or the tokenizer have changed since"):
+        explain(other, load=load)
+    result = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps(result | {"best_rate": 0.0}))
+    with pytest.raises(UserError, match="nothing is truncated, nothing to explain"):
+        explain(other, load=load)
+    with pytest.raises(UserError, match="no such run"):
+        explain(tmp_path / "none", load=load)
+
+
+def test_choices_have_no_content_free_queries() -> None:
+    """COPA's candidates differ from question to question."""
+    from jaxsvd.tasks.clean import content_free
+
+    model = jaxsvd.load()
+    prepared = encode_task(model, "bundled", ("test",), **SIZES).prepared
+    with pytest.raises(UserError, match="only tasks with labels and a template"):
+        content_free(replace(prepared, template=None), ["N/A"])
