@@ -2,24 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxsvd import tasks
 from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.model import Model
 from jaxsvd.results.prompts import Prompt
-from jaxsvd.results.records import TaskRecord
+from jaxsvd.results.records import Several, TaskRecord
 from jaxsvd.runs.directory import PROMPTS, JsonObject, Run
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.runtime.rust_errors import from_rust
 from jaxsvd.tasks.base import Prepared, Protocol, Question
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,34 @@ class EncodedTask:
             for q in self.encoded.questions
         ]
 
-    def save_prompts(self, run: Run) -> None:
-        """Write prompts.jsonl."""
-        run.write_lines(PROMPTS, (prompt.to_json() for prompt in self.prompt_records()))
+
+def save_prompts_of(run: Run, draws: Sequence[EncodedTask]) -> None:
+    """Write prompts.jsonl."""
+    prompts = (prompt.to_json() for draw in draws for prompt in draw.prompt_records())
+    run.write_lines(PROMPTS, prompts)
+
+
+def task_of_draws(draws: Sequence[EncodedTask]) -> TaskRecord:
+    """The ``task`` of one or more draws: shots and seed are tuples where there are several."""
+    tasks = [draw.task_record() for draw in draws]
+
+    def one_or_more(values: Iterable[Several]) -> Several:
+        found = tuple(v for v in dict.fromkeys(values) if isinstance(v, int))
+        return found[0] if len(found) == 1 else found
+
+    def total(counts: Iterable[int | None]) -> int:
+        return sum(count or 0 for count in counts)
+
+    return replace(
+        tasks[0],
+        shots=one_or_more(task.shots for task in tasks),
+        seed=one_or_more(task.seed for task in tasks),
+        shortened_prompts=total(task.shortened_prompts for task in tasks),
+        dropped_demonstrations=total(task.dropped_demonstrations for task in tasks),
+        fewest_demonstrations=min(draw.shown[0] for draw in draws),
+        most_demonstrations=max(draw.shown[1] for draw in draws),
+        skipped_queries=total(task.skipped_queries for task in tasks),
+    )
 
 
 def _check_vocabulary(model: Model, encoded: Encoded) -> None:
@@ -255,6 +283,61 @@ def encode_task(
     for notice in (*getattr(model.tokenizer, "notices", ()), *encoded_task.notices):
         progress.notice(notice)
     return encoded_task
+
+
+def encode_draws(
+    model: Model,
+    task: str | Path,
+    splits: Sequence[str],
+    seeds: Sequence[int] | None,
+    *,
+    progress: Progress = SILENT,
+    **draw: Unpack[DrawOptions],
+) -> list[EncodedTask]:
+    """One draw, or one for each of several seeds.
+
+    Args:
+        model, task, splits, progress, draw: see :func:`encode_task`.
+        seeds: of the draws; None is one draw, of the ``seed`` among ``draw``.
+
+    Raises:
+        UserError: as :func:`encode_task`; a seed beside seeds; no seeds.
+    """
+    if seeds is None:
+        return [encode_task(model, task, splits, progress=progress, **draw)]
+    if draw.get("seed") is not None:
+        raise UserError("give a seed or several seeds, not both")
+    draws = []
+    for seed in distinct("seeds", seeds):
+        options: DrawOptions = {**draw, "seed": int(seed)}
+        draws.append(encode_task(model, task, splits, progress=progress, **options))
+    return draws
+
+
+def distinct(name: str, values: Sequence[T]) -> tuple[T, ...]:
+    """Values, each once, in order.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not len(values):
+        raise UserError(f"no {name}; give at least one")
+    return tuple(dict.fromkeys(values))
+
+
+def example_numbers(draws: Sequence[EncodedTask], split: str) -> list[Int[np.ndarray, " examples"]]:
+    """A number for each question of a split, in its order: equal where draws share an example.
+
+    Rows of one number need not be one example: a task that makes its own data has others for
+    every seed.
+    """
+    numbers: dict[tuple[int, str, tuple[str, ...]], int] = {}
+    found = []
+    for draw in draws:
+        asked = [draw.encoded.questions[i] for i in draw.positions(split)]
+        keys = [(q.index, q.query, tuple(q.candidates)) for q in asked]
+        found.append(np.array([numbers.setdefault(key, len(numbers)) for key in keys]))
+    return found
 
 
 def chance(questions: Sequence[Question]) -> float:

@@ -16,7 +16,7 @@ from jaxsvd.devices.compilation import compile_seconds
 from jaxsvd.devices.sharding import mesh_record
 from jaxsvd.edits.edit import Edit, Edits, format_edits
 from jaxsvd.edits.replacement import matrix_shapes, variants
-from jaxsvd.encoded_task import EncodedTask
+from jaxsvd.encoded_task import EncodedTask, task_of_draws
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.requests import only
 from jaxsvd.engine.variants import Replacement
@@ -242,9 +242,20 @@ def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Meas
 
 
 def request_record(
-    command: str, model: Model, encoded_task: EncodedTask, **options: Any
+    command: str, model: Model, encoded_task: EncodedTask, *others: EncodedTask, **options: Any
 ) -> dict[str, object]:
-    """What decides the results of a run: a resumed one must be asked the same."""
+    """What decides the results of a run: a resumed one must be asked the same.
+
+    Args:
+        command: its name.
+        model: as it is scored, or edited further.
+        encoded_task: the draw that is scored.
+        others: further draws; a sweep's questions are a list even of one draw.
+        options: of the command.
+    """
+    draws = (encoded_task, *others)
+    questions = [draw.fingerprint() for draw in draws]
+    several = len(draws) > 1 or command == "sweep"
     return {
         "command": command,
         "model": model_record(model).to_json()
@@ -252,8 +263,8 @@ def request_record(
             "files": str(resolved(model.directory)),
             "contents": fingerprint.of_model(Path(model.directory)),
         },
-        "task": encoded_task.task_record().to_json(),
-        "questions": encoded_task.fingerprint(),
+        "task": task_of_draws(draws).to_json(),
+        "questions": questions if several else questions[0],
         "asked": encoded_task.asked,
         **options,
     }

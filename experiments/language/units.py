@@ -15,7 +15,7 @@ from experiments.language.setting import Asked, Setting
 from jaxsvd.commands.sweep import points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
 from jaxsvd.edits.edit import Edit
-from jaxsvd.encoded_task import EncodedTask
+from jaxsvd.encoded_task import EncodedTask, save_prompts_of
 from jaxsvd.model import Model
 from jaxsvd.results.points import Point, corrected, paired
 from jaxsvd.results.predictions import Prediction, read_outcomes
@@ -215,7 +215,7 @@ def run_of_cells(
     at = study.path / run
     with Run.open(at, request, resume=True, progress=study.progress) as opened:
         if study.options.save_prompts:
-            encoded_task.save_prompts(opened)
+            save_prompts_of(opened, [encoded_task])
         with watch.on("score"):
             points, predictions = score(opened)
         result = {

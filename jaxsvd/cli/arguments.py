@@ -47,6 +47,7 @@ class DrawArguments(argparse.Namespace):
     shots: int | None
     test_size: int | None
     seed: int | None
+    seeds: list[list[int]] | None
 
 
 class RunArguments(argparse.Namespace):

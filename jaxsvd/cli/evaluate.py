@@ -35,6 +35,7 @@ def run(arguments: EvaluateArguments) -> None:
     from jaxsvd.cli import tables
     from jaxsvd.commands.evaluate import evaluate
     from jaxsvd.edits.edit import parse_edits
+    from jaxsvd.results.summary import answer
 
     task = task_of(arguments.task, arguments.model)
     run_options = open_run(arguments, task)
@@ -43,6 +44,7 @@ def run(arguments: EvaluateArguments) -> None:
     result = evaluate(
         model if edits is None else model.edited(edits, progress=progress()),
         task,
+        seeds=options.joined(arguments.seeds),
         data=arguments.data,
         shots=arguments.shots,
         seed=arguments.seed,
@@ -58,6 +60,14 @@ def run(arguments: EvaluateArguments) -> None:
         tables.say(console, line)
     counts, value, interval = tables.accuracy_cells(result.accuracy)
     tables.say(console, f"test   {counts} correct, accuracy {value}, 95 % interval {interval}")
+    for draw in result.draws if len(result.draws) > 1 else ():
+        counts, value, interval = tables.accuracy_cells(draw.accuracy)
+        tables.say(console, f"  seed {draw.seed}: {counts} correct, accuracy {value}, {interval}")
+    if result.label_counts is not None:
+        console.print()
+        console.print(tables.answers_table(result.label_counts))
+        console.print()
+    tables.say(console, answer(result, ()))
     print_run(console, result.out)
 
 

@@ -110,6 +110,14 @@ def draw_options() -> Parser:
         metavar="N",
         help="draws demonstrations and examples (default: 0; the scripts protocol: the scripts')",
     )
+    group.add_argument(
+        "--seeds",
+        type=sizes,
+        nargs="+",
+        metavar="N",
+        help="several draws in one run: one choice on their mean, intervals over draws and "
+        "examples (default: one draw, of --seed)",
+    )
     return parser
 
 

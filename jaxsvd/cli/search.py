@@ -26,6 +26,7 @@ class SearchArguments(ModelArguments, TaskArguments, DrawArguments, RunArguments
     rates: list[list[float]] | None
     top_layers: int
     svd: Literal["exact", "randomized"]
+    score: Literal["accuracy", "calibrated", "nll", "auc"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how many layers --layer auto considers (default: %(default)s)",
     )
     options.svd_option(group)
+    group.add_argument(
+        "--score",
+        choices=("accuracy", "calibrated", "nll", "auc"),
+        default="accuracy",
+        help="what the rate is chosen by on validation: accuracy, as in the paper; calibrated: "
+        "accuracy after batch calibration; nll: likelihood of the right label; auc: area under "
+        "the ROC curve (default: %(default)s)",
+    )
 
 
 def run(arguments: SearchArguments) -> None:
@@ -75,6 +84,8 @@ def run(arguments: SearchArguments) -> None:
         rates=rates,
         top_layers=arguments.top_layers,
         method=arguments.svd,
+        seeds=options.joined(arguments.seeds),
+        score=arguments.score,
         data=arguments.data,
         shots=arguments.shots,
         seed=arguments.seed,

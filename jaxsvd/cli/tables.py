@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsvd.results.header import TaskHeader
+from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.points import Point
 from jaxsvd.results.records import Several
 from jaxsvd.results.search import SearchResult
+from jaxsvd.results.search_summary import explanation_lines, search_answer
 from jaxsvd.results.statistics import Accuracy
-from jaxsvd.results.summary import explanation_lines, search_answer, sweep_answer
+from jaxsvd.results.summary import sweep_answer
 from jaxsvd.results.sweep import SweepResult
 
 
@@ -57,14 +59,16 @@ def accuracy_cells(accuracy: Accuracy) -> tuple[str, str, str]:
 
 def validation_table(result: SearchResult) -> Table:
     """Accuracy by clipping rate; the chosen one is marked."""
+    other = [] if result.score == "accuracy" else [result.score]
     table = Table(title="validation", title_justify="left", box=None, pad_edge=False)
-    for name in ("rate", "rank", "correct", "accuracy", "95 % interval", ""):
+    for name in ("rate", "rank", "correct", "accuracy", "95 % interval", *other, ""):
         table.add_column(name, justify="left" if not name else "right")
     for score in result.validation:
         table.add_row(
             f"{score.rate:g}",
             "full" if score.rank is None else str(score.rank),
             *accuracy_cells(score.accuracy),
+            *(f"{score.value:.4f}" for _ in other),
             "<- best" if score.rate == result.best_rate else "",
         )
     return table
@@ -81,6 +85,51 @@ def test_table(result: SearchResult) -> Table:
     return table
 
 
+def draws_table(result: SearchResult) -> Table:
+    """Each draw: what it alone would choose, and its test at the rate chosen for all."""
+    table = Table(title="draws", title_justify="left", box=None, pad_edge=False)
+    at = f"at rate {result.best_rate:g}"
+    for name in ("seed", "its own best", "untouched", at, "difference", "95 % interval"):
+        table.add_column(name, justify="right")
+    for draw in result.draws:
+        chosen = draw.chosen
+        low, high = chosen.paired.interval
+        table.add_row(
+            str(draw.seed),
+            f"{draw.best_rate:g}",
+            f"{chosen.base.value:.4f}",
+            f"{chosen.pruned.value:.4f}",
+            f"{chosen.paired.difference:+.4f}",
+            f"{low:+.4f} to {high:+.4f}",
+        )
+    return table
+
+
+def answers_table(counts: LabelCounts) -> Table:
+    """How often each label is right, and how often each model says it."""
+    table = Table(title="answers", title_justify="left", box=None, pad_edge=False)
+    for name in ("", *counts.gold, "balanced accuracy"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("right", *map(str, counts.gold.values()), "")
+    models = [("untouched", counts.untouched, counts.balanced_untouched)]
+    if counts.truncated is not None and counts.balanced_truncated is not None:
+        models.append(("truncated", counts.truncated, counts.balanced_truncated))
+    for name, said, balanced in models:
+        table.add_row(name, *map(str, said.values()), f"{balanced:.4f}")
+    return table
+
+
+def selection_line(result: SearchResult) -> str | None:
+    """The best validation score without the optimism of having chosen it."""
+    found = result.selection
+    if found is None or found.corrected is None:
+        return None
+    return (
+        f"best on validation: {result.score} {found.score:.4f}; corrected for having been chosen "
+        f"there: {found.corrected:.4f}"
+    )
+
+
 def say(console: Console, line: str) -> None:
     """A line as it is: no markup, no colours, no folding."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -90,15 +139,20 @@ def print_search(result: SearchResult, console: Console) -> None:
     """All of a search."""
     for line in (*heading(result), layer_line(result)):
         say(console, line)
-    for table in (validation_table(result), test_table(result)):
+    tables = [validation_table(result), test_table(result)]
+    if result.several:
+        tables.append(draws_table(result))
+    if result.label_counts is not None:
+        tables.append(answers_table(result.label_counts))
+    for table in tables:
         console.print()
         console.print(table)
     console.print()
     say(console, search_answer(result))
-    if lines := explanation_lines(result):
-        console.print()
-    for line in lines:
-        say(console, line)
+    console.print()
+    for line in (selection_line(result), *explanation_lines(result)):
+        if line is not None:
+            say(console, line)
 
 
 def sweep_tables(result: SweepResult) -> list[tuple[str, Table]]:

@@ -1,13 +1,21 @@
 """Plain in-context accuracy: the paper's baseline, and what a search is compared with."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 from jaxsvd.devices import distributed
-from jaxsvd.encoded_task import DrawOptions, encode_task
+from jaxsvd.encoded_task import (
+    DrawOptions,
+    encode_draws,
+    example_numbers,
+    save_prompts_of,
+    task_of_draws,
+)
 from jaxsvd.model import Model
-from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.evaluation import Evaluation, EvaluationDraw
+from jaxsvd.results.over_draws import accuracy_over_draws
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
@@ -27,6 +35,7 @@ def evaluate(
     model: Model,
     task: str | Path = "bundled",
     *,
+    seeds: Sequence[int] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     save_prompts: bool = False,
@@ -43,22 +52,29 @@ def evaluate(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
-        encoded_task = encode_task(model, task, ("test",), progress=progress, **draw)
-    request = request_record("evaluate", model, encoded_task)
+        tasks = encode_draws(model, task, ("test",), seeds, progress=progress, **draw)
+    labels = tasks[0].prepared.labels
+    request = request_record("evaluate", model, *tasks)
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
-            encoded_task.save_prompts(run)
+            save_prompts_of(run, tasks)
         with watch.on("score"):
-            scored = score_split(
-                model.engine, encoded_task, "test", [()], run=run, progress=progress
-            )
-        [right] = right_answers(scored)
+            scored = [
+                score_split(model.engine, encoded_task, "test", [()], run=run, progress=progress)[0]
+                for encoded_task in tasks
+            ]
+        right = [right_answers([lines])[0] for lines in scored]
+        draws = tuple(
+            EvaluationDraw(task.prepared.seed, Accuracy.of(row), label_counts(labels, [lines]))
+            for task, row, lines in zip(tasks, right, scored, strict=True)
+        )
         result = Evaluation(
             model=model_record(model),
-            task=encoded_task.task_record(),
-            notices=encoded_task.notices,
-            accuracy=Accuracy.of(right),
-            label_counts=label_counts(encoded_task.prepared.labels, scored),
+            task=task_of_draws(tasks),
+            notices=tuple(dict.fromkeys(n for e in tasks for n in e.notices)),
+            accuracy=accuracy_over_draws(right, example_numbers(tasks, "test")),
+            draws=() if seeds is None else draws,
+            label_counts=label_counts(labels, [[line for lines in scored for line in lines]]),
             edits=edit_records(model),
             measured=measured(model, watch, started),
             out=run.path if run else None,

@@ -1,8 +1,7 @@
 """Every combination of layers, modules, clipping rates, shots and seeds, on the validation set."""
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, Unpack
 
@@ -14,18 +13,22 @@ from jaxsvd.commands.search import check_rates
 from jaxsvd.devices import distributed
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import smallest_rank
-from jaxsvd.encoded_task import EncodedTask, ValidationOptions, encode_task
+from jaxsvd.encoded_task import (
+    EncodedTask,
+    ValidationOptions,
+    distinct,
+    encode_task,
+    save_prompts_of,
+    task_of_draws,
+)
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index, matrices
 from jaxsvd.results.points import Point, corrected
 from jaxsvd.results.predictions import Prediction
-from jaxsvd.results.records import Several, TaskRecord
 from jaxsvd.results.statistics import Accuracy, paired_difference
 from jaxsvd.results.sweep import SweepResult
-from jaxsvd.runs.directory import PROMPTS
-from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import (
     Stopwatch,
@@ -87,22 +90,21 @@ def sweep(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     rates = check_rates(rates)
     chosen = _layers(model, layers)
-    modules = _distinct("modules", modules)
+    modules = distinct("modules", modules)
     for module in modules:
         matrices(model.config, module)
     distributed.refuse_existing(out, resume=resume)
     with watch.on("encode"):
         encoded_tasks = [
             encode_task(model, task, ("validation",), shots=n, seed=seed, progress=progress, **draw)
-            for n in (_distinct("shots", shots) if shots is not None else (None,))
-            for seed in _distinct("seeds", seeds)
+            for n in (distinct("shots", shots) if shots is not None else (None,))
+            for seed in distinct("seeds", seeds)
         ]
     options = {"layers": chosen, "modules": modules, "rates": rates, "svd": method}
-    request = _request(model, encoded_tasks, options)
+    request = request_record("sweep", model, *encoded_tasks, **options)
     with distributed.opened(out, request, resume=resume, progress=progress) as run:
         if run and save_prompts:
-            prompts = (prompt for e in encoded_tasks for prompt in e.prompt_records())
-            run.write_lines(PROMPTS, (prompt.to_json() for prompt in prompts))
+            save_prompts_of(run, encoded_tasks)
 
         engine = model.engine
         points: list[Point] = []
@@ -129,7 +131,7 @@ def sweep(
             lines += scored
         result = SweepResult(
             model=model_record(model),
-            task=_task(encoded_tasks),
+            task=task_of_draws(encoded_tasks),
             notices=tuple(dict.fromkeys(n for e in encoded_tasks for n in e.notices)),
             layers=chosen,
             modules=modules,
@@ -150,46 +152,8 @@ def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, 
     """Indices from 0, ascending and each once."""
     if layers == "all":
         return tuple(range(model.config.layers))
-    indices = {layer_index(model.config, int(layer)) for layer in _distinct("layers", layers)}
+    indices = {layer_index(model.config, int(layer)) for layer in distinct("layers", layers)}
     return tuple(sorted(indices))
-
-
-def _distinct(name: str, values: Sequence[T]) -> tuple[T, ...]:
-    if not values:
-        raise UserError(f"no {name}; give at least one")
-    return tuple(dict.fromkeys(values))
-
-
-def _request(
-    model: Model, encoded_tasks: Sequence[EncodedTask], options: Mapping[str, object]
-) -> dict[str, object]:
-    return request_record("sweep", model, encoded_tasks[0], **options) | {
-        "task": _task(encoded_tasks).to_json(),
-        "questions": [encoded_task.fingerprint() for encoded_task in encoded_tasks],
-    }
-
-
-def _task(encoded_tasks: Sequence[EncodedTask]) -> TaskRecord:
-    """The ``task`` of several draws: shots and seed are tuples where there are several."""
-    tasks = [encoded_task.task_record() for encoded_task in encoded_tasks]
-
-    def one_or_more(values: Iterable[Several]) -> Several:
-        distinct = tuple(v for v in dict.fromkeys(values) if isinstance(v, int))
-        return distinct[0] if len(distinct) == 1 else distinct
-
-    def total(counts: Iterable[int | None]) -> int:
-        return sum(count or 0 for count in counts)
-
-    return replace(
-        tasks[0],
-        shots=one_or_more(task.shots for task in tasks),
-        seed=one_or_more(task.seed for task in tasks),
-        shortened_prompts=total(task.shortened_prompts for task in tasks),
-        dropped_demonstrations=total(task.dropped_demonstrations for task in tasks),
-        fewest_demonstrations=min(e.shown[0] for e in encoded_tasks),
-        most_demonstrations=max(e.shown[1] for e in encoded_tasks),
-        skipped_queries=total(task.skipped_queries for task in tasks),
-    )
 
 
 def points_of_edits(

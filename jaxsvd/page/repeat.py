@@ -49,7 +49,7 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
     else:
         for name in ("layer", "module", "rates", "top_layers"):
             words += _option(f"--{name.replace('_', '-')}", asked.get(name))
-    words += _option("--svd", asked.get("svd"))
+    words += _option("--svd", asked.get("svd")) + _option("--score", asked.get("score"))
     words += _option("--dtype", result.model.dtype)
     if run.prompts:
         words.append("--save-prompts")
@@ -100,7 +100,9 @@ def _task_words(command: str, task: TaskRecord, drawn: AskedDraw) -> list[str]:
     words = ["--task", drawn.task, *_option("--data", drawn.data)]
     words += _option("--protocol", task.protocol)
     if command != "sweep":
-        words += _option("--shots", task.shots) + _option("--seed", task.seed)
+        several = isinstance(task.seed, tuple)
+        words += _option("--shots", task.shots)
+        words += _option("--seeds" if several else "--seed", task.seed)
     words += _option("--validation-size", drawn.validation_size)
     if command != "sweep":
         words += _option("--test-size", drawn.test_size)

@@ -20,6 +20,9 @@ from jaxsvd.results.search import SearchResult
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 
+END = 120
+"""Characters of a prompt that tell which question it is."""
+
 METRICS = ("acc", "exact_match", "acc_norm", "em")
 """Metrics of the harness that are right or wrong, in the order of preference."""
 
@@ -99,19 +102,31 @@ def _of_run(path: Path, progress: Progress) -> Answers:
     if run.predictions is None:
         raise UserError(f"{path}: no predictions.jsonl there: nothing to pair")
     right, gold = {}, {}
+    several = isinstance(run.result.task.seed, tuple)
     for line in read_predictions(run.predictions, progress):
         if line.split == "test" and line.rate == rate:
-            right[line.split, line.index] = line.right
-            gold[line.split, line.index] = str(line.gold)
+            key = _draw(line.split, line.seed, several), line.index
+            right[key] = line.right
+            gold[key] = str(line.gold)
     texts = {}
     for prompt in read_prompts(run.prompts, progress) if run.prompts else ():
-        texts[prompt.split, prompt.index] = _last_lines(prompt.prompt)
+        key = _draw(prompt.split, prompt.seed, several), prompt.index
+        texts[key] = query_end(prompt.prompt)
     return Answers(run.result.task.name, str(path), right, gold, texts)
 
 
-def _last_lines(prompt: str) -> str:
-    """The query, behind the demonstrations."""
-    return "\n".join(prompt.strip().splitlines()[-2:])
+def _draw(split: str, seed: int | None, several: bool) -> str:
+    """Of which draw an example is, where there are several: each shows it others before."""
+    return f"{split}, seed {seed}" if several else split
+
+
+def query_end(prompt: str) -> str:
+    """The end of a prompt on one line: the query stands there, behind the demonstrations."""
+    text = " ".join(prompt.split())
+    if len(text) <= END:
+        return text
+    _, space, words = text[4 - END :].partition(" ")  # from the first whole word on
+    return f"... {words if space else text[4 - END :]}"
 
 
 def _of_samples(path: Path, task: str, metric: str | None, progress: Progress) -> Answers:

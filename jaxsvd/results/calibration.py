@@ -9,10 +9,11 @@ the fitted prior; for two labels it does not depend on any prior.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
@@ -30,6 +31,9 @@ RIDGE = 1e-3
 """Weight of the squared offsets in the fit: a label that validation lacks stays finite."""
 
 RESAMPLES = 10_000
+
+BONFERRONI = 0.025
+"""Level of each of the two tests of discrimination."""
 
 Z975 = 2.241402727604945
 """98.75 % point of the normal distribution: two-sided 97.5 %."""
@@ -102,12 +106,19 @@ def auc(scores: Scores, gold: Gold) -> float:
         scores: logits or log-probabilities of the labels.
         gold: positions of the right labels; at least two of them.
     """
-    value, _ = _auc_and_influence(scores, gold)
-    return value
+    return float(np.mean(area_values(scores, gold)))
 
 
-def _auc_and_influence(scores: Scores, gold: Gold) -> tuple[float, Float[np.ndarray, " examples"]]:
-    """The area, and what each example contributes to its error (DeLong et al., 1988)."""
+def area_values(scores: Scores, gold: Gold) -> Float[np.ndarray, " examples"]:
+    """The area as a mean: it, plus what each example contributes to its error.
+
+    The variance of these values over the examples, divided by their number, is the area's
+    (DeLong, DeLong and Clarke-Pearson, 1988).
+
+    Args:
+        scores: logits or log-probabilities of the labels.
+        gold: positions of the right labels; at least two of them.
+    """
     probability, total = softmax(scores, axis=1), len(gold)
     values, influence = [], np.zeros(total)
     for label in np.unique(gold):
@@ -120,24 +131,74 @@ def _auc_and_influence(scores: Scores, gold: Gold) -> tuple[float, Float[np.ndar
         values.append(value)
         influence[own] += (above - value) * total / len(x)
         influence[~own] += (below - value) * total / len(y)
-    return float(np.mean(values)), influence / len(values)
+    return np.mean(values) + influence / len(values)
 
 
-def _auc_change(before: Scores, after: Scores, gold: Gold) -> Change | None:
-    if len(np.unique(gold)) < 2:
-        return None
-    (untouched, one), (truncated, other) = (
-        _auc_and_influence(scores, gold) for scores in (before, after)
+@dataclass(frozen=True)
+class Readings:
+    """A test set under the untouched and the truncated model, read off the scores in every way.
+
+    Attributes:
+        right: by scoring, which examples the one and the other have right.
+        area: values whose means are the areas of the two, see :func:`area_values`; None where the
+            test set has one gold label only.
+    """
+
+    right: Mapping[str, tuple[Bool[np.ndarray, " examples"], Bool[np.ndarray, " examples"]]]
+    area: tuple[Float[np.ndarray, " examples"], Float[np.ndarray, " examples"]] | None
+
+    def turned(self, scoring: str) -> Int[np.ndarray, " examples"]:
+        """1 where an example became right, -1 where it became wrong, 0 elsewhere."""
+        first, second = self.right[scoring]
+        return second.astype(int) - first.astype(int)
+
+
+def read_scores(
+    validation: tuple[ValidationScores, ValidationScores],
+    validation_gold: Int[np.ndarray, " validation"],
+    test: tuple[TestScores, TestScores],
+    test_gold: Int[np.ndarray, " test"],
+) -> Readings:
+    """Read the answers to a test set off the scores, with and without a label prior.
+
+    Args:
+        validation: scores of the untouched and of the truncated model, logits or
+            log-probabilities; they fit each model's own label prior.
+        validation_gold: positions of the right labels.
+        test: likewise, on the test set.
+        test_gold: likewise.
+    """
+    before, after = test
+    fitted = (
+        with_prior(before, validation[0], validation_gold),
+        with_prior(after, validation[1], validation_gold),
     )
-    difference = truncated - untouched
-    half = Z95 * math.sqrt(np.mean((other - one) ** 2) / len(gold))
-    low, high = max(-1.0, difference - half), min(1.0, difference + half)
-    return Change(untouched, truncated, difference, (low, high))
+    read = {
+        RAW: test,
+        BATCH: (batch_calibrated(before), batch_calibrated(after)),
+        FITTED: fitted,
+    }
+    right = {
+        name: (one.argmax(axis=1) == test_gold, other.argmax(axis=1) == test_gold)
+        for name, (one, other) in read.items()
+    }
+    # With two labels offsets cannot change the area. With more they do, since the probability of
+    # one label depends on the offsets of the others: so each model has its fitted prior.
+    area = None
+    if len(np.unique(test_gold)) > 1:
+        area = area_values(fitted[0], test_gold), area_values(fitted[1], test_gold)
+    return Readings(right, area)
 
 
 def accuracy_change(before: Scores, after: Scores, gold: Gold) -> Change:
     """Accuracy of the largest scores; its interval and test are paired."""
     first, second = (scores.argmax(axis=1) == gold for scores in (before, after))
+    return _accuracy_change(first, second)
+
+
+def _accuracy_change(
+    first: Bool[np.ndarray, " examples"], second: Bool[np.ndarray, " examples"]
+) -> Change:
     paired = paired_difference(first, second)
     return Change(
         float(first.mean()),
@@ -146,6 +207,16 @@ def accuracy_change(before: Scores, after: Scores, gold: Gold) -> Change:
         paired.interval,
         paired.p_value,
     )
+
+
+def _area_change(
+    before: Float[np.ndarray, " examples"], after: Float[np.ndarray, " examples"]
+) -> Change:
+    untouched, truncated = float(before.mean()), float(after.mean())
+    difference = truncated - untouched
+    half = Z95 * float((after - before).std()) / math.sqrt(len(before))
+    low, high = max(-1.0, difference - half), min(1.0, difference + half)
+    return Change(untouched, truncated, difference, (low, high))
 
 
 def explain(
@@ -166,32 +237,14 @@ def explain(
         test_gold: likewise.
         seed: of the bootstrap of the share.
     """
-    before, after = test
-    prior_before, prior_after = (
-        with_prior(scores, known, validation_gold)
-        for scores, known in zip(test, validation, strict=True)
-    )
-    accuracy = {
-        RAW: accuracy_change(before, after, test_gold),
-        BATCH: accuracy_change(batch_calibrated(before), batch_calibrated(after), test_gold),
-        FITTED: accuracy_change(prior_before, prior_after, test_gold),
-    }
-    # With two labels offsets cannot change the area. With more they do, since the probability of
-    # one label depends on the offsets of the others: so each model has its fitted prior.
-    area = _auc_change(prior_before, prior_after, test_gold)
+    readings = read_scores(validation, validation_gold, test, test_gold)
+    accuracy = {name: _accuracy_change(*right) for name, right in readings.right.items()}
+    area = None if readings.area is None else _area_change(*readings.area)
     share = None
     if accuracy[RAW].sign:
-        turned = _turned(before, after, test_gold), _turned(prior_before, prior_after, test_gold)
-        share = _share_explained(turned[0], turned[1], seed)
-    return Explanation(
-        accuracy, area, share, _verdict(accuracy[RAW], accuracy[FITTED], area, share)
-    )
-
-
-def _turned(before: Scores, after: Scores, gold: Gold) -> Int[np.ndarray, " examples"]:
-    """1 where an example became right, -1 where it became wrong, 0 elsewhere."""
-    first, second = (scores.argmax(axis=1) == gold for scores in (before, after))
-    return second.astype(int) - first.astype(int)
+        share = _share_explained(readings.turned(RAW), readings.turned(FITTED), seed)
+    changed = discriminates_differently(accuracy[FITTED], area)
+    return Explanation(accuracy, area, share, verdict_of(accuracy[RAW], share, changed))
 
 
 def _share_explained(
@@ -212,17 +265,28 @@ def _share_explained(
     return Share(float(value), (float(min(low, value)), float(max(high, value))))
 
 
-def _verdict(raw: Change, fitted: Change, area: Change | None, share: Share | None) -> Verdict:
-    """Discrimination where calibrated accuracy or area changes, the prior where raw accuracy does.
-
-    Calibrated accuracy and area are two tests of one thing, each at 2.5 % (Bonferroni). Both where
-    the raw change is more than the calibrated one explains.
-    """
+def discriminates_differently(fitted: Change, area: Change | None) -> bool:
+    """Whether calibrated accuracy or the area changes: two tests of one thing, each at 2.5 %."""
     assert fitted.p_value is not None
-    discrimination = fitted.p_value < 0.025
-    if area is not None:
-        low, high = area.interval
-        discrimination |= abs(area.difference) > (high - low) / 2 * (Z975 / Z95)
+    if fitted.p_value < BONFERRONI:
+        return True
+    if area is None:
+        return False
+    low, high = area.interval
+    return abs(area.difference) > (high - low) / 2 * (Z975 / Z95)
+
+
+def verdict_of(raw: Change, share: Share | None, discrimination: bool) -> Verdict:
+    """What changed.
+
+    The prior, where raw accuracy changes and discrimination does not; both, where the raw change
+    is more than the calibrated one explains.
+
+    Args:
+        raw: of accuracy as it is.
+        share: of it that the prior explains.
+        discrimination: whether the labels are told apart differently, at 5 % over the tests of it.
+    """
     if not discrimination:
         return "label prior" if raw.sign else "no change"
     return "both" if share is not None and share.interval[0] > 0 else "discrimination"

@@ -122,8 +122,8 @@ def balanced_accuracy(
     return float(np.mean([right[gold == label].mean() for label in np.unique(gold)]))
 
 
-def constant_answer(counts: Counts) -> tuple[str, float] | None:
-    """The label that is said nearly always and the share of answers it has; None if there is none.
+def constant_answer(counts: Counts) -> str | None:
+    """The label that is said nearly always; None if there is none.
 
     Args:
         counts: answers of one model by label.
@@ -132,5 +132,4 @@ def constant_answer(counts: Counts) -> tuple[str, float] | None:
     if not total:
         return None
     label = max(counts, key=lambda name: counts[name])
-    share = counts[label] / total
-    return (label, share) if share >= NEARLY_ALWAYS else None
+    return label if counts[label] / total >= NEARLY_ALWAYS else None

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from jaxsvd.results.explanation import Explanation
-from jaxsvd.results.fields import COUNT, NUMBER, RATE, TEXT, WHOLE, Fields
+from jaxsvd.results.fields import NUMBER, RATE, TEXT, WHOLE, Fields
 from jaxsvd.results.header import TaskHeader, read_model, read_notices, read_task
 from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.points import Point
 from jaxsvd.results.records import Measured, without_none
+from jaxsvd.results.search_draw import RateScore, SearchDraw, Tested
+from jaxsvd.results.selection_bias import Selection
 from jaxsvd.results.statistics import Accuracy, PairedDifference
 
 
@@ -64,62 +66,6 @@ class LayerChoice:
         )
 
 
-@dataclass(frozen=True)
-class RateScore:
-    """Validation accuracy at a clipping rate; ``rank`` is None where nothing is cut."""
-
-    rate: float
-    rank: int | None
-    accuracy: Accuracy
-
-    def to_json(self) -> dict[str, object]:
-        """One of ``validation``."""
-        return {"rate": self.rate, "rank": self.rank} | self.accuracy.to_json()
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "RateScore":
-        """As written."""
-        return cls(
-            rate=fields.read("rate", RATE),
-            rank=None if fields.raw("rank") is None else fields.read("rank", WHOLE),
-            accuracy=Accuracy.from_json(fields),
-        )
-
-
-@dataclass(frozen=True)
-class Tested:
-    """The test set under the untouched and the truncated model.
-
-    Attributes:
-        base: nothing truncated.
-        pruned: at the best rate.
-        paired: the two compared, example by example.
-    """
-
-    base: Accuracy
-    pruned: Accuracy
-    paired: PairedDifference
-
-    def to_json(self) -> dict[str, object]:
-        """The ``test`` object."""
-        return {"base": self.base.to_json(), "pruned": self.pruned.to_json()} | (
-            self.paired.to_json()
-        )
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "Tested":
-        """As written.
-
-        Raises:
-            Damaged: a field is missing or cannot be.
-        """
-        return cls(
-            base=Accuracy.from_json(fields.nested("base")),
-            pruned=Accuracy.from_json(fields.nested("pruned")),
-            paired=PairedDifference.from_json(fields),
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchResult(TaskHeader):
     """What a search measured.
@@ -128,10 +74,14 @@ class SearchResult(TaskHeader):
         layer, module: what was truncated.
         choice: how the layer was chosen.
         method: of the SVD; None where the record does not say.
-        validation: by rate, ascending.
+        validation: by rate, ascending; of several draws their means.
         best_rate: the best on the validation set, the smallest among equals.
         base, pruned: on the test set, nothing truncated and at the best rate.
         paired: the two compared, example by example.
+        score: what the rate was chosen by, see :data:`jaxsvd.results.selection_score.Score`.
+        selection: that score on validation, with and without the optimism of having chosen it;
+            None in runs of 0.1.0.
+        draws: what each seed has; empty where one draw was asked for as such.
         label_counts: how often each label is said on the test set; None in runs of 0.1.0.
         explanation: whether a gain is one of the label prior; None where nothing was truncated,
             where it cannot be computed, and in runs of 0.1.0.
@@ -149,30 +99,55 @@ class SearchResult(TaskHeader):
     base: Accuracy
     pruned: Accuracy
     paired: PairedDifference
+    score: str = "accuracy"
+    selection: Selection | None = None
+    draws: tuple[SearchDraw, ...] = ()
     label_counts: LabelCounts | None = None
     explanation: Explanation | None = None
     out: Path | None = field(default=None, compare=False)
 
     @property
-    def points(self) -> list[Point]:
-        """Those of its curves: validation by rate, then the test set."""
-        shots, seed = self.task.draw
+    def several(self) -> bool:
+        """Whether there are several draws: intervals are then over draws and examples."""
+        return len(self.draws) > 1
 
+    @property
+    def points(self) -> list[Point]:
+        """Those of its curves, for each draw: validation by rate, then the test set."""
+        shots, seed = self.task.draw
+        if not self.several:
+            tested = Tested(self.base, self.pruned, self.paired)
+            return self._points(shots, seed, self.validation, tested)
+        return [
+            point
+            for draw in self.draws
+            for point in self._points(shots, draw.seed, draw.validation, draw.chosen)
+        ]
+
+    def _points(
+        self,
+        shots: int | None,
+        seed: int | None,
+        validation: tuple[RateScore, ...],
+        tested: Tested,
+    ) -> list[Point]:
         def point(split: str, rate: float, rank: int | None, accuracy: Accuracy) -> Point:
             return Point(split, self.module, self.layer, rate, rank, shots, seed, accuracy)
 
-        ranks = {score.rate: score.rank for score in self.validation}
-        tested = {0.0: self.base} | ({self.best_rate: self.pruned} if self.best_rate > 0 else {})
+        ranks = {score.rate: score.rank for score in validation}
+        at = {0.0: tested.base} | ({self.best_rate: tested.pruned} if self.best_rate > 0 else {})
         return [
-            *(point("validation", s.rate, s.rank, s.accuracy) for s in self.validation),
-            *(point("test", rate, ranks.get(rate), found) for rate, found in tested.items()),
+            *(point("validation", s.rate, s.rank, s.accuracy) for s in validation),
+            *(point("test", rate, ranks.get(rate), found) for rate, found in at.items()),
         ]
 
     def to_json(self) -> dict[str, object]:
         """The object of result.json."""
         counts = {} if self.label_counts is None else self.label_counts.to_json()
         explanation = None if self.explanation is None else self.explanation.to_json()
-        measured = self.measured
+        measured, selection = self.measured, None
+        if self.selection is not None:
+            selection = {"score": self.score} | self.selection.to_json()
         return (
             {"command": self.command, "model": self.model.to_json(), "task": self.task.to_json()}
             | without_none(svd=self.method, started=measured.started)
@@ -185,8 +160,10 @@ class SearchResult(TaskHeader):
                 "layer_choice": self.choice.to_json(),
                 "validation": [score.to_json() for score in self.validation],
                 "best_rate": self.best_rate,
-                "test": Tested(self.base, self.pruned, self.paired).to_json(),
             }
+            | without_none(selection=selection)
+            | {"test": Tested(self.base, self.pruned, self.paired).to_json()}
+            | without_none(draws=[draw.to_json() for draw in self.draws] or None)
             | without_none(seconds=measured.seconds)
             | measured.surroundings_json()
         )
@@ -207,6 +184,11 @@ class SearchResult(TaskHeader):
         best_rate = fields.read("best_rate", RATE)
         tested = Tested.from_json(fields.nested("test"))
         explanation = fields.nested("explanation") if fields.has("explanation") else None
+        score, selection = "accuracy", None
+        if fields.has("selection"):
+            score = fields.nested("selection").read("score", TEXT)
+            selection = Selection.from_json(fields.nested("selection"))
+        draws = fields.objects("draws") if fields.has("draws") else []
         return cls(
             model=model,
             task=task,
@@ -221,37 +203,10 @@ class SearchResult(TaskHeader):
             base=tested.base,
             pruned=tested.pruned,
             paired=tested.paired,
+            score=score,
+            selection=selection,
+            draws=tuple(map(SearchDraw.from_json, draws)),
             label_counts=LabelCounts.from_json(fields) if fields.has("label_counts") else None,
             explanation=explanation and Explanation.from_json(explanation),
             out=out,
-        )
-
-
-@dataclass(frozen=True)
-class TestedDraw:
-    """One of the ``searches`` of the algorithm1 experiment.
-
-    Attributes:
-        task, module, seed, layer: what was truncated, on which draw.
-        best_rate: chosen on validation.
-        tested: on the test set.
-    """
-
-    task: str
-    module: str
-    seed: int
-    layer: int
-    best_rate: float
-    tested: Tested
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "TestedDraw":
-        """As written."""
-        return cls(
-            task=fields.read("task", TEXT),
-            module=fields.read("module", TEXT),
-            seed=fields.read("seed", COUNT),
-            layer=fields.read("layer", WHOLE),
-            best_rate=fields.read("best_rate", RATE),
-            tested=Tested.from_json(fields.nested("test")),
         )

@@ -7,18 +7,37 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from jaxsvd.results.fields import CHANGE, COUNT, INTERVAL, SHARE, Fields
+from jaxsvd.results.fields import CHANGE, COUNT, INTERVAL, SHARE, SPREAD, Fields
 
 Z95 = 1.959963984540054
 """97.5 % point of the normal distribution: two-sided 95 %."""
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Of an accuracy over several draws.
+
+    Attributes:
+        interval: 95 %, over draws and examples, see :mod:`jaxsvd.results.over_draws`.
+        sd: of the draws' accuracies.
+    """
+
+    interval: tuple[float, float]
+    sd: float
+
+
+@dataclass(frozen=True)
 class Accuracy:
-    """A count of right answers, and what it says."""
+    """A count of right answers, and what it says.
+
+    Attributes:
+        correct, total: counts, of all draws together where there are several.
+        spread: over draws; None of one draw.
+    """
 
     correct: int
     total: int
+    spread: Spread | None = None
 
     @classmethod
     def of(cls, right: Bool[np.ndarray, " examples"]) -> "Accuracy":
@@ -32,21 +51,22 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval."""
-        return wilson(self.correct, self.total)
+        """95 %: Wilson's, over the examples; of several draws that over draws and examples."""
+        return wilson(self.correct, self.total) if self.spread is None else self.spread.interval
 
     def to_json(self) -> dict[str, object]:
-        """Counts, the share, and its interval."""
+        """Counts, the share, and its interval; of several draws their standard deviation too."""
+        spread: dict[str, object] = {} if self.spread is None else {"sd": self.spread.sd}
         return {
             "correct": self.correct,
             "total": self.total,
             "accuracy": self.value,
             "interval": list(self.interval),
-        }
+        } | spread
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Accuracy":
-        """The counts; what follows from them is not read.
+        """The counts, and the spread over draws; what follows from them is not read.
 
         Raises:
             Damaged: no counts, or more right answers than answers.
@@ -54,7 +74,10 @@ class Accuracy:
         correct, total = fields.read("correct", COUNT), fields.read("total", COUNT)
         if correct > total:
             raise fields.damaged(f"{correct} of {total} cannot be right")
-        return cls(correct, total)
+        if not fields.has("sd"):
+            return cls(correct, total)
+        spread = Spread(fields.read("interval", INTERVAL), fields.read("sd", SPREAD))
+        return cls(correct, total, spread)
 
 
 def wilson(correct: int | float, total: int, z: float = Z95) -> tuple[float, float]:
@@ -82,8 +105,10 @@ class PairedDifference:
 
     Attributes:
         difference: accuracy of the second less that of the first.
-        interval: its 95 % interval (Bonett and Price, 2012).
-        p_value: McNemar's exact test, two-sided; 1 where no example changed sides.
+        interval: its 95 % interval (Bonett and Price, 2012); of several draws that over draws and
+            examples.
+        p_value: McNemar's exact test, two-sided; 1 where no example changed sides. Of several
+            draws Student's, see :mod:`jaxsvd.results.over_draws`.
         gained: examples that only the second has right.
         lost: examples that only the first has right.
     """
@@ -96,7 +121,7 @@ class PairedDifference:
 
     @property
     def significant(self) -> bool:
-        """Whether the exact test rejects equality at 5 %."""
+        """Whether the test rejects equality at 5 %."""
         return self.p_value < 0.05
 
     def to_json(self, interval: str = "interval") -> dict[str, object]:

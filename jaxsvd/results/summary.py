@@ -6,13 +6,12 @@ from statistics import fmean
 
 from jaxsvd.results.conditions import ConditionResult
 from jaxsvd.results.evaluation import Evaluation
-from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation
 from jaxsvd.results.header import TaskHeader
-from jaxsvd.results.label_counts import LabelCounts, constant_answer
 from jaxsvd.results.other import OtherResult
 from jaxsvd.results.points import Point
 from jaxsvd.results.read import AnyResult
 from jaxsvd.results.search import SearchResult
+from jaxsvd.results.search_summary import constant_answers, search_answer
 
 
 def answer(result: AnyResult, points: Sequence[Point]) -> str:
@@ -42,112 +41,30 @@ def chance_of(result: AnyResult) -> float | None:
     return result.task.chance if isinstance(result, TaskHeader) else None
 
 
-def search_answer(result: SearchResult) -> str:
-    """The result of a search in a few sentences that claim no more than the numbers carry."""
-    where = f"{result.module} of layer {result.layer}"
-    chance = result.task.chance
-    if result.best_rate == 0:
-        return (
-            f"No rate beat the untouched model on validation: {where} is best left alone "
-            f"(test accuracy {result.base.value:.4f}, chance {chance:.3f})."
-        )
-    paired = result.paired
-    low, high = paired.interval
-    beyond = (
-        f"{'a gain' if paired.difference > 0 else 'a loss'} beyond noise"
-        if paired.significant
-        else "within noise"
-    )
-    sentences = [
-        f"Truncating {where} at rate {result.best_rate:g} changes test accuracy by "
-        f"{paired.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], "
-        f"p = {paired.p_value:.3g} (exact McNemar, {paired.gained} gained, {paired.lost} lost): "
-        f"{beyond}{_qualification(result.explanation)}."
-    ]
-    majority = (
-        result.label_counts and f", of the commonest label {result.label_counts.majority:.3f}"
-    )
-    sentences.append(f"Chance is {chance:.3f}{majority or ''}.")
-    return " ".join([*sentences, *_constant_answers(result.label_counts)])
-
-
-def _qualification(explanation: Explanation | None) -> str:
-    """What a change of raw accuracy is made of, where that is known."""
-    if explanation is None:
-        return ""
-    fitted = explanation.fitted_prior
-    low, high = fitted.interval
-    calibrated = f"{fitted.difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-    if explanation.verdict == "label prior":
-        return f" in raw accuracy, a shift of the label prior: calibrated, it is {calibrated}"
-    if explanation.verdict == "no change":
-        return f"; calibrated, it is {calibrated}"
-    if explanation.verdict == "both":
-        return (
-            f" in raw accuracy, in part a shift of the label prior: calibrated, it is {calibrated}"
-        )
-    return f"; calibrated, it is {calibrated}: the model tells the labels apart differently"
-
-
-def _constant_answers(counts: LabelCounts | None) -> list[str]:
-    """A sentence for each model that gives one answer nearly always."""
-    if counts is None:
-        return []
-    sentences = []
-    for name, said in (("untouched", counts.untouched), ("truncated", counts.truncated)):
-        if constant := said and constant_answer(said):
-            label, share = constant
-            sentences.append(f"The {name} model answers {label!r} {share:.0%} of the time.")
-    return sentences
-
-
-def explanation_lines(result: SearchResult) -> list[str]:
-    """What the change of test accuracy is made of, a line for each reading of the scores."""
-    found = result.explanation
-    if found is None:
-        return []
-    names = {RAW: "raw", BATCH: "batch calibrated", FITTED: "fitted prior"}
-    lines = [_change_line(names.get(name, name), c) for name, c in found.accuracy.items()]
-    if found.auc is not None:
-        lines.append(_change_line("AUC", found.auc))
-    if found.share_explained is not None:
-        low, high = found.share_explained.interval
-        lines.append(
-            f"share of the raw change that the label prior explains: "
-            f"{found.share_explained.value:.2f} [{low:.2f}, {high:.2f}]"
-        )
-    alone = found.batch_calibrated.untouched
-    lines.append(
-        f"calibration alone, nothing truncated: {found.raw.untouched:.4f} -> {alone:.4f} (batch), "
-        f"{found.fitted_prior.untouched:.4f} (fitted prior)"
-    )
-    return [*lines, f"what changed: {found.verdict} (on this draw of demonstrations alone)"]
-
-
-def _change_line(name: str, change: Change) -> str:
-    low, high = change.interval
-    p_value = "" if change.p_value is None else f"  p = {change.p_value:.3g}"
-    return (
-        f"{name:<17} {change.untouched:.4f} -> {change.truncated:.4f}  "
-        f"{change.difference:+.4f} [{low:+.4f}, {high:+.4f}]{p_value}"
-    )
-
-
 def _evaluate_answer(result: Evaluation) -> str:
     accuracy, chance, counts = result.accuracy, result.task.chance, result.label_counts
     low, high = accuracy.interval
-    floor = max(chance, counts.majority) if counts else chance
-    where = "chance" if floor == chance else "the commonest label"
+    majority = counts.majority if counts else chance
+    floor, where = max(chance, majority), "chance" if majority <= chance else "the commonest label"
     if low > floor:
-        verdict = f"above {where}"
+        verdict = f"above {where} ({floor:.3f})"
     elif high < chance:
-        verdict = "below chance"
+        verdict = f"below chance ({chance:.3f})"
+    elif low <= floor <= high:
+        verdict = f"not distinguishable from {where} ({floor:.3f})"
     else:
-        verdict = f"not distinguishable from {where}" if low <= floor <= high else f"below {where}"
-    return (
-        f"The untouched model answers {accuracy.correct:,} of {accuracy.total:,} test questions "
-        f"right: accuracy {accuracy.value:.4f}, 95 % interval [{low:.4f}, {high:.4f}], {verdict} "
-        f"({floor:.3f})." + "".join(f" {line}" for line in _constant_answers(counts))
+        verdict = f"below {where} ({floor:.3f})"
+    model, draws = "edited" if result.edits else "untouched", ""
+    if len(result.draws) > 1:
+        values = [draw.accuracy.value for draw in result.draws]
+        draws = f" over {len(values)} draws ({min(values):.4f} to {max(values):.4f})"
+    return " ".join(
+        [
+            f"The {model} model answers {accuracy.correct:,} of {accuracy.total:,} test questions "
+            f"right{draws}: accuracy {accuracy.value:.4f}, 95 % interval [{low:.4f}, {high:.4f}], "
+            f"{verdict}.",
+            *constant_answers(counts, model),
+        ]
     )
 
 

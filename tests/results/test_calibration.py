@@ -1,16 +1,23 @@
 """Calibration: shifts of the prior and changes of discrimination that are known."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
+from scipy.stats import norm
 
 from jaxsvd.results.calibration import (
     auc,
     batch_calibrated,
+    discriminates_differently,
     explain,
     fitted_offsets,
+    read_scores,
+    verdict_of,
 )
-from jaxsvd.results.explanation import BATCH, FITTED, RAW, Explanation
+from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation, Share
+from jaxsvd.results.explanation_over_draws import explain_over_draws
 from jaxsvd.results.fields import Fields
 
 
@@ -143,6 +150,137 @@ def test_numbers_survive_json() -> None:
     found = explained((1.0, 2.0), (1.5, 0.0), n=300)
     assert Explanation.from_json(Fields(found.to_json())) == found
     assert set(found.accuracy) == {RAW, BATCH, FITTED}
+
+
+def change(difference: float, error: float, p_value: float | None = None) -> Change:
+    """A change with a standard error."""
+    half = 1.959963984540054 * error
+    interval = difference - half, difference + half
+    return Change(0.5, 0.5 + difference, difference, interval, p_value)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "rejected"),
+    [(10, 2, False), (11, 2, True), (0, 6, False), (0, 7, True)],
+)
+def test_calibrated_accuracy_is_tested_at_half_of_five_percent(
+    gained: int, lost: int, rejected: bool
+) -> None:
+    """McNemar's exact test by hand: p = .0386, .0225, .0313, .0156."""
+    n, k = gained + lost, min(gained, lost)
+    p_value = 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    assert p_value < 0.05
+    fitted = change((gained - lost) / 100, 0.05, p_value)
+    assert discriminates_differently(fitted, None) == rejected
+    assert discriminates_differently(fitted, change(0.0, 0.01)) == rejected
+
+
+@pytest.mark.parametrize(
+    ("standard_errors", "rejected"), [(2.0, False), (2.24, False), (2.2415, True), (-2.3, True)]
+)
+def test_the_area_is_tested_at_half_of_five_percent(standard_errors: float, rejected: bool) -> None:
+    """2.2414 standard errors are 2.5 %, two-sided; 1.96 would be 5 %."""
+    assert 2 * norm.sf(2.241402727604945) == pytest.approx(0.025, abs=1e-15)
+    area = change(0.01 * standard_errors, 0.01)
+    assert discriminates_differently(change(0.0, 0.05, 1.0), area) == rejected
+
+
+def test_two_tests_together_keep_their_level() -> None:
+    """Nothing changes but noise: discrimination is said in at most 5 % of data sets.
+
+    300 data sets; a rate of .05 has a standard error of .0126, three of them are allowed.
+    """
+    said = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        gold = rng.integers(0, 2, 300)
+        evidence = 2 * gold - 1 + rng.normal(size=300)
+        before, after = (
+            np.stack([np.zeros(300), evidence + rng.normal(size=300)], axis=1) for _ in range(2)
+        )
+        said += explain((before, after), gold, (before, after), gold).verdict in (
+            "discrimination",
+            "both",
+        )
+    assert said / 300 <= 0.05 + 3 * 0.0126
+
+
+@pytest.mark.parametrize(
+    ("raw", "share", "discrimination", "verdict"),
+    [
+        ((0.1, 0.02), (0.9, 1.1), False, "label prior"),
+        ((0.01, 0.02), None, False, "no change"),
+        ((0.1, 0.02), (0.2, 0.8), True, "both"),
+        ((0.1, 0.02), (-0.3, 0.4), True, "discrimination"),
+        ((0.01, 0.02), None, True, "discrimination"),
+    ],
+)
+def test_the_verdict_follows_from_its_parts(
+    raw: tuple[float, float],
+    share: tuple[float, float] | None,
+    discrimination: bool,
+    verdict: str,
+) -> None:
+    part = None if share is None else Share(sum(share) / 2, share)
+    assert verdict_of(change(*raw), part, discrimination) == verdict
+
+
+def drawn(before: tuple[float, float], after: tuple[float, float], n: int = 600, draws: int = 5):
+    """Draws of demonstrations: each moves the untouched model's intercept by its own luck."""
+    readings, examples = [], []
+    for seed in range(draws):
+        luck = np.random.default_rng([7, seed]).normal() * 0.3
+        sets = []
+        for split in (1, 2):
+            gold, untouched, _ = logistic(n, before[0], before[1] + luck, 100 * seed + split)
+            _, truncated, _ = logistic(n, *after, 100 * seed + split)
+            sets += [(untouched, truncated), gold]
+        readings.append(read_scores(*sets))
+        examples.append(np.arange(n) + seed * n)
+    return explain_over_draws(readings, examples)
+
+
+def test_over_draws_a_shift_of_the_intercept_is_all_prior() -> None:
+    """Share 1, to what fitting each draw's offsets on 600 examples leaves."""
+    found = drawn((1.0, 3.0), (1.0, 0.0))
+    assert found.verdict == "label prior"
+    assert found.raw.difference > 0.2
+    assert found.share_explained is not None
+    low, high = found.share_explained.interval
+    assert low <= 1.01
+    assert high >= 0.99
+    assert found.share_explained.value == pytest.approx(1, abs=0.05)
+    assert found.auc is not None
+    assert found.auc.difference == pytest.approx(0, abs=1e-12)
+
+
+def test_over_draws_a_change_of_slope_is_no_prior() -> None:
+    """Share 0: nothing but the slope changes, beyond the draws' luck with the intercept."""
+    found = drawn((0.3, 0.0), (2.0, 0.0))
+    assert found.verdict in ("discrimination", "both")
+    assert found.share_explained is not None
+    assert abs(found.share_explained.value) < 0.15
+
+
+def test_over_draws_both_and_neither() -> None:
+    both = drawn((0.4, 2.0), (2.0, 0.0))
+    assert both.verdict == "both"
+    assert both.share_explained is not None
+    assert 0.1 < both.share_explained.value < 0.9
+    neither = explain_over_draws(
+        [read_scores(*same_model(seed)) for seed in range(4)], [np.arange(300)] * 4
+    )
+    assert neither.verdict == "no change"
+    assert neither.share_explained is None
+    assert Explanation.from_json(Fields(neither.to_json())) == neither
+
+
+def same_model(seed: int):
+    sets = []
+    for split in (1, 2):
+        gold, scores, _ = logistic(300, 1.0, 0.5, 10 * seed + split)
+        sets += [(scores, scores), gold]
+    return sets
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsvd.commands.compare import compare
-from jaxsvd.results.answers import Answers
+from jaxsvd.results.answers import END, Answers, query_end
 from jaxsvd.results.comparison import Z90, compare_answers
 from jaxsvd.results.evaluation import Evaluation
 from jaxsvd.results.predictions import Prediction
@@ -93,6 +93,18 @@ def test_several_tasks_are_corrected_and_pooled() -> None:
 def test_refusals(second: dict[str, Answers], margin: float, message: str) -> None:
     with pytest.raises(UserError, match=message):
         compare_answers(answers([True]), second, margin=margin)
+
+
+def test_a_prompt_is_told_by_its_end() -> None:
+    """The query, on one line; whole words, where the demonstrations before it do not fit."""
+    assert query_end("text: a\nlabel: b\n\ntext: c\nlabel:") == "text: a label: b text: c label:"
+    shown = "".join(f"Review: shown number {i}. Sentiment: good " for i in range(40))
+    end = query_end(shown + "Review: the very query. Sentiment:")
+    assert end.endswith(" Review: the very query. Sentiment:")
+    assert end.startswith("... ")
+    assert len(end) <= END
+    assert end[4:].split()[0] in shown.split()
+    assert len(query_end("x" * 500)) == END
 
 
 def write_samples(path: Path, right: list[float], metric: str = "acc") -> Path:
