@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int
 
 from experiments.common.checkpoint import read_arrays, write_arrays
 from jaxsvd.edits.edit import Edits, format_edits
-from jaxsvd.edits.replacement import variants
+from jaxsvd.edits.replacement import all_replacements, variants
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.engine.requests import only
 from jaxsvd.model import Model
@@ -92,9 +92,12 @@ def score(
     candidates = max(len(q.candidates) for q in questions)
     scores = np.full((len(edits), len(positions), candidates), np.nan, np.float32)
     engine = model.engine
+    made = all_replacements(engine, edits, progress=progress)
     with progress.bar(title, len(edits) * len(positions), "examples") as advance:
         groups = only(encoded.groups, positions)
-        for variant, position, values in engine.score_groups(groups, variants(engine, edits)):
+        for variant, position, values in engine.score_groups(
+            groups, variants(engine, edits, made=made)
+        ):
             values = encoded.tied(position, values)
             scores[variant, row[position], : len(values)] = values
             advance(1)

@@ -163,7 +163,7 @@ class Runner:
 
     def chosen(self, part: str, tasks: Sequence[StudyTask]) -> None:
         """Test scores of each layer and module at the rate that validation chose over draws."""
-        for task in tasks:
+        for task in tasks if self.places(part) else ():
             chosen = [self.choice(task, place) for place in self.places(part)]
             cells = [cell.edit for cell in chosen if cell.rate]
             for seed in self.seeds:

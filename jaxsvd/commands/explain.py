@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from jaxsvd import tasks
 from jaxsvd.commands.perplexity import perplexity
 from jaxsvd.edits.edit import CONTROLS, RANDOM, Edit, Edits, Method, format_edits
+from jaxsvd.edits.replacement import all_replacements
 from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.model import Model
 from jaxsvd.results import calibration
@@ -182,8 +183,16 @@ def _scores(
         UserError: questions differ in their number of candidates.
     """
     cells = [Cell(None, None, None, format_edits(edits)) for edits in edited]
+    made = all_replacements(model.engine, edited, progress=progress)
     lines = score_split(
-        model.engine, encoded_task, split, edited, cells=cells, run=None, progress=progress
+        model.engine,
+        encoded_task,
+        split,
+        edited,
+        made=made,
+        cells=cells,
+        run=None,
+        progress=progress,
     )
     tables = [calibration.score_table(of_variant) for of_variant in lines]
     known = [table for table in tables if table is not None]

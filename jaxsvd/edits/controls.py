@@ -4,6 +4,8 @@ If noise as large as the part that a truncation removes helps as much (Zhao et a
 the gain is not one of truncation. Everything is computed in float64 on the host.
 """
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
@@ -12,43 +14,69 @@ from scipy.linalg import svd as scipy_svd
 Matrix = Float[np.ndarray, "rows columns"]
 
 
-def removed_part(matrix: Matrix, rank: int) -> Matrix:
+class Decomposed(NamedTuple):
+    """A matrix and its singular value decomposition, from which all controls of it are made.
+
+    Attributes:
+        matrix: in float64.
+        left: columns of U.
+        s: singular values, the largest first.
+        right: rows of V^T.
+    """
+
+    matrix: Matrix
+    left: Float[np.ndarray, "rows k"]
+    s: Float[np.ndarray, " k"]
+    right: Float[np.ndarray, "k columns"]
+
+    @classmethod
+    def of(cls, matrix: Float[np.ndarray, "rows columns"]) -> "Decomposed":
+        """Decompose a matrix."""
+        matrix = matrix.astype(np.float64)
+        return cls(matrix, *scipy_svd(matrix, full_matrices=False))
+
+    def removed_norm(self, rank: int) -> float:
+        """Frobenius norm of what a truncation takes away (Eckart and Young, 1936)."""
+        return float(np.linalg.norm(self.s[rank:]))
+
+
+def removed_part(of: Decomposed, rank: int) -> Matrix:
     """What a truncation to a rank takes away: the matrix less its best approximation."""
-    left, s, right = scipy_svd(matrix, full_matrices=False)
-    return (left[:, rank:] * s[rank:]) @ right[rank:]
+    return (of.left[:, rank:] * of.s[rank:]) @ of.right[rank:]
 
 
-def with_noise(matrix: Matrix, rank: int, key: PRNGKeyArray) -> Matrix:
+def with_noise(of: Decomposed, rank: int, key: PRNGKeyArray) -> Matrix:
     """The matrix plus normal noise with the removed part's Frobenius norm."""
-    noise = _normal(key, matrix.shape)
-    return matrix + noise * (np.linalg.norm(removed_part(matrix, rank)) / np.linalg.norm(noise))
+    noise = _normal(key, of.matrix.shape)
+    return of.matrix + noise * (of.removed_norm(rank) / np.linalg.norm(noise))
 
 
-def with_spectrum_noise(matrix: Matrix, rank: int, key: PRNGKeyArray) -> Matrix:
+def with_spectrum_noise(of: Decomposed, rank: int, key: PRNGKeyArray) -> Matrix:
     """The matrix plus noise with the removed part's singular values in random directions."""
-    s = scipy_svd(matrix, compute_uv=False)[rank:]
+    matrix, s = of.matrix, of.s[rank:]
     of_rows, of_columns = jax.random.split(key)
     left = _orthonormal(of_rows, matrix.shape[0], len(s))
     right = _orthonormal(of_columns, matrix.shape[1], len(s))
     return matrix + (left * s) @ right.T
 
 
-def in_random_directions(matrix: Matrix, rank: int, key: PRNGKeyArray) -> Matrix:
+def in_random_directions(of: Decomposed, rank: int, key: PRNGKeyArray) -> Matrix:
     """The matrix projected on random directions of its rows, as many as a truncation keeps."""
+    matrix = of.matrix
     directions = _orthonormal(key, matrix.shape[0], rank)
     return directions @ (directions.T @ matrix)
 
 
-def without_small_entries(matrix: Matrix, rank: int) -> Matrix:
+def without_small_entries(of: Decomposed, rank: int) -> Matrix:
     """Magnitude pruning as large as a truncation: small entries set to zero.
 
     So many, the smallest first, that the Frobenius norm of what is taken away is as near the
     removed part's as entries allow.
     """
-    target = np.linalg.norm(removed_part(matrix, rank)) ** 2
+    matrix, target = of.matrix, of.removed_norm(rank)
     order = np.argsort(np.abs(matrix), axis=None, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(matrix.ravel()[order] ** 2)])
-    count = int(np.argmin(np.abs(np.sqrt(sums) - np.sqrt(target))))
+    count = int(np.argmin(np.abs(np.sqrt(sums) - target)))
     pruned = matrix.ravel().copy()
     pruned[order[:count]] = 0.0
     return pruned.reshape(matrix.shape)

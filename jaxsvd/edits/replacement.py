@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxsvd import svd
 from jaxsvd.devices import distributed, sharding
 from jaxsvd.edits import controls
-from jaxsvd.edits.edit import TRUNCATIONS, Edit, Edits, matrix_edits
+from jaxsvd.edits.edit import CONTROLS, TRUNCATIONS, Edit, Edits, matrix_edits
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.variants import Place, Replacement, Variants
 from jaxsvd.models.lowrank import LowRank, widths
@@ -46,6 +46,7 @@ def edited_matrix(
     key: PRNGKeyArray | None = None,
     *,
     factors: svd.Factors | None = None,
+    decomposed: controls.Decomposed | None = None,
 ) -> Float[Array, "rows columns"]:
     """What takes the place of a matrix: another one of its shape and dtype.
 
@@ -54,6 +55,7 @@ def edited_matrix(
         edit: of this matrix.
         key: of its random numbers; :func:`edit_key` if left out.
         factors: exact ones of the matrix, if they are known; only exact truncation takes them.
+        decomposed: likewise, for controls.
     """
     if not edit.touches:
         return weight
@@ -65,20 +67,25 @@ def edited_matrix(
             return svd.reconstruct(factors, rank).astype(weight.dtype)
         case "magnitude":
             return largest_entries(weight, parameters_kept(rank, weight.shape))
-    matrix = np.asarray(weight.astype(jnp.float32), np.float64)
+    of = decomposed or decomposed_matrix(weight)
     key = edit_key(edit, rank) if key is None else key
     match edit.method:
         case "noise":
-            control = controls.with_noise(matrix, rank, key)
+            control = controls.with_noise(of, rank, key)
         case "spectrum-noise":
-            control = controls.with_spectrum_noise(matrix, rank, key)
+            control = controls.with_spectrum_noise(of, rank, key)
         case "random-directions":
-            control = controls.in_random_directions(matrix, rank, key)
+            control = controls.in_random_directions(of, rank, key)
         case "removed-part":
-            control = controls.removed_part(matrix, rank)
+            control = controls.removed_part(of, rank)
         case "magnitude-norm":
-            control = controls.without_small_entries(matrix, rank)
+            control = controls.without_small_entries(of, rank)
     return jnp.asarray(control, jnp.float32).astype(weight.dtype)
+
+
+def decomposed_matrix(weight: Float[Array, "rows columns"]) -> controls.Decomposed:
+    """A matrix as its controls take it."""
+    return controls.Decomposed.of(np.asarray(weight.astype(jnp.float32)))
 
 
 def truncated_factors(
@@ -184,7 +191,13 @@ def _of_matrix(
     weight: Float[Array, "rows columns"], edits: Sequence[Edit]
 ) -> dict[Edit, Replacement]:
     truncations = [edit for edit in edits if edit.method in TRUNCATIONS]
-    others = {e: edited_matrix(weight, e) for e in edits if e.method not in TRUNCATIONS}
+    needed = any(edit.method in CONTROLS for edit in edits)
+    decomposed = decomposed_matrix(weight) if needed else None
+    others = {
+        edit: edited_matrix(weight, edit, decomposed=decomposed)
+        for edit in edits
+        if edit.method not in TRUNCATIONS
+    }
     return {**low_ranks(weight, truncations), **others}
 
 

@@ -27,20 +27,21 @@ def removed_norm(matrix: np.ndarray, rank: int) -> float:
 @pytest.mark.parametrize("rank", [1, 7, 15])
 def test_norms_and_spectra(shape: tuple[int, int], rank: int) -> None:
     matrix, key = matrix_of(shape), jax.random.key(1)
+    of = controls.Decomposed.of(matrix)
     norm, s = removed_norm(matrix, rank), np.linalg.svd(matrix, compute_uv=False)
-    noise = controls.with_noise(matrix, rank, key) - matrix
+    noise = controls.with_noise(of, rank, key) - matrix
     assert np.linalg.norm(noise) == pytest.approx(norm, rel=1e-6)
-    noise = controls.with_spectrum_noise(matrix, rank, key) - matrix
+    noise = controls.with_spectrum_noise(of, rank, key) - matrix
     spectrum = np.linalg.svd(noise, compute_uv=False)
     np.testing.assert_allclose(spectrum[: len(s) - rank], s[rank:], rtol=1e-6)
     np.testing.assert_allclose(spectrum[len(s) - rank :], 0, atol=1e-6 * s[0])
-    kept = controls.in_random_directions(matrix, rank, key)
+    kept = controls.in_random_directions(of, rank, key)
     assert np.linalg.matrix_rank(kept) == rank
     # A projection: the kept and the lost part are orthogonal, so their squares add up.
     assert np.linalg.norm(kept) ** 2 + np.linalg.norm(matrix - kept) ** 2 == pytest.approx(
         np.linalg.norm(matrix) ** 2, rel=1e-6
     )
-    part = controls.removed_part(matrix, rank)
+    part = controls.removed_part(of, rank)
     np.testing.assert_allclose(np.linalg.svd(part, compute_uv=False)[: len(s) - rank], s[rank:])
 
 
@@ -49,7 +50,7 @@ def test_small_entries_up_to_the_norm(rank: int) -> None:
     """No other number of smallest entries comes nearer."""
     matrix = matrix_of((24, 16))
     target = removed_norm(matrix, rank)
-    pruned = controls.without_small_entries(matrix, rank)
+    pruned = controls.without_small_entries(controls.Decomposed.of(matrix), rank)
     gone = matrix[pruned == 0]
     assert np.abs(gone).max() <= np.abs(matrix[pruned != 0]).min()
     sizes = np.sqrt(np.cumsum(np.sort(matrix.ravel() ** 2)))
