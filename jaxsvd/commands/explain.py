@@ -151,6 +151,7 @@ def _searched(
         "validation_size": asked.maybe("validation_size", COUNT),
         "test_size": asked.maybe("test_size", COUNT),
         "skip_long": bool(asked.values.get("skip_long")),
+        "allow_zero_shot": bool(asked.values.get("allow_zero_shot", True)),
         "shots": shots,
         "protocol": result.task.protocol or "clean",
         "seed": seed,
@@ -261,7 +262,9 @@ def _context_change(
 ) -> Change:
     prepared = searched.encoded_task.prepared
     questions = content_free(prepared, texts)
-    own = EncodedTask.of(searched.model, replace(prepared, validation=(), test=questions))
+    own = EncodedTask.of(
+        searched.model, replace(prepared, validation=(), test=questions), allow_zero_shot=True
+    )
     nothing, _ = _scores(searched.model, own, "test", [(), (searched.edit,)], progress)
     before, after = (
         context_calibrated(scores, empty) for scores, empty in zip(test[:2], nothing, strict=True)
@@ -298,6 +301,7 @@ def _spread(searched: Searched, passes: Passes, progress: Progress) -> Iterator[
                 model,
                 replace(prepared, validation=(), test=questions),
                 skip_long=bool(searched.draw["skip_long"]),
+                allow_zero_shot=bool(searched.draw["allow_zero_shot"]),
             )
             turned.append(_turned(_scores(model, task, "test", edited, progress)))
         yield "orders", over_orders(turned)
@@ -330,6 +334,7 @@ def _side_effects(
             seed=searched.encoded_task.prepared.seed,
             test_size=_size(searched, name),
             skip_long=True,
+            allow_zero_shot=True,
             progress=progress,
         )
         scored = _scores(searched.model, task, "test", [(), (searched.edit,)], progress)
