@@ -9,7 +9,8 @@ from experiments.language.pooled import binomial_interval, spread_of
 from jaxsvd.results.fields import CHANGE, COUNT, SHARE, TEXT, WHOLE, Fields
 from jaxsvd.results.header import read_model
 from jaxsvd.results.records import Several
-from jaxsvd.results.search import SearchResult, Tested, TestedDraw
+from jaxsvd.results.search import SearchResult
+from jaxsvd.results.search_draw import Tested, TestedDraw
 from jaxsvd.results.statistics import Accuracy
 from paper_figures.reading import Key, Source, read_chances
 

@@ -26,7 +26,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_may_be_used(tmp_path: Path) -> None:
-    assert Run.open(tmp_path, REQUEST).done == []
+    assert not Run.open(tmp_path, REQUEST).done
 
 
 def test_resuming_another_request_names_the_difference(tmp_path: Path) -> None:
