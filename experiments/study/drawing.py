@@ -81,10 +81,11 @@ def _legend(figure: "Figure", records: Sequence[StudyRecord]) -> None:
         for module, marker in MODULE_MARKERS.items()
     ]
     handles += [
+        Line2D([], [], color="0.3", marker="o", linestyle="", label="filled: Algorithm 1's layer"),
         Line2D([], [], color="0.6", linestyle="--", label="no shift of the prior"),
         Line2D([], [], color="0.6", linestyle="-", label="all a shift of the prior"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
 def rates(record: StudyRecord) -> "Figure":
@@ -100,7 +101,8 @@ def rates(record: StudyRecord) -> "Figure":
         row[0].set_ylabel(TITLES[task])
     for axis, layer in zip(axes[0], layers, strict=True):
         axis.set_title(f"layer {layer}")
-    figure.supxlabel("clipping rate", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("clipping rate")
     figure.supylabel("validation accuracy, %", fontsize=8)
     draws = max(len({c.seed for c in cells if c.task == task}) for task in tasks)
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -160,7 +162,8 @@ def shots(record: StudyRecord) -> "Figure | None":
         row[0].set_ylabel(f"layer {layer}")
     for axis, count in zip(axes[0], counts, strict=True):
         axis.set_title(f"{count} shots")
-    figure.supxlabel("clipping rate", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("clipping rate")
     figure.supylabel("validation accuracy, %", fontsize=8)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
@@ -228,8 +231,13 @@ def controls(record: StudyRecord) -> "Figure | None":
     kinds = [kind for kind in METHODS if any(c.method == kind for c in cells)]
     if len(kinds) < 2:
         return None
-    own = [c for c in cells if c.method == "exact" and c.task == c.chosen_for]
-    figure = style.figure(style.PAGE, 0.9 + 0.3 * len(own))
+    controlled = {(c.task, c.layer, c.module, c.rate) for c in cells if c.method != "exact"}
+    own = [
+        c
+        for c in cells
+        if c.method == "exact" and (c.task, c.layer, c.module, c.rate) in controlled
+    ]
+    figure = style.figure(style.PAGE, 1.0 + 0.42 * len(own))
     axes = figure.subplots(1, 2, sharey=True)
     for axis, reading, title in zip(
         axes, ("raw", "fitted_prior"), ("as it is", "with a fitted label prior"), strict=True
@@ -254,7 +262,8 @@ def controls(record: StudyRecord) -> "Figure | None":
                         label=METHODS[kind] if row == 0 and cell is same[0] else None,
                     )
         axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
-        axis.set_xlabel(f"change of test accuracy {title}, points")
+        axis.set_title(title)
+        axis.set_xlabel("change of test accuracy, points")
     axes[0].set_yticks(range(len(own)), [f"{TITLES[c.task]} {c.edit}" for c in own])
     axes[0].invert_yaxis()
     handles, names = axes[0].get_legend_handles_labels()
