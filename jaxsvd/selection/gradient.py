@@ -6,6 +6,7 @@ rank r makes is - sum_{i>r} s_i u_i^T (grad_W l) v_i (:mod:`theory.first_order`;
 Impress", 2025, ranks components by the same quantity), for all ranks of all matrices at once.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ def predicted_changes(model: Model, gradients: Gradients, edits: Sequence[Edits]
         return float(found.change[list(found.ranks).index(rank)])
 
     return [
-        sum(
+        math.fsum(
             change((e.layer, e.module), e.rank_of(gradients[e.layer, e.module].shape))
             for e in several
         )
