@@ -43,7 +43,7 @@ def timeless(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "words",
     [
-        "search --layer -1 --module fc_in --rates 0.5,0.9 --shots 4 --seed 3 --test-size 12 "
+        "search --layer -1 --module fc_in --rates 0,0.5,0.9 --shots 4 --seed 3 --test-size 12 "
         "--validation-size 12 --save-prompts --svd randomized",
         "search --top-layers 1 --validation-size 8 --test-size 8",
         "evaluate --test-size 20 --seed 1",
