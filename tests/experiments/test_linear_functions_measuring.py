@@ -126,6 +126,7 @@ def test_expected_errors() -> None:
     assert expected_error("least squares", 5, 5) == 0
 
 
+@pytest.mark.long
 def test_predictions_look_at_nothing_later(either: Trained) -> None:
     """Changing y_i and all after it leaves the predictions up to x_i; y_i moves the next ones."""
     x, y = (np.asarray(a) for a in prompts_of(either, 2)[:2])
@@ -141,6 +142,7 @@ def test_predictions_look_at_nothing_later(either: Trained) -> None:
         assert np.all(np.abs(either.predict(x, only_y) - base)[:, i + 1 :] > 1e-4)
 
 
+@pytest.mark.long
 def test_positions_matter(either: Trained) -> None:
     """Without any, two examples that change places would change no later prediction."""
     x, y = (np.asarray(a) for a in prompts_of(either, 4)[:2])
@@ -149,6 +151,7 @@ def test_positions_matter(either: Trained) -> None:
     assert np.all(np.abs(swapped - either.predict(x, y))[:, 2:] > 1e-5)
 
 
+@pytest.mark.long
 def test_predictions_are_read_from_the_streams(either: Trained) -> None:
     """The shortened last layer is the whole one, and a stream is the layer's of the one before."""
     prompts = prompts_of(either, 8)
