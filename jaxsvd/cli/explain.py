@@ -83,7 +83,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: ExplainArguments) -> None:
     """Explain, print tables and draw the picture."""
-    from jaxsvd.cli import pictures
+    from jaxsvd.cli import explanation_picture, pictures
     from jaxsvd.commands.explain import Passes, explain
 
     result = explain(
@@ -105,7 +105,7 @@ def run(arguments: ExplainArguments) -> None:
     for line in closing_lines(explanation):
         console.print(line, markup=False, highlight=False)
     if pictures.available():
-        path = pictures.explanation_picture(result, arguments.run / "explanation.png")
+        path = explanation_picture.explanation_picture(result, arguments.run / "explanation.png")
         console.print(f"picture {path}", markup=False, highlight=False)
 
 
