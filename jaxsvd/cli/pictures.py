@@ -46,7 +46,7 @@ def heading(result: TaskHeader, what: str) -> str:
     shots = " and ".join(map(str, task.shots)) if isinstance(task.shots, tuple) else task.shots
     parts = [f"model {plain(result.model.name, 40)}", f"task {plain(task.name, 24)}"]
     parts += [f"{shots} shots", f"seed{'s' if several else ''} {plain(seeds, 30)}"]
-    return f"{plain(what, 90)}\n{', '.join(parts)}"
+    return f"{plain(what, 130)}\n{', '.join(parts)}"
 
 
 def search_picture(result: SearchResult, path: Path) -> Path:
