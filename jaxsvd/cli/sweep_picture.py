@@ -166,5 +166,7 @@ def _curve(
         y.append(mean)
         low.append(max(0.0, mean - ends[0]))
         high.append(max(0.0, ends[1] - mean))
-    look = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
-    axes.errorbar(x, y, yerr=[low, high], ms=4, lw=1.2, capsize=2.5, label=plain(name), **look)
+    axes.errorbar(
+        x, y, yerr=[low, high], ms=4, lw=1.2, capsize=2.5, label=plain(name),
+        color=PALETTE[place % len(PALETTE)], marker=MARKERS[place % len(MARKERS)],
+    )  # fmt: skip
