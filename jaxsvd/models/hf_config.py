@@ -286,6 +286,7 @@ class Family:
             path; ``{layer}`` stands for the index of a block.
         description: in a few words, for users.
         example: a hub id, for users.
+        architecture: transformers' class, which config.json names for programs that serve models.
         buffers: regular expressions of tensors that old checkpoints carry and no model reads.
         safetensors_revision: hub id to a revision that has safetensors where main has none.
         aliases: other names of tensors that some files have.
@@ -298,6 +299,7 @@ class Family:
     layout: Mapping[str, Stored | str]
     description: str
     example: str
+    architecture: str = ""
     buffers: tuple[str, ...] = ()
     safetensors_revision: Mapping[str, str] = dataclasses.field(default_factory=dict)
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
