@@ -68,7 +68,8 @@ def read_provenance(raw: Mapping[str, Any], config: DecoderConfig, where: str) -
             f"{where}: {PROVENANCE}, what the model was made of, is damaged ({reason}); "
             "remove it to load the model without its history"
         ) from None
-    return Provenance(*texts, edits)
+    source, revision, quantization = texts
+    return Provenance(source, revision, quantization, edits)
 
 
 def ranks_of(edit: Edit, config: DecoderConfig) -> dict[str, int]:
