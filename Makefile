@@ -15,8 +15,9 @@ SMOLLM := .models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .PHONY: study-quick demo test long test-all quick figures lint parity format lock clean
 
-demo: $(READY) ## Algorithm 1 on the bundled model
-	$(VENV)/bin/jaxsvd search
+demo: $(READY) ## on the bundled model truncated attention gains, a truncated MLP falls to chance
+	$(VENV)/bin/jaxsvd search --module attn --layer 0 --seeds 0 1 2
+	$(VENV)/bin/jaxsvd sweep --modules attn mlp --layers 0 --seeds 0 1 2
 
 test: $(READY) ## all tests but the long ones and those that need torch
 	$(PYTEST)

@@ -166,6 +166,7 @@ def _published(axes: marks.Axes, layers: int) -> None:
             axes.plot([x], [low], "v", color=colour, ms=2.5)
     marks.strip(axes, layers - 1 + step * 0.55, list(places.values()), step)
     axes.set_yscale("log")
+    style.log_ticks(axes.yaxis)
     axes.set_xticks(
         [*ticks, *places.values()], [*map(str, ticks), *published.MODELS.values()], fontsize=6.5
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common import style
-from experiments.study import drawing
+from experiments.study import drawing, interaction
 from experiments.study.answers import answers, markdown
 from experiments.study.records import StudyRecord
 from jaxsvd.results.fields import Damaged
@@ -49,7 +49,7 @@ def pictures(records: dict[str, StudyRecord]) -> dict[str, bytes]:
         made = {"plane.png": drawing.plane(list(records.values()))}
         for name, record in records.items():
             made[f"{name}-rates.png"] = drawing.rates(record)
-            for kind in (drawing.shots, drawing.others, drawing.controls):
+            for kind in (drawing.shots, drawing.others, drawing.controls, interaction.prior):
                 if (figure := kind(record)) is not None:
                     made[f"{name}-{kind.__name__}.png"] = figure
         return {name: style.rendered(figure, "png") for name, figure in made.items()}

@@ -105,6 +105,7 @@ def draw(result: Record) -> "Figure":
             _draw_group(axes, at, [row[place] for place in at])
         axes.axhline(1, color="#777777", lw=0.7, ls=":")
         axes.set(yscale="log", title=f"d = {d}", xlabel="N, L")
+        style.log_ticks(axes.yaxis)
         axes.margins(x=0.05 if len(row) > 1 else 0.5)
         axes.set_xticks(
             range(len(row)), [f"{c['n']}, {c['layers']}" for c in row], rotation=90, fontsize=6

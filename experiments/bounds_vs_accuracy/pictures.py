@@ -79,9 +79,8 @@ def draw_bounds(result: Record) -> "Figure":
     for number, bound in enumerate(shown):
         _dots(left, gaps, np.array([cell["predictors"][bound] for cell in cells]), number, bound)
     left.set_yscale("log")
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("" if gaps.size and _decades(left) > 1 else "{x:g}")
     left.axhline(1, color="#777777", lw=0.8, ls="--")
+    style.log_ticks(left.yaxis)
     left.set(xlabel="measured gap", ylabel="bound (1 is trivial)")
     for number, bound in enumerate(("e-CMI, pooled", "ld-MI", "single loss", "binary KL")):
         values = [cell["supersample"]["bounds"][bound]["bound"] for cell in cells]
@@ -104,11 +103,6 @@ def draw_bounds(result: Record) -> "Figure":
             loc="lower left", bbox_to_anchor=(0, 1), fontsize=6, ncols=columns, markerscale=2
         )
     return figure
-
-
-def _decades(axes: "Axes") -> float:
-    low, high = axes.get_ylim()
-    return math.log10(high / low)
 
 
 def _dots(axes: "Axes", x: np.ndarray, y: np.ndarray, number: int, label: str) -> None:

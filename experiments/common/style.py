@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Record = dict[str, Any]
@@ -56,6 +59,25 @@ def look() -> Iterator[None]:
     style: Any = {**STYLE, "axes.prop_cycle": cycler(color=list(PALETTE))}
     with matplotlib.rc_context(style):
         yield
+
+
+def log_ticks(axis: "Axis") -> None:
+    """Labels of a logarithmic axis that do not collide: at 1, 2 and 5, or at powers of ten.
+
+    Call it when everything is drawn: the number of labels follows from the axis's ends.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    if decades < 1:  # fewer than two powers of ten: round numbers, as on a linear axis
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    else:
+        steps = (1.0, 2.0, 5.0) if decades <= 3 else (1.0,)
+        axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_minor_formatter(NullFormatter())
+    if low >= 1e-3 and high <= 1e5:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def rendered(figure: "Figure", ending: str) -> bytes:

@@ -135,6 +135,7 @@ def draw(result: Mapping[str, Any]) -> "Figure":
     axes.plot([], [], ".", color="black", ms=2.5, label="single matrices")
     axes.set(xlabel="layer", ylabel="condition number", yscale="log")
     axes.locator_params(axis="x", integer=True)
+    style.log_ticks(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.common import style
+from jaxsvd.cli.pictures import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ def bars(value: float, interval: Sequence[float]) -> list[list[float]]:
 
 def short(task: str) -> str:
     """A task's name as a label."""
-    return task if len(task) <= 10 else f"{task[:9]}..."
+    return plain(task if len(task) <= 10 else f"{task[:9]}...")
 
 
 def rotated(axes: "Axes", labels: Sequence[str]) -> None:
@@ -151,7 +152,7 @@ def maps(result: Mapping[str, Any]) -> "Figure":
         step = -(-len(layers) // 16)
         axes.set_yticks(range(0, len(layers), step), [str(v) for v in layers[::step]])
         rate_axis(axes, rates)
-        axes.set_title(f"{tasks[i]}, {modules[j]}")
+        axes.set_title(f"{plain(tasks[i])}, {modules[j]}")
         if j == 0:
             axes.set_ylabel("layer")
     figure.supxlabel("clipping rate of the rank", fontsize=8)

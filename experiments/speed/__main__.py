@@ -251,12 +251,15 @@ def picture(result: Record) -> "Figure":
     left, right = made.subplots(1, 2, width_ratios=(3, 2))
     seconds = [arms[key]["median"] for key in keys]
     colours = [style.PALETTE[0] if key in OURS else style.PALETTE[1] for key in keys]
-    left.barh([names[key] for key in keys], seconds, color=colours)
+    # Points: the length of a bar would mean nothing on an axis without a zero.
+    left.hlines(range(len(keys)), 0.5 * min(seconds), seconds, color="0.85", lw=0.8, zorder=0)
+    left.scatter(seconds, range(len(keys)), color=colours, s=22)
+    left.set_yticks(range(len(keys)), [names[key] for key in keys])
     left.set_xscale("log")
-    left.set_xlim(left=0.5 * min(seconds))
+    left.set_xlim(0.5 * min(seconds), 3 * max(seconds))
     left.set_xlabel("seconds of a search, log scale")
     for y, value in enumerate(seconds):
-        left.text(value, y, f" {value:.3g}", va="center", fontsize=7)
+        left.text(1.15 * value, y, f"{value:.3g}", va="center", fontsize=7)
     for (name, points), marker in zip(result["growth"].items(), style.MARKERS, strict=False):
         first = points[0]
         x, y = ([p[i] / first[i] for p in points] for i in (0, 1))

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.common import style
 from experiments.study.design import TASKS
 from experiments.study.records import GridCell, StudyRecord, TestCell
+from jaxsvd.cli.pictures import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def plane(records: Sequence[StudyRecord]) -> "Figure":
             )
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         axis.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
-        axis.set_title(record.model)
+        axis.set_title(plain(record.model))
         axis.set_xlabel("change of test accuracy as it is, points")
     for axis in axes[:, 0]:
         axis.set_ylabel("change with a fitted label prior, points")
@@ -108,7 +109,8 @@ def rates(record: StudyRecord) -> "Figure":
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
     figure.suptitle(
-        f"{record.model}, {draws} draws of demonstrations; bars: one standard deviation over draws"
+        f"{plain(record.model)}, {draws} draws of demonstrations; "
+        "bars: one standard deviation over draws"
     )
     return figure
 
@@ -167,7 +169,7 @@ def shots(record: StudyRecord) -> "Figure | None":
     figure.supylabel("validation accuracy, %", fontsize=8)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
-    figure.suptitle(f"{record.model}, SST-2: bars are one standard deviation over draws")
+    figure.suptitle(f"{plain(record.model)}, SST-2: bars are one standard deviation over draws")
     return figure
 
 
@@ -204,7 +206,7 @@ def others(record: StudyRecord) -> "Figure | None":
         axis.tick_params(length=0)
     axes[0].set_yticks(range(len(edits)), [_edit_label(cells, e) for e in edits])
     figure.colorbar(images[0], ax=axes, shrink=0.8)
-    figure.suptitle(f"{record.model}; * the 95 % interval leaves out 0")
+    figure.suptitle(f"{plain(record.model)}; * the 95 % interval leaves out 0")
     return figure
 
 
@@ -268,5 +270,5 @@ def controls(record: StudyRecord) -> "Figure | None":
     axes[0].invert_yaxis()
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    figure.suptitle(f"{record.model}: bars are 95 % intervals over draws and examples")
+    figure.suptitle(f"{plain(record.model)}: bars are 95 % intervals over draws and examples")
     return figure

@@ -84,8 +84,8 @@ def draw_layers(result: Mapping[str, Any]) -> "Figure":
     ends = [0.1, 10]
     right.plot(ends, ends, color="black", lw=0.8, ls="--", zorder=0)
     right.set(xscale="log", yscale="log", xlabel="optimal preconditioner", ylabel="learned")
-    for axis in (right.xaxis, right.yaxis):
-        axis.set_major_formatter("{x:g}")
+    for axis in (left.xaxis, right.xaxis, right.yaxis):
+        style.log_ticks(axis)
     right.legend(loc="upper left")
     return figure
 

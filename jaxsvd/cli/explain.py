@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxsvd.cli import options
 from jaxsvd.cli.command import Command
 from jaxsvd.cli.console import output, progress
+from jaxsvd.results.explanation import READING_NAMES
 from jaxsvd.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
 
     from jaxsvd.model import Model
     from jaxsvd.results.explanation import Explanation
-
-READINGS = {
-    "raw": "as it is",
-    "batch_calibrated": "batch calibrated",
-    "fitted_prior": "fitted prior",
-    "contextual": "contextual calibration",
-    "domain_context": "domain-context calibration",
-}
 
 
 class ExplainArguments(argparse.Namespace):
@@ -83,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: ExplainArguments) -> None:
     """Explain, print tables and draw the picture."""
-    from jaxsvd.cli import pictures
+    from jaxsvd.cli import explanation_picture, pictures
     from jaxsvd.commands.explain import Passes, explain
 
     result = explain(
@@ -105,7 +98,7 @@ def run(arguments: ExplainArguments) -> None:
     for line in closing_lines(explanation):
         console.print(line, markup=False, highlight=False)
     if pictures.available():
-        path = pictures.explanation_picture(result, arguments.run / "explanation.png")
+        path = explanation_picture.explanation_picture(result, arguments.run / "explanation.png")
         console.print(f"picture {path}", markup=False, highlight=False)
 
 
@@ -141,7 +134,7 @@ def reading_table(explanation: "Explanation") -> "Table":
     for name, change in explanation.accuracy.items():
         low, high = change.interval
         table.add_row(
-            READINGS.get(name, name),
+            READING_NAMES.get(name, name),
             f"{change.untouched:.4f}",
             f"{change.truncated:.4f}",
             f"{change.difference:+.4f}",
@@ -196,32 +189,50 @@ def more_tables(explanation: "Explanation") -> "Iterator[Table]":
                 f"{s.examples_sd:.4f}",
             )
         yield table
-    if explanation.also:
-        table = Table(
-            "task", "n", "untouched", "truncated", "change", "95 % interval", "exact p", "equal",
-            title="the same edit on other tasks",
-            caption="* below 5 % after Holm's correction; equal: two one-sided tests at 5 % "
-            f"within {explanation.also[0].margin:g}",
-        )  # fmt: skip
-        for e in explanation.also:
-            low, high = e.change.interval
-            table.add_row(
-                e.task,
-                f"{e.examples:,}",
-                f"{e.change.untouched:.4f}",
-                f"{e.change.truncated:.4f}",
-                f"{e.change.difference:+.4f}",
-                f"[{low:+.4f}, {high:+.4f}]",
-                f"{e.change.p_value:.3g}{' *' if e.significant else ''}",
-                "yes" if e.equivalent else "not shown",
-            )
-        yield table
-    for name, text in explanation.texts.items():
-        from jaxsvd.cli.perplexity import perplexity_table
+    if explanation.also or explanation.texts:
+        yield side_effects_table(explanation)
 
-        table = perplexity_table((text,), 0.01)
-        table.title = name
-        yield table
+
+def side_effects_table(explanation: "Explanation") -> "Table":
+    """The same edit on other tasks and on plain text, in one table."""
+    from rich.table import Table
+
+    margins = [*(e.margin for e in explanation.also)]
+    margins += [text.margin for text in explanation.texts.values() if text.margin is not None]
+    within = f" within {margins[0]:g}" if margins else ""
+    table = Table(
+        "task or text", "n", "untouched", "truncated", "change", "95 % interval", "p", "equal",
+        title="what else changed: accuracy on tasks, perplexity on texts",
+        caption="* below 5 % after Holm's correction over all rows; equal: two one-sided tests at "
+        f"5 %{within}; change of a text: nats a token",
+    )  # fmt: skip
+    for e in explanation.also:
+        low, high = e.change.interval
+        table.add_row(
+            e.task,
+            f"{e.examples:,}",
+            f"{e.change.untouched:.4f}",
+            f"{e.change.truncated:.4f}",
+            f"{e.change.difference:+.4f}",
+            f"[{low:+.4f}, {high:+.4f}]",
+            f"{e.change.p_value:.3g}{' *' if e.significant else ''}",
+            "yes" if e.equivalent else "not shown",
+        )
+    for name, text in explanation.texts.items():
+        if text.edited is None or text.interval is None:
+            continue
+        low, high = text.interval
+        table.add_row(
+            name,
+            f"{text.tokens:,}",
+            f"{text.untouched:.4f}",
+            f"{text.edited:.4f}",
+            f"{text.difference:+.5f}",
+            f"[{low:+.5f}, {high:+.5f}]",
+            f"{text.p_value:.3g}{' *' if text.significant else ''}",
+            "yes" if text.equivalent else "not shown",
+        )
+    return table
 
 
 def closing_lines(explanation: "Explanation") -> list[str]:

@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation
+from jaxsvd.results.header import TaskHeader
+from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.statistics import Accuracy
-from jaxsvd.results.sweep import SweepResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # Okabe and Ito: safe for the colour-blind
+
+MOST_LABELS = 12
+"""That a picture has room for."""
 
 
 def available() -> bool:
@@ -16,8 +25,32 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def plain(text: object, limit: int = 60) -> str:
+    """A text that a user chose, to be drawn as it is: ``$`` would begin a formula.
+
+    Args:
+        text: a name of a model, a task, a label.
+        limit: characters; of a longer one the middle is left out.
+    """
+    line = " ".join(str(text).split())
+    if len(line) > limit:
+        line = f"{line[: limit // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{line[-(limit // 2) :]}"
+    return line.replace("$", r"\$")
+
+
+def heading(result: TaskHeader, what: str) -> str:
+    """Two lines over a picture: what is drawn, and of which model, task and draws."""
+    task = result.task
+    several = isinstance(task.seed, tuple)
+    seeds = ", ".join(map(str, task.seed)) if isinstance(task.seed, tuple) else task.seed
+    shots = " and ".join(map(str, task.shots)) if isinstance(task.shots, tuple) else task.shots
+    parts = [f"model {plain(result.model.name, 40)}", f"task {plain(task.name, 24)}"]
+    parts += [f"{shots} shots", f"seed{'s' if several else ''} {plain(seeds, 30)}"]
+    return f"{plain(what, 130)}\n{', '.join(parts)}"
+
+
 def search_picture(result: SearchResult, path: Path) -> Path:
-    """Accuracy over clipping rate with 95 % intervals.
+    """Accuracy over clipping rate with 95 % intervals, what the change is made of, the answers.
 
     Rates are spaced evenly: the candidates crowd near 1.
 
@@ -27,144 +60,135 @@ def search_picture(result: SearchResult, path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    points, task = result.validation, result.task
+    explanation, counts = result.explanation, result.label_counts
+    if counts is not None and len(counts.gold) > MOST_LABELS:
+        counts = None
+    beside = [part for part in (explanation, counts) if part is not None]
+    figure = Figure(figsize=(8.6 if beside else 5.2, 3.9), dpi=160, layout="constrained")
+    if beside:
+        grid = figure.add_gridspec(len(beside), 2, width_ratios=(3, 2))
+        accuracy_panel(figure.add_subplot(grid[:, 0]), result)
+        places = [figure.add_subplot(grid[i, 1]) for i in range(len(beside))]
+        if explanation is not None:
+            change_panel(places[0], explanation)
+        if counts is not None:
+            answers_panel(places[-1], counts)
+    else:
+        accuracy_panel(figure.subplots(), result)
+    where = f"{result.module} of layer {result.layer}, truncated at rate {result.best_rate:g}"
+    figure.suptitle(heading(result, where), fontsize=9)
+    figure.savefig(path)
+    return path
+
+
+def accuracy_panel(axes: "Axes", result: SearchResult) -> None:
+    """Validation accuracy by rate, and the test of the best one."""
+    points = result.validation
     best = [point.rate for point in points].index(result.best_rate)
-    figure = Figure(figsize=(5.2, 3.4), dpi=160, layout="constrained")
-    axes = figure.subplots()
     x = list(range(len(points)))
     y = [point.accuracy.value for point in points]
+    bars = _bars([point.accuracy for point in points])
+    validation = f"validation, n = {points[0].accuracy.total:,}"
     axes.errorbar(
-        x,
-        y,
-        yerr=_bars([point.accuracy for point in points]),
-        color=BLUE,
-        marker="o",
-        ms=4,
-        lw=1.2,
-        capsize=2.5,
+        x, y, yerr=bars, color=BLUE, marker="o", ms=4, lw=1.2, capsize=2.5, label=validation
     )
-    axes.plot([], [], color=BLUE, marker="o", ms=4, label="validation")
     tested = (
-        (result.base, 0.0, "white", "test, untouched"),
+        (result.base, 0.0, "white", f"test, untouched, n = {result.base.total:,}"),
         (result.pruned, float(best), ORANGE, "test, at the best rate"),
     )
     for accuracy, at, fill, label in tested:
         axes.errorbar(
-            [at + 0.15],
-            [accuracy.value],
-            yerr=_bars([accuracy]),
-            color=ORANGE,
-            marker="s",
-            ms=5,
-            mfc=fill,
-            capsize=2.5,
-            ls="",
-            label=label,
-        )
-    axes.axhline(task.chance, color=GREY, lw=0.8, ls="--", label="chance")
+            [at + 0.2], [accuracy.value], yerr=_bars([accuracy]), color=ORANGE, marker="s", ms=5,
+            mfc=fill, capsize=2.5, ls="", label=label,
+        )  # fmt: skip
+    for draw in result.draws if result.several else ():
+        shown = [score.accuracy.value for score in draw.validation]
+        label = "one draw" if draw is result.draws[0] else None
+        axes.plot(x, shown, "_", color=BLUE, ms=5, alpha=0.5, label=label)
     axes.set_xticks(x, [f"{point.rate:g}" for point in points])
     axes.set_xlabel("clipping rate of the rank")
     axes.set_ylabel("accuracy, 95 % interval")
-    axes.set_title(
-        f"task {task.name}, {task.shots} shots: {result.module} of layer {result.layer} "
-        f"of model {result.model.name}",
-        fontsize=9,
-    )
+    floors = [("chance", result.task.chance, "--")]
+    if result.label_counts is not None:
+        floors.append(("commonest label", result.label_counts.majority, ":"))
+    reference_lines(axes, floors)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7, loc="best")
-    figure.savefig(path)
-    return path
+    below(axes)
 
 
-def sweep_picture(result: SweepResult, path: Path) -> Path:
-    """Accuracy by layer and clipping rate as maps, one for each module.
-
-    Means over the seeds and shots of the sweep; the colour scale is shared, and white is the
-    accuracy of the untouched model.
+def reference_lines(axes: "Axes", values: Sequence[tuple[str, float, str]]) -> None:
+    """Levels to compare with; those far below everything drawn are named, not drawn.
 
     Args:
-        result: measured, or read from a run directory.
-        path: where to write; the ending decides the format.
+        axes: with everything else drawn.
+        values: name, level and line style of each.
     """
-    import numpy as np
-    from matplotlib.colors import TwoSlopeNorm
-    from matplotlib.figure import Figure
+    low, high = axes.get_ylim()
+    room = max(high - low, 0.04)
+    for name, level, style in values:
+        if level > low - room:
+            axes.axhline(level, color=GREY, lw=0.8, ls=style, label=f"{name} {level:.3f}")
+        else:
+            axes.plot([], [], color=GREY, lw=0.8, ls=style, label=f"{name} {level:.3f}, far below")
 
-    points = result.points
-    layers, rates = sorted({p.layer for p in points}), sorted({p.rate for p in points})
-    modules = list(dict.fromkeys(p.module for p in points))
-    maps = np.full((len(modules), len(layers), len(rates)), np.nan)
-    for m, layer, rate in np.ndindex(maps.shape):
-        at = (modules[m], layers[layer], rates[rate])
-        found = [p.accuracy.value for p in points if (p.module, p.layer, p.rate) == at]
-        maps[m, layer, rate] = np.mean(found) if found else np.nan
-    base = float(np.nanmean(maps[:, :, 0])) if rates[0] == 0 else float(np.nanmean(maps))
-    low, high = min(float(np.nanmin(maps)), base - 0.02), max(float(np.nanmax(maps)), base + 0.02)
-    size = (1.2 + 2.7 * len(modules), min(9.0, 1.5 + 0.22 * max(len(layers), 6)))
-    figure = Figure(figsize=size, dpi=160, layout="constrained")
-    norm = TwoSlopeNorm(base, low, high)
-    for m, axes in enumerate(figure.subplots(1, len(modules), squeeze=False)[0]):
-        image = axes.imshow(maps[m], norm=norm, cmap="PuOr", aspect="auto", origin="lower")
-        axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], rotation=60, fontsize=7)
-        axes.set_yticks(range(len(layers)), [str(layer) for layer in layers], fontsize=6)
-        axes.set_title(modules[m], fontsize=9)
-        axes.set_xlabel("clipping rate of the rank", fontsize=8)
-        if m == 0:
-            axes.set_ylabel("layer", fontsize=8)
-            figure.colorbar(image, ax=figure.axes, label="validation accuracy", shrink=0.8)
-    figure.suptitle(f"task {result.task.name}, chance {result.task.chance:.3f}", fontsize=9)
-    figure.savefig(path)
-    return path
+
+def below(axes: "Axes", columns: int = 2) -> None:
+    """The legend under the axes, where it hides nothing."""
+    axes.legend(
+        frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns
+    )
+
+
+def change_panel(axes: "Axes", explanation: Explanation) -> None:
+    """The change as the model answers and calibrated, with paired intervals."""
+    rows: list[tuple[str, Change]] = [
+        ("raw", explanation.accuracy[RAW]),
+        ("batch calibrated", explanation.accuracy[BATCH]),
+        ("fitted prior", explanation.accuracy[FITTED]),
+    ]
+    if explanation.auc is not None:
+        rows.append(("area under ROC", explanation.auc))
+    for i, (_, change) in enumerate(rows):
+        low, high = change.interval
+        ends = [[max(0.0, change.difference - low)], [max(0.0, high - change.difference)]]
+        axes.errorbar(
+            [change.difference], [i], xerr=ends, color=ORANGE if i == 0 else BLUE, marker="s",
+            ms=4, capsize=2.5, ls="",
+        )  # fmt: skip
+    axes.axvline(0, color=GREY, lw=0.8)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title(f"change of test accuracy: {explanation.verdict}", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def answers_panel(axes: "Axes", counts: LabelCounts) -> None:
+    """How often each label is said, beside how often it is right."""
+    labels = list(counts.gold)
+    rows = [("right", counts.gold, GREY, "|", 11), ("untouched", counts.untouched, BLUE, "o", 4)]
+    if counts.truncated is not None:
+        rows.append(("truncated", counts.truncated, ORANGE, "s", 4))
+    for name, said, colour, marker, size in rows:
+        values = [said[label] for label in labels]
+        axes.plot(values, range(len(labels)), marker, color=colour, ms=size, label=name)
+    axes.set_yticks(range(len(labels)), [plain(label, 18) for label in labels], fontsize=7)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(0, 1.05 * max(max(said.values()) for _, said, *_ in rows))
+    axes.grid(axis="y", color="#e4e4e4", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", labelsize=7)
+    balanced = [counts.balanced_untouched, counts.balanced_truncated]
+    said = " to ".join(f"{value:.3f}" for value in balanced if value is not None)
+    title = f"answers, of {sum(counts.gold.values()):,}; balanced accuracy {said}"
+    axes.set_title(title, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
 
 
 def _bars(accuracies: Sequence[Accuracy]) -> list[list[float]]:
     return [
-        [accuracy.value - accuracy.interval[0] for accuracy in accuracies],
-        [accuracy.interval[1] - accuracy.value for accuracy in accuracies],
+        [max(0.0, a.value - a.interval[0]) for a in accuracies],
+        [max(0.0, a.interval[1] - a.value) for a in accuracies],
     ]
-
-
-def explanation_picture(result: SearchResult, path: Path) -> Path:
-    """Untouched, truncated and every control, as the model answers and with a fitted prior.
-
-    Lines that fall together on the right were apart by the label prior alone.
-
-    Args:
-        result: a search with its explanation.
-        path: where to write; the ending decides the format.
-    """
-    from matplotlib.figure import Figure
-
-    explanation = result.explanation
-    assert explanation is not None
-    raw, fitted = explanation.raw, explanation.fitted_prior
-    rows = [
-        ("untouched", raw.untouched, fitted.untouched, GREY, "o", 2.0),
-        ("truncated", raw.truncated, fitted.truncated, ORANGE, "s", 2.0),
-    ]
-    markers = ("^", "v", "D", "P", "X")
-    rows += [
-        (f"control: {c.kind}", c.accuracy, c.calibrated, BLUE, markers[i % len(markers)], 0.8)
-        for i, c in enumerate(explanation.controls)
-        if c.calibrated is not None
-    ]
-    figure = Figure(figsize=(6.4, 3.8), dpi=160, layout="constrained")
-    axes = figure.subplots()
-    for name, before, after, colour, marker, width in rows:
-        axes.plot(
-            [0, 1], [before, after], color=colour, marker=marker, ms=5, lw=width, label=name,
-            alpha=1.0 if width > 1 else 0.7,
-        )  # fmt: skip
-    counts, lowest = result.label_counts, min(min(row[1:3]) for row in rows)
-    if counts is not None and counts.majority > lowest - 0.1:
-        axes.axhline(counts.majority, color=GREY, lw=0.8, ls=":", label="commonest label")
-    axes.set_xticks([0, 1], ["as the model answers", "with a fitted label prior"])
-    axes.set_xlim(-0.15, 1.15)
-    axes.set_ylabel(f"test accuracy, n = {result.base.total:,}")
-    title = f"{result.module} of layer {result.layer} at rate {result.best_rate:g}, "
-    title += f"{result.task.name}: {explanation.verdict}"
-    axes.set_title(title.replace("$", r"\$"), fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path)
-    return path

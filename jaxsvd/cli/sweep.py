@@ -52,7 +52,7 @@ def _layers(arguments: SweepArguments) -> list[int] | Literal["all"]:
 def run(arguments: SweepArguments) -> None:
     """Score every combination on validation; print and draw the result."""
     from jaxsvd import svd
-    from jaxsvd.cli import pictures, tables
+    from jaxsvd.cli import sweep_picture, tables
     from jaxsvd.commands.search import check_rates
     from jaxsvd.commands.sweep import MODULES, sweep
 
@@ -82,7 +82,7 @@ def run(arguments: SweepArguments) -> None:
     print_picture(
         console,
         run_options["out"] / "sweep.png",
-        lambda path: pictures.sweep_picture(result, path),
+        lambda path: sweep_picture.sweep_picture(result, path),
     )
 
 

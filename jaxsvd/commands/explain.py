@@ -22,6 +22,7 @@ from jaxsvd.results import calibration
 from jaxsvd.results.calibration import accuracy_change, context_calibrated, with_prior
 from jaxsvd.results.explanation import CONTEXTUAL, DOMAIN, Change, Control, Explanation, SideEffect
 from jaxsvd.results.fields import COUNT, TEXT, Fields
+from jaxsvd.results.perplexity import Perplexity
 from jaxsvd.results.points import holm
 from jaxsvd.results.read import FinishedRun, read_run
 from jaxsvd.results.search import SearchResult
@@ -118,11 +119,13 @@ def explain(
     searched = _searched(run, load, progress)
     explanation = _explained(searched, passes, progress)
     spread = dict(_spread(searched, passes, progress))
-    effects = _side_effects(searched, also or {}, margin, progress)
     perplexities = {
         Path(path).name: perplexity(searched.model, path, edit=searched.edit, progress=progress)[0]
         for path in texts
     }
+    effects, perplexities = corrected(
+        _side_effects(searched, also or {}, margin, progress), perplexities, margin
+    )
     explanation = replace(explanation, spread=spread, also=effects, texts=perplexities)
     result = replace(searched.result, explanation=explanation)
     fields = {**searched.run.fields, "explanation": explanation.to_json()}
@@ -322,9 +325,9 @@ def _size(searched: Searched, task: str) -> int | None:
 
 def _side_effects(
     searched: Searched, also: Mapping[str, str | None], margin: float, progress: Progress
-) -> tuple[SideEffect, ...]:
+) -> list[SideEffect]:
     """The same edit on other tasks, with the search's draw and sizes where they have so many."""
-    changes = []
+    found = []
     for name, data in also.items():
         task = encode_task(
             searched.model,
@@ -342,10 +345,25 @@ def _side_effects(
         before, after = (table.argmax(axis=1) == gold for table in tables)
         pair = paired_difference(before, after)
         within = paired_interval(pair.gained, pair.lost, len(gold), Z90)
+        equivalent = -margin < within[0] and within[1] < margin
         change = accuracy_change(tables[0], tables[1], gold)
-        changes.append((task.prepared.name, len(gold), change, pair.p_value, within))
-    rejected = holm([p_value for *_, p_value, _ in changes])
-    return tuple(
-        SideEffect(name, size, change, significant, margin, -margin < low and high < margin)
-        for (name, size, change, _, (low, high)), significant in zip(changes, rejected, strict=True)
+        found.append(SideEffect(task.prepared.name, len(gold), change, False, margin, equivalent))
+    return found
+
+
+def corrected(
+    effects: Sequence[SideEffect], texts: Mapping[str, Perplexity], margin: float
+) -> tuple[tuple[SideEffect, ...], dict[str, Perplexity]]:
+    """With which of them are significant at 5 %, by Holm's procedure over tasks and texts."""
+    of_tasks = [effect.change.p_value for effect in effects]
+    of_texts = [text.p_value for text in texts.values()]
+    rejected = holm([1.0 if p is None else p for p in (*of_tasks, *of_texts)])
+    pairs = zip(effects, rejected[: len(effects)], strict=True)
+    by_name = zip(texts.items(), rejected[len(effects) :], strict=True)
+    return (
+        tuple(replace(effect, significant=significant) for effect, significant in pairs),
+        {
+            name: replace(text, significant=significant, margin=margin)
+            for (name, text), significant in by_name
+        },
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from jaxsvd.page import plain
+from jaxsvd.page.explanation import answers_data, explanation_data, shown_fields
 from jaxsvd.page.flips import flips_data
 from jaxsvd.page.repeat import repeat
 from jaxsvd.results.conditions import ConditionResult
@@ -52,6 +53,8 @@ def content(run: FinishedRun, progress: Progress) -> dict[str, object]:
         "notices": [*_notices(result), *notes],
         "facts": [list(fact) for fact in _facts(run)],
         "curves": _curves(result, points),
+        "explanation": explanation_data(result),
+        "answers": answers_data(result),
         "flips": flips,
         "conditions": _conditions(result),
         "tables": plain.tables(run.fields, _left_out(result, points)),
@@ -76,7 +79,9 @@ def _notices(result: AnyResult) -> Sequence[str]:
 
 def _left_out(result: AnyResult, points: Sequence[Point]) -> frozenset[str]:
     if isinstance(result, SearchResult):
-        return _SHOWN | _DRAWN
+        return _SHOWN | _DRAWN | shown_fields(result)
+    if isinstance(result, Evaluation):
+        return _SHOWN | shown_fields(result)
     if isinstance(result, ConditionResult):
         return _SHOWN | {"module", "condition_numbers"}
     return _SHOWN | ({"cells"} if points else frozenset())

@@ -9,7 +9,10 @@ import re
 from jaxsvd.runs.directory import JsonObject, dump
 
 GENERATOR = '<meta name="generator" content="jaxsvd report">'
-SCRIPTS = ("dom.js", "chart.js", "points.js", "curves.js", "heatmap.js", "flips.js", "main.js")
+SCRIPTS = (
+    "dom.js", "chart.js", "points.js", "curves.js", "heatmap.js", "explanation.js", "flips.js",
+    "main.js",
+)  # fmt: skip
 STYLES = ("page.css", "figures.css", "media.css")
 
 

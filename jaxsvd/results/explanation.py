@@ -23,6 +23,15 @@ RAW, BATCH, FITTED = "raw", "batch_calibrated", "fitted_prior"
 SCORINGS = (RAW, BATCH, FITTED)
 """How answers are read off the scores: as they are, or with an offset for each label."""
 
+READING_NAMES = {
+    RAW: "as it is",
+    BATCH: "batch calibrated",
+    FITTED: "fitted prior",
+    CONTEXTUAL: "contextual calibration",
+    DOMAIN: "domain-context calibration",
+}
+"""In words, for tables and pictures."""
+
 
 @dataclass(frozen=True)
 class Change:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsvd.results.fields import COUNT, INTERVAL, NUMBER, TEXT, Fields
+from jaxsvd.results.fields import COUNT, FLAG, INTERVAL, NUMBER, TEXT, Fields
 from jaxsvd.results.statistics import Z95
 
 Z90 = 1.6448536269514722
@@ -29,6 +29,9 @@ class Perplexity:
         difference: mean negative log-likelihood of the edited model less that of the untouched
             one, in nats a token.
         interval: of the difference, 95 %, paired, over windows.
+        margin: nats a token that would not matter; None where nothing was stated.
+        significant: whether a difference of 0 is rejected at 5 %, after Holm's correction over
+            all that was tried beside it; None where nothing was.
     """
 
     windows: str
@@ -39,6 +42,29 @@ class Perplexity:
     edited: float | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
+    margin: float | None = None
+    significant: bool | None = None
+
+    @property
+    def p_value(self) -> float | None:
+        """Of a difference of 0, two-sided, by the normal distribution; None without an edit."""
+        if self.difference is None or self.interval is None:
+            return None
+        error = (self.interval[1] - self.interval[0]) / 2 / Z95
+        if error == 0:
+            return float(self.difference == 0)
+        return math.erfc(abs(self.difference) / error / math.sqrt(2))
+
+    @property
+    def equivalent(self) -> bool | None:
+        """Whether two one-sided tests at 5 % reject a change of the margin or more.
+
+        None where no margin was stated, or nothing is edited.
+        """
+        if self.difference is None or self.interval is None or self.margin is None:
+            return None
+        half = (self.interval[1] - self.interval[0]) / 2 * Z90 / Z95
+        return abs(self.difference) + half < self.margin
 
     def no_worse(self, margin: float) -> bool:
         """Whether a rise by ``margin`` nats a token or more is rejected, one-sided at 5 %."""
@@ -70,6 +96,8 @@ class Perplexity:
             edited=fields.maybe("edited", NUMBER),
             difference=fields.maybe("difference", NUMBER),
             interval=fields.maybe("interval", INTERVAL),
+            margin=fields.maybe("margin", NUMBER),
+            significant=fields.maybe("significant", FLAG),
         )
 
 

@@ -13,7 +13,7 @@ import jaxsvd
 from jaxsvd.commands.report import report
 from jaxsvd.results.statistics import wilson
 
-from . import made
+from . import made, test_explanation
 from .browser import Browser, browser, missing
 
 pytestmark = [
@@ -235,3 +235,21 @@ def test_words_of_a_table_stay_whole_on_a_phone(chromium: Browser, searched: Pat
         "return [cell.getBoundingClientRect().height, parseFloat(getComputedStyle(cell).fontSize)]"
     )
     assert row < 2 * word
+
+
+def test_an_explanation_is_drawn_and_can_be_reduced(chromium: Browser, tmp_path: Path) -> None:
+    """Headings, tables of every kind, and a picture whose lines can be taken away."""
+    written = test_explanation.write_search(tmp_path / "search")
+    report(tmp_path / "search")
+    page = opened(chromium, tmp_path / "search")
+    headings = page.run("return [...document.querySelectorAll('h2, h3')].map((h) => h.textContent)")
+    assert "Is it real? What changed: label prior" in headings
+    for title in ("Controls", "Luck of the demonstrations", "What else changed"):
+        assert title in headings
+    assert "What the models say" in headings
+    drawn = {"untouched", "truncated", "noise"}
+    assert drawn <= series(page)
+    page.click("fieldset[data-key=models] label:nth-of-type(3) input")
+    assert "noise" not in series(page)
+    text = page.run("return document.body.textContent")
+    assert f"{written['majority']:.4f}" in text

@@ -101,7 +101,7 @@ function chart(label) {
     if (!spec || !root.clientWidth) return;
     width = root.clientWidth;
     const height = Math.round(Math.max(270, Math.min(400, width * 0.46)));
-    const box = { left: spec.log ? 84 : 58, right: width - 10, top: 14, bottom: height - 46 };
+    const box = { left: spec.log ? 84 : 68, right: width - 10, top: 14, bottom: height - 46 };
     const [low, high] = spec.range;
     const slot = (box.right - box.left) / spec.x.length;
     const X = (i) => box.left + slot * (i + 0.5);

@@ -147,6 +147,8 @@ document
     ),
   );
 if (data.curves) curves(data.curves);
+if (data.explanation) explanation(data.explanation);
+if (data.answers) answers(data.answers);
 if (data.flips) flips(data.flips);
 if (data.conditions) conditions(data.conditions);
 plainTables(data.tables);
