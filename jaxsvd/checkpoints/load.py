@@ -260,6 +260,13 @@ def _split(layout: Layout, config: DecoderConfig, tensors: Mapping[str, Tensor])
     return layout.split(split, parameter_shapes(config)) if split else layout
 
 
+_PACKED = re.compile(
+    r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|SCB|absmax|quant_map"
+    r"|weight\.(absmax|quant_map|quant_state.*)|weight_(blocks|scales))$"
+)
+"""Names that GPTQ, AWQ, bitsandbytes, compressed-tensors and FP8 give the parts of a matrix."""
+
+
 def _header_problems(
     tensors: Mapping[str, Tensor],
     layout: Layout,
@@ -274,6 +281,11 @@ def _header_problems(
         if not any(re.fullmatch(buffer, name) for buffer in family.buffers)
     ]
     problems = []
+    if packed := sorted(name for name in extra if _PACKED.search(name)):
+        return [
+            f"its weights are quantised ({packed[0]}, for example), which is not read; use the "
+            "model's unquantised checkpoint, or a GGUF file of it"
+        ]
     if missing := sorted(wanted.keys() - tensors.keys()):
         problems.append(f"missing {summarise(missing)}")
     if extra:

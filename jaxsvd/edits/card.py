@@ -35,8 +35,10 @@ model = jaxsvd.load("{here}")""",
 
 
 def hub_id(source: str) -> str | None:
-    """A recorded source, if it names a model of the hub."""
-    return None if source == "bundled" or os.path.isabs(source) else source
+    """The model of the hub that a recorded source names, or a file of; None of a path."""
+    if source == "bundled" or os.path.isabs(source):
+        return None
+    return "/".join(source.split("/")[:2])
 
 
 def card_text(
@@ -53,7 +55,7 @@ def card_text(
     """
     source = provenance.source
     hub = hub_id(source)
-    shown = f"[{source}](https://huggingface.co/{source})" if hub else f"`{source}`"
+    shown = f"[{source}](https://huggingface.co/{hub})" if hub else f"`{source}`"
     revision = f", revision `{provenance.revision}`" if provenance.revision else ""
     lines = [
         f"# {name}",
