@@ -230,7 +230,7 @@ def edit_records(model: Model) -> tuple[EditRecord, ...]:
             seed=edit.seed if edit.random else None,
         )
 
-    return tuple(map(record, model.edits))
+    return tuple(map(record, model.history))
 
 
 def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Measured:
