@@ -24,6 +24,7 @@ from jaxsvd.model import Model
 from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.predictions import Prediction, complete
 from jaxsvd.results.records import EditRecord, Measured, ModelRecord
+from jaxsvd.results.request import RunRequest
 from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
@@ -220,7 +221,7 @@ def model_record(model: Model) -> ModelRecord:
 
 def edit_records(model: Model) -> tuple[EditRecord, ...]:
     """The ``edits`` of result.json: those of a model, with the ranks that they keep."""
-    return tuple(edit_record(model.engine, edit) for edit in model.edits)
+    return tuple(edit_record(model.engine, edit) for edit in model.history)
 
 
 def edit_record(engine: Engine, edit: Edit) -> EditRecord:
@@ -248,7 +249,7 @@ def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Meas
 def request_record(
     command: str, model: Model, encoded_task: EncodedTask, *others: EncodedTask, **options: Any
 ) -> dict[str, object]:
-    """What decides the results of a run: a resumed one must be asked the same.
+    """What decides the results of a run: a resumed one must have the same.
 
     Args:
         command: its name.
@@ -260,15 +261,13 @@ def request_record(
     draws = (encoded_task, *others)
     questions = [draw.fingerprint() for draw in draws]
     several = len(draws) > 1 or command == "sweep"
-    return {
-        "command": command,
-        "model": model_record(model).to_json()
-        | {
-            "files": str(resolved(model.directory)),
-            "contents": fingerprint.of_model(Path(model.directory)),
-        },
-        "task": task_of_draws(draws).to_json(),
-        "questions": questions if several else questions[0],
-        "asked": encoded_task.asked,
-        **options,
-    }
+    return RunRequest(
+        command=command,
+        model=model_record(model),
+        files=str(resolved(model.directory)),
+        contents=fingerprint.of_model(Path(model.directory)),
+        task=task_of_draws(draws),
+        questions=tuple(questions) if several else questions[0],
+        draw=encoded_task.request,
+        options=options,
+    ).to_json()

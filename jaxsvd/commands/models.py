@@ -33,7 +33,7 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
     """
     directory = (
         hub.model_directory(source, revision)
-        if hub.is_local(source)
+        if hub.is_local(source) or str(source).endswith(".gguf")
         else hub.config_file(str(source), revision)
     )
     raw, path = hub.read_raw_config(directory)

@@ -132,6 +132,33 @@ def test_attributes_of_other_models_that_matter(name: str, value: Any) -> None:
     assert f"{name} = {value!r}" in config_refusal(JSON_OF["llama"](**{name: value}))
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mixtral", "num_local_experts": 8}, "use a dense model"),
+        ({"model_type": "qwen3_moe", "num_experts": 128}, "use a dense model"),
+        ({"model_type": "deepseek_v3", "n_routed_experts": 256}, "use a dense model"),
+        (JSON_OF["llama"](num_experts_per_tok=2), "use a dense model"),
+        ({"model_type": "gemma3", "vision_config": {"a": 1}}, "use its language model alone"),
+        ({"model_type": "llava", "vision_config": {"a": 1}}, "use its language model alone"),
+        ({"model_type": "qwen2_audio", "audio_config": {"a": 1}}, "use its language model alone"),
+        (JSON_OF["llama"](mm_vision_tower="clip"), "use its language model alone"),
+        (
+            JSON_OF["llama"](quantization_config={"quant_method": "awq"}),
+            "use the model's unquantised checkpoint, or a GGUF file of it",
+        ),
+        (
+            {"model_type": "falcon", "quantization_config": {"quant_method": "gptq"}},
+            "use the model's unquantised checkpoint, or a GGUF file of it",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["model_type"],
+)
+def test_what_is_not_read_and_what_would_do(config: Any, said: str) -> None:
+    """A mixture of experts, several senses, weights of a few bits."""
+    assert said in config_refusal(config)
+
+
 def test_nothing_is_said_of_what_transformers_writes_itself() -> None:
     assert notices(JSON_OF["llama"](is_llama_config=True, rope_interleaved=None, dtype="x")) == ()
 

@@ -221,7 +221,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     model = jaxsvd.load()
     shape = model.decoder.blocks[3].mlp.fc_in.weight.shape
     stored = model.parameters - 2 * shape[0] * shape[1] + 2 * 6 * sum(shape)
-    assert f"{stored:,} numbers in float32" in printed
+    assert f"{stored:,} numbers in float16" in printed
     assert f"{1 - stored / model.parameters:.2%} fewer" in printed
     assert jaxsvd.load(out).tokenizer("good")["input_ids"] == model.tokenizer("good")["input_ids"]
     assert main(["evaluate", str(out), "--test-size", "10", "--out", str(tmp_path / "run")]) == 0
