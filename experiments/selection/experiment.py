@@ -134,9 +134,10 @@ def frontier(result: Mapping[str, Any]) -> "Figure":
         _panel(axes, rows, calibrated=calibrated)
         axes.set_title("with a fitted label prior" if calibrated else "as the model answers")
     panels[0].set_ylabel("change of test accuracy, points")
-    figure.supxlabel("passes, as a share of scoring every candidate", fontsize=8)
+    for axes in panels:
+        axes.set_xlabel("passes, as a share of scoring every candidate")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=6)
     model, tasks = result["model"]["source"], ", ".join(dict.fromkeys(row.task for row in rows))
     seeds = ", ".join(map(str, dict.fromkeys(row.seed for row in rows)))
     figure.suptitle(plain(f"{model.rsplit('/', 1)[-1]}: {tasks}; seeds {seeds}", 90), fontsize=8)
