@@ -125,14 +125,16 @@ def label_scores(path: Path, prompts: Sequence[str], labels: Sequence[str]) -> n
             single = all(len(ids) == fork + 1 for ids in both)
             row = []
             for ids in both[:1] if single else both:
-                rest = torch.tensor([ids[shared:]])
-                logits = model(rest, past_key_values=copy.deepcopy(start)).logits[0]
-                at = torch.arange(fork - 1, len(ids) - 1) - shared
+                # Only what is read is computed of the logits: of large vocabularies the most work.
+                rest, read = torch.tensor([ids[shared : len(ids) - 1]]), len(ids) - fork
+                found = model(
+                    rest, past_key_values=copy.deepcopy(start), logits_to_keep=read
+                ).logits[0]
                 if single:
-                    row = [float(logits[at[0], label[fork]]) for label in both]
+                    row = [float(found[0, label[fork]]) for label in both]
                 else:
-                    logs = torch.log_softmax(logits[at], dim=-1)
-                    row.append(float(logs[torch.arange(len(at)), torch.tensor(ids[fork:])].sum()))
+                    logs = torch.log_softmax(found, dim=-1)
+                    row.append(float(logs[torch.arange(read), torch.tensor(ids[fork:])].sum()))
             scores.append(row)
     return np.array(scores)
 
