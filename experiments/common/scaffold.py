@@ -8,7 +8,7 @@ sentences, and some that draw it. ``python -m experiments.NAME`` then is::
     if __name__ == "__main__":
         sys.exit(main(EXPERIMENT))
 
-A run directory holds ``run.json`` (what was asked), ``records.jsonl`` (a line for each finished
+A run directory holds ``run.json`` (its options), ``records.jsonl`` (a line for each finished
 unit, where the study has units: see :meth:`Study.once`), ``result.json`` and the pictures. Reports
 and pictures are made from result.json alone, so they can be made again without measuring.
 """
@@ -31,6 +31,7 @@ from experiments.common.records import Records, plain, restore
 from experiments.common.style import Drawing, draw
 from jaxsvd.cli.options import Parser
 from jaxsvd.cli.pictures import available
+from jaxsvd.results.request import ExperimentRequest
 from jaxsvd.runs.directory import RESULT, Run, default_path, pretty, surroundings, write_whole
 from jaxsvd.runs.files import full_disk
 from jaxsvd.runtime import interruption
@@ -156,12 +157,12 @@ def run(
         progress: where to show it.
 
     Raises:
-        UserError: the run directory exists (without ``resume``), was asked something else, or
+        UserError: the run directory exists (without ``resume``), is of other options, or
             cannot be written.
     """
     experiment.check(options)
-    asked = {key: value for key, value in vars(options).items() if key not in ("out", "resume")}
-    request = plain({"experiment": experiment.name, "options": asked})
+    recorded = {key: value for key, value in vars(options).items() if key not in ("out", "resume")}
+    request = ExperimentRequest(experiment=experiment.name, options=plain(recorded)).to_json()
     with Run.open(options.out, request, resume=options.resume, progress=progress):
         command = list(command) or ["python", "-m", f"experiments.{experiment.name}"]
         study = Study(options, options.out, Records(options.out / RECORDS), progress, command)
