@@ -12,13 +12,13 @@ import pytest
 
 import jaxsvd
 from experiments.bounds_vs_accuracy import agreement, asked, study
-from experiments.bounds_vs_accuracy.asked import Design, SupersampledTask
 from experiments.bounds_vs_accuracy.conclusions import distinct
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
+from experiments.bounds_vs_accuracy.questions import Design, SupersampledTask
 from experiments.common.records import restore
 from experiments.common.scaffold import main, parser, run
-from experiments.language.setting import Asked
+from experiments.language.setting import TaskSetting
 from jaxsvd.edits.edit import Edit
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import paired_difference
@@ -38,7 +38,7 @@ def model() -> Model:
 def draw(model: Model) -> SupersampledTask:
     options = parser(EXPERIMENT).parse_args(["--validation-size", "20", "--test-size", "40"])
     setting = study.resolve(options)
-    task = Asked("bundled", "bundled", None, (0,))
+    task = TaskSetting("bundled", "bundled", None, (0,))
     return asked.make_draw(model, setting, task, 0, Design(3, 2), SILENT)
 
 
