@@ -94,6 +94,7 @@ def score_split(
     *,
     made: Mapping[Edit, Replacement] | None = None,
     cells: Sequence[Cell] | None = None,
+    positions: Sequence[int] | None = None,
     run: Run | None,
     progress: Progress,
 ) -> list[list[Prediction]]:
@@ -107,6 +108,8 @@ def score_split(
         made: their matrices, if several calls use them; see
             :func:`jaxsvd.edits.replacement.variants`.
         cells: what predictions.jsonl calls each variant; after its edits if left out.
+        positions: where the questions to be scored are among the encoded ones; all of the split
+            if left out.
         run: gets a line of each example as it is finished; None keeps no file.
         progress: where to show it.
 
@@ -114,7 +117,7 @@ def score_split(
         For each variant its predictions, in the order of the questions.
     """
     encoded, prepared = encoded_task.encoded, encoded_task.prepared
-    positions = encoded_task.positions(split)
+    positions = encoded_task.positions(split) if positions is None else positions
     cells = [Cell.of(edits) for edits in edited] if cells is None else cells
     indices = {encoded.questions[i].index for i in positions}
     records = {
@@ -218,19 +221,20 @@ def model_record(model: Model) -> ModelRecord:
 
 def edit_records(model: Model) -> tuple[EditRecord, ...]:
     """The ``edits`` of result.json: those of a model, with the ranks that they keep."""
+    return tuple(edit_record(model.engine, edit) for edit in model.history)
 
-    def record(edit: Edit) -> EditRecord:
-        edit = edit.resolved(model.config)
-        return EditRecord(
-            layer=edit.layer,
-            module=edit.module,
-            rate=edit.rate,
-            ranks=edit.ranks(model.config, matrix_shapes(model.engine, edit.layer)),
-            method=None if edit.method == "exact" else edit.method,
-            seed=edit.seed if edit.random else None,
-        )
 
-    return tuple(map(record, model.history))
+def edit_record(engine: Engine, edit: Edit) -> EditRecord:
+    """One of the ``edits`` of result.json."""
+    edit = edit.resolved(engine.config)
+    return EditRecord(
+        layer=edit.layer,
+        module=edit.module,
+        rate=edit.rate,
+        ranks=edit.ranks(engine.config, matrix_shapes(engine, edit.layer)),
+        method=None if edit.method == "exact" else edit.method,
+        seed=edit.seed if edit.random else None,
+    )
 
 
 def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Measured:

@@ -261,6 +261,12 @@ def rates(text: str) -> list[float]:
         ) from None
 
 
+def rates_or_rules(text: str) -> list[float | str]:
+    """Clipping rates, or names of rules for a rank, separated by commas."""
+    parts = text.split(",")
+    return [part if part in ("mp", "gd") else rates(part)[0] for part in parts]
+
+
 def names(text: str) -> list[str]:
     """Names, separated by commas."""
     return [name for name in text.split(",") if name]

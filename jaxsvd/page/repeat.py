@@ -14,6 +14,16 @@ from jaxsvd.results.sweep import SweepResult
 from jaxsvd.tasks.specs import SPECS
 
 _BUILT_IN = (*SPECS, "bundled")
+_SELECTION = (
+    "select",
+    "layers",
+    "modules",
+    "epsilon",
+    "delta",
+    "margin",
+    "most_edits",
+    "proposals",
+)
 
 
 def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
@@ -47,7 +57,7 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
     if isinstance(result, SweepResult):
         words += _sweep_words(result.points)
     else:
-        for name in ("layer", "module", "rates", "top_layers"):
+        for name in ("layer", "module", "rates", "top_layers", *_SELECTION):
             words += _option(f"--{name.replace('_', '-')}", options.get(name))
     words += _option("--svd", options.get("svd")) + _option("--score", options.get("score"))
     words += _option("--dtype", result.model.dtype)

@@ -53,6 +53,7 @@ def plain_answer(model: Model, question: Question) -> int:
     return predict(logits[[one[-1] for one in both]])  # pyright: ignore
 
 
+@pytest.mark.long
 def test_supersample_scores_are_those_of_plain_evaluation(
     model: Model, draw: SupersampledTask
 ) -> None:
@@ -226,6 +227,7 @@ def test_the_verdict_finds_the_planted_predictor() -> None:
     assert any("change of the gap beyond the baselines" in line for line in told)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_verdict_finds_none_where_none_is(seed: int) -> None:
     """Lemma 6 follows the rate as well as the rate does, and nothing else."""
@@ -239,6 +241,7 @@ def test_the_verdict_finds_none_where_none_is(seed: int) -> None:
     assert not any(line.startswith("Better than xi") and "lemma 6" in line for line in told)
 
 
+@pytest.mark.long
 def test_bounds_from_predictions_have_to_beat_the_errors_they_come_from() -> None:
     """A copy of the supersample's own gap is no theory, however well it does."""
     rng = np.random.default_rng(0)
