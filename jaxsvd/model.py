@@ -293,7 +293,16 @@ def load(
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
     require_backend()
-    directory = model_directory(source, revision)
+
+    def axes_for(config: DecoderConfig) -> Axes:
+        return (
+            memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
+        )
+
+    def check_memory(config: DecoderConfig) -> None:
+        memory.check(config, dtype, axes_for(config), str(source or "the bundled model"))
+
+    directory = model_directory(source, revision, judge=check_memory)
     raw, path = read_raw_config(directory)
     whole = raw
     raw, ranks = without_factors(raw, path)
@@ -301,8 +310,8 @@ def load(
     made_of = read_provenance(whole, config, str(path))
     for notice in notices(raw):
         progress.notice(notice)
-    axes = memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
-    memory.check(config, dtype, axes, str(source or "the bundled model"))
+    axes = axes_for(config)
+    check_memory(config)
     devices = sharding.make_mesh(axes)
     if mesh == "auto" and devices is not None:
         progress.notice(f"mesh {axes} over {axes.devices} devices")

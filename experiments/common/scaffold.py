@@ -123,22 +123,22 @@ def whole(minimum: int = 0) -> Callable[[str], int]:
 
 def parser(experiment: Experiment) -> argparse.ArgumentParser:
     """Of an experiment's command line."""
-    made = Parser(
+    result = Parser(
         prog=f"python -m experiments.{experiment.name}",
         description=experiment.description,
         parents=experiment.parents,
     )
-    made.add_argument("--quick", action="store_true", help="small, under 30 s on two cores")
-    made.add_argument("--seed", type=whole(), default=0, metavar="N", help="of everything (0)")
-    made.add_argument(
+    result.add_argument("--quick", action="store_true", help="small, under 30 s on two cores")
+    result.add_argument("--seed", type=whole(), default=0, metavar="N", help="of everything (0)")
+    result.add_argument(
         "--out",
         type=Path,
         metavar="RUN",
         help=f"a new run directory (runs/{experiment.name}-SIZE-TIME)",
     )
-    made.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
-    experiment.add_options(made)
-    return made
+    result.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
+    experiment.add_options(result)
+    return result
 
 
 def run(
@@ -189,10 +189,10 @@ def run(
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     """Run from the command line; the exit status (0, 2 for a user's mistake, 130 for Ctrl-C)."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    made = parser(experiment)
+    arguments = parser(experiment)
     out = None
     try:
-        options = made.parse_args(argv)
+        options = arguments.parse_args(argv)
         if options.resume and options.out is None:
             raise UserError("--resume needs --out, the run directory to go on in")
         size = "quick" if options.quick else "full"
@@ -201,7 +201,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
             result = run(
                 experiment,
                 options,
-                command=[*made.prog.split(), *argv],
+                command=[*arguments.prog.split(), *argv],
                 progress=TerminalProgress(),
             )
             _print(experiment, result, out)
@@ -243,10 +243,10 @@ def _print(experiment: Experiment, result: Record, out: Path) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table: the first column to the left, numbers to the right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    result = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="right" if index else "left")
+        result.add_column(name, justify="right" if index else "left")
     for row in rows:
         # As Text: what stands in brackets is no markup.
-        made.add_row(*(Text(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in row))
-    return made
+        result.add_row(*(Text(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in row))
+    return result

@@ -1,6 +1,7 @@
 """Where a model comes from: a directory here, or a repository on the Hugging Face hub."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxsvd.checkpoints.gguf import header
 from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.tensors import LAYOUTS, is_file, read_json, require_torch, unreadable
 from jaxsvd.models import read_config
+from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
@@ -23,7 +25,12 @@ _SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt", 
 _SMALL += ("LICEN[CS]E*", "NOTICE*")
 
 
-def model_directory(source: str | Path | None, revision: str | None = None) -> Path:
+def model_directory(
+    source: str | Path | None,
+    revision: str | None = None,
+    *,
+    judge: Callable[[DecoderConfig], None] = lambda config: None,
+) -> Path:
     """The local directory or GGUF file that holds a model, downloaded first if it is a hub id.
 
     Args:
@@ -31,6 +38,7 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
             (of a GGUF file of several ``OWNER/NAME/FILE.gguf``), or None (or ``"bundled"``) for
             the bundled model.
         revision: branch, tag or commit on the hub.
+        judge: refuses a model of the hub by its config.json, before its weights are fetched.
 
     Returns:
         For a directory its absolute path, symbolic links followed.
@@ -56,7 +64,7 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
         raise UserError(
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
-    return _download(source, revision)
+    return _download(source, revision, judge)
 
 
 def recorded_source(source: str | Path | None, directory: Path) -> str:
@@ -122,7 +130,7 @@ def is_local(source: str | Path | None) -> bool:
     return source in (None, "bundled") or _path(source).exists()
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _download(hub_id: str, revision: str | None, judge: Callable[[DecoderConfig], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
@@ -144,7 +152,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
     config = fetch("config.json") / "config.json"
     if not config.is_file() and (file := _only_gguf(hub_id, revision, where)):
         return _download_gguf(hub_id, file, revision)
-    family = _judged(config)
+    judged, family = _read(config)
+    judge(judged)
     directory = fetch(*_SMALL, "model*.safetensors")
     if any((directory / layout).is_file() for layout in LAYOUTS if ".bin" not in layout):
         return directory
@@ -186,9 +195,9 @@ def _only_gguf(hub_id: str, revision: str | None, where: str) -> str | None:
     return found[0] if found else None
 
 
-def _judged(path: Path) -> Family:
+def _read(path: Path) -> tuple[DecoderConfig, Family]:
     raw, _ = without_factors(read_json(path), path)
-    return read_config(raw, str(path))[1]
+    return read_config(raw, str(path))
 
 
 def config_file(hub_id: str, revision: str | None = None) -> Path:

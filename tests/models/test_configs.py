@@ -116,6 +116,35 @@ def test_an_unknown_attribute_whose_name_tells_that_it_is_metadata(family: str, 
 
 
 @pytest.mark.parametrize(
+    "attributes",
+    [
+        {"is_llama_config": True, "rope_interleaved": False},
+        {"max_sequence_length": 2048, "pad_token_id": -1},
+        {"internal_version": "7b-x"},
+        {"_attn_implementation_autoset": True},
+        {"_commit_hash": "0" * 40},
+        {"unsloth_fixed": True, "unsloth_version": "2024.11"},
+        {"diversity_penalty": 0.0, "pruned_heads": {}, "chunk_size_feed_forward": 0},
+        {"badwordsids": [[1]], "newlinemode": "s"},
+        {"neftune_noise_alpha": 5, "_flash_attn_2_enabled": True},
+    ],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_attributes_of_real_files_that_enter_no_forward_pass(attributes: Any) -> None:
+    """Of SmolLM2, Vicuna, ALLaM, transformers 4.46 to 4.51, unsloth, KoboldAI and NEFTune."""
+    assert read_config(JSON_OF["llama"](**attributes), "") == read_config(JSON_OF["llama"](), "")
+
+
+def test_yarn_as_it_was_written_in_2023() -> None:
+    scaling = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 6}
+    old, new = (
+        read_config(JSON_OF["llama"](rope_scaling=scaling | more), "")[0]
+        for more in ({"finetuned": True}, {})
+    )
+    assert old == new
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("rope_interleaved", True),

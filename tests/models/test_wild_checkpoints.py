@@ -104,7 +104,11 @@ def test_every_command_gives_one_verdict(tmp_path: Path) -> None:
     assert str(error.value) == refusal(tmp_path)
 
 
-@pytest.mark.parametrize("raw", ['{"model_type": "resnet"}', "{"])
+@pytest.mark.parametrize(
+    "raw",
+    ['{"model_type": "resnet"}', "{", '{"model_type": "llama", "num_hidden_layers": 1000}'],
+    ids=["family", "damaged", "memory"],
+)
 def test_the_hubs_config_is_judged_before_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: str
 ) -> None:
@@ -120,7 +124,7 @@ def test_the_hubs_config_is_judged_before_weights(
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(UserError, match=r"config\.json"):
+    with pytest.raises(UserError, match=r"config\.json|GB for its weights"):
         jaxsvd.load("someone/some-7b")
     assert asked == [["config.json"]]
 
