@@ -29,12 +29,13 @@ from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
 from jaxsvd.edits.card import Format
 from jaxsvd.edits.decoder import edited_decoder
-from jaxsvd.edits.edit import Edit, Edits, as_edits, format_edits, matrix_edits
+from jaxsvd.edits.edit import CALIBRATED, Edit, Edits, as_edits, format_edits, matrix_edits
 from jaxsvd.edits.provenance import Provenance, read_provenance
 from jaxsvd.edits.replacement import parameter_path
 from jaxsvd.edits.saving import SavedModel
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.input_statistics import InputStatistics
 from jaxsvd.engine.variants import Place
 from jaxsvd.models import notices, read_known
 from jaxsvd.models.config import DecoderConfig
@@ -152,7 +153,13 @@ class Model:
             return _logits(graph, state, ids, None if mask is None else np.asarray(mask), self.mesh)
         return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
 
-    def edited(self, edits: Edit | str | Iterable[Edit], *, progress: Progress = SILENT) -> "Model":
+    def edited(
+        self,
+        edits: Edit | str | Iterable[Edit],
+        *,
+        statistics: InputStatistics | None = None,
+        progress: Progress = SILENT,
+    ) -> "Model":
         """The model with some matrices edited; shares all other weights with this one.
 
         An edited model is a model: it may be edited again, and remembers all of its edits.
@@ -160,19 +167,26 @@ class Model:
         Args:
             edits: one, several of different matrices, or as they are written
                 (``26:mlp:0.95+25:attn:0.9``).
+            statistics: of what the matrices read, for methods that are calibrated
+                (:mod:`jaxsvd.train_statistics`).
             progress: where to show it.
 
         Raises:
             UserError: a layer or module that the model does not have, more of a matrix than there
-                is, or a matrix edited twice in one call.
+                is, a matrix edited twice in one call, or an edit without the statistics that it
+                needs.
         """
         edits = tuple(edit.resolved(self.config) for edit in as_edits(edits))
         by_matrix = matrix_edits(edits, self.config)
-        decoder, made = edited_decoder(self.decoder, by_matrix, self.mesh, progress=progress)
+        decoder, made = edited_decoder(
+            self.decoder, by_matrix, self.mesh, statistics=statistics, progress=progress
+        )
         factors = {**self.factors, **made}
         source = self.source
         if by_matrix:  # no run of this model is to be taken for one of the untouched
             source += f", edited {format_edits(edit for edit in edits if edit.touches)}"
+        if statistics is not None and any(edit.method in CALIBRATED for edit in by_matrix):
+            source += f" by inputs of {statistics.source}"
         return dataclasses.replace(
             self,
             decoder=decoder,

@@ -12,7 +12,7 @@ FLOORS = (
     ("jaxsvd.cli", "jaxsvd"),
     ("jaxsvd.commands",),
     ("jaxsvd.score", "jaxsvd.page", "jaxsvd.selection"),
-    ("jaxsvd.encoded_task",),
+    ("jaxsvd.encoded_task", "jaxsvd.train_statistics"),
     ("jaxsvd.model", "jaxsvd.results"),
     ("jaxsvd.edits",),
     ("jaxsvd.engine",),

@@ -36,15 +36,31 @@ def run(arguments: EvaluateArguments) -> None:
     from jaxsvd.commands.evaluate import evaluate
     from jaxsvd.edits.edit import parse_edits
     from jaxsvd.results.summary import answer
+    from jaxsvd.train_statistics import needs_statistics, train_statistics
 
     task = task_of(arguments.task, arguments.model)
     run_options = open_run(arguments, task)
     edits = None if arguments.edit is None else parse_edits(arguments.edit)
-    model = load_model(arguments, mesh=arguments.mesh)
+    model, seeds = load_model(arguments, mesh=arguments.mesh), options.joined(arguments.seeds)
+    if edits is not None:
+        statistics = None
+        if needs_statistics(edits):
+            statistics = train_statistics(
+                model,
+                task,
+                edits,
+                data=arguments.data,
+                shots=arguments.shots,
+                seed=max(seeds) if seeds else arguments.seed,
+                validation_size=arguments.validation_size,
+                test_size=arguments.test_size,
+                progress=progress(),
+            )
+        model = model.edited(edits, statistics=statistics, progress=progress())
     result = evaluate(
-        model if edits is None else model.edited(edits, progress=progress()),
+        model,
         task,
-        seeds=options.joined(arguments.seeds),
+        seeds=seeds,
         data=arguments.data,
         shots=arguments.shots,
         seed=arguments.seed,

@@ -10,8 +10,9 @@ from jaxsvd import svd
 from jaxsvd.checkpoints.factored import Pair
 from jaxsvd.checkpoints.load import fill
 from jaxsvd.devices import sharding
-from jaxsvd.edits.edit import TRUNCATIONS, Edit
+from jaxsvd.edits.edit import LOW_RANK, Edit
 from jaxsvd.edits.replacement import edited_matrix, parameter_path, truncated_factors
+from jaxsvd.engine.input_statistics import InputStatistics
 from jaxsvd.models.decoder import Decoder
 from jaxsvd.runtime.progress import SILENT, Progress
 
@@ -21,6 +22,7 @@ def edited_decoder(
     edits: Iterable[Edit],
     mesh: Mesh | None = None,
     *,
+    statistics: InputStatistics | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Decoder, dict[str, Pair | None]]:
     """Edit matrices of a decoder.
@@ -29,11 +31,15 @@ def edited_decoder(
         decoder: stays as it is.
         edits: of single matrices (:func:`~jaxsvd.edits.edit.matrix_edits`).
         mesh: the devices that share the weights; None for one.
+        statistics: of what the matrices read, for methods that are calibrated.
         progress: where to show it.
 
     Returns:
         The edited decoder; and, by the path of each edited matrix, its two factors, or None where
         it is not of low rank.
+
+    Raises:
+        UserError: an edit without the statistics that it needs.
     """
     edits = tuple(edits)
     state = nnx.to_flat_state(nnx.state(decoder))
@@ -43,7 +49,7 @@ def edited_decoder(
         for edit in edits:
             path = parameter_path(edit.layer, edit.module)
             weight = arrays[path] if mesh is None else sharding.gathered(arrays[path])
-            found, pairs[path] = _edited(weight, edit)
+            found, pairs[path] = _edited(weight, edit, statistics)
             if mesh is not None:
                 found = sharding.place(found, mesh, sharding.spec_of(path))
             arrays[path] = found
@@ -51,11 +57,16 @@ def edited_decoder(
     return fill(decoder.config, arrays, decoder.dtype), pairs
 
 
-def _edited(weight: jax.Array, edit: Edit) -> tuple[jax.Array, Pair | None]:
+def _edited(
+    weight: jax.Array, edit: Edit, statistics: InputStatistics | None
+) -> tuple[jax.Array, Pair | None]:
     """A matrix and its factors, as :mod:`jaxsvd.edits.replacement` makes them for the engine."""
-    if edit.method not in TRUNCATIONS:
+    if edit.method not in LOW_RANK:
         return edited_matrix(weight, edit), None
-    rank, factors = edit.rank_of(weight.shape), truncated_factors(weight, edit)
+    rank, factors = (
+        edit.rank_of(weight.shape),
+        truncated_factors(weight, edit, statistics=statistics),
+    )
     halves = (factors.left[:, :rank], factors.right[:rank])
     pair = Pair(*(half.astype(weight.dtype) for half in halves))
     return svd.reconstruct(factors, rank).astype(weight.dtype), pair

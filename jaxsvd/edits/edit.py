@@ -1,7 +1,8 @@
 """An edit of a model: one module of one layer, how much of it stays, and by which method.
 
 Edits are values: two that are equal make the same weights of the same model, whatever else is
-edited, scored or written beside them. They are written ``26:mlp:0.95+25:attn:0.9``.
+edited, scored or written beside them (and, by a method that is calibrated, of the same statistics
+of inputs). They are written ``26:mlp:0.95+25:attn:0.9``.
 """
 
 import dataclasses
@@ -16,7 +17,10 @@ from jaxsvd.runtime.errors import UserError
 Method = Literal[
     "exact",
     "randomized",
+    "activation-scaled",
+    "whitened",
     "magnitude",
+    "dropped",
     "noise",
     "spectrum-noise",
     "random-directions",
@@ -26,7 +30,10 @@ Method = Literal[
 """What takes a matrix's place.
 
 Its truncated SVD, ``exact`` or ``randomized``; or the matrix with its entries of smallest
-``magnitude`` set to zero, as many parameters kept as by a truncation. The others are controls of
+``magnitude`` set to zero, as many parameters kept as by a truncation; or nothing: all entries of
+a matrix that is ``dropped`` are zero, so that its module adds nothing but a bias. Truncations that
+are ``activation-scaled`` or ``whitened`` weigh a matrix's inputs by those of calibration tokens
+(:mod:`jaxsvd.edits.calibrated`). The others are controls of
 the exact truncation of the same rank (:mod:`jaxsvd.edits.controls`): ``noise`` added with the norm
 of the part that it removes; ``spectrum-noise`` with its singular values too; the matrix projected
 on ``random-directions``, as many as it keeps; the ``removed-part`` in place of the kept one; and
@@ -43,6 +50,13 @@ CONTROLS: tuple[Method, ...] = (
 )
 
 TRUNCATIONS = ("exact", "randomized")
+"""The methods that truncate a matrix's own singular value decomposition."""
+
+CALIBRATED = ("activation-scaled", "whitened")
+"""The methods that need statistics of what a matrix reads
+(:class:`~jaxsvd.engine.input_statistics.InputStatistics`) beside the matrix."""
+
+LOW_RANK = (*TRUNCATIONS, *CALIBRATED)
 """The methods that leave a matrix of low rank."""
 
 RANDOM = ("randomized", "noise", "spectrum-noise", "random-directions")
@@ -56,13 +70,15 @@ class Edit:
     Attributes:
         layer: an index; negative ones count from the end.
         module: a matrix or a group of them, see :mod:`jaxsvd.models.matrices`.
-        rate: clipping rate in [0, 1); at 0 the weights are untouched. None where a rank is given.
-        rank: kept of every matrix, at least 1; None where a rate is given.
+        rate: clipping rate in [0, 1); at 0 the weights are untouched. None where a rank is given
+            or all is ``dropped``.
+        rank: kept of every matrix, at least 1; None where a rate is given or all is ``dropped``.
         method: what takes the place of a matrix.
         seed: of the random numbers of the methods that draw some; 0 for the others.
 
     Raises:
-        UserError: not exactly one of rate and rank, one that is out of range, or no such method.
+        UserError: not exactly one of rate and rank (none of ``dropped``), one that is out of range,
+            or no such method.
     """
 
     layer: int
@@ -73,7 +89,10 @@ class Edit:
     seed: int = dataclasses.field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        if (self.rate is None) == (self.rank is None):
+        given = (self.rate is not None) + (self.rank is not None)
+        if self.method == "dropped" and given:
+            raise UserError("a dropped module keeps nothing: it takes no clipping rate and no rank")
+        if self.method != "dropped" and given != 1:
             raise UserError("an edit needs a clipping rate or a rank, and not both")
         if self.rate is not None:
             object.__setattr__(self, "rate", svd.check_rate(self.rate))
@@ -88,8 +107,11 @@ class Edit:
     def __str__(self) -> str:
         """``26:mlp:0.95``, or ``26:fc_in:r40`` for a rank; ``26:mlp:0.95:noise@3`` of a method.
 
-        Exact truncation, the usual method, and seed 0 are not written.
+        Exact truncation, the usual method, and seed 0 are not written. ``26:mlp:dropped`` is of
+        no rate.
         """
+        if self.method == "dropped":
+            return f"{self.layer}:{self.module}:dropped"
         kept = f"r{self.rank}" if self.rate is None else _shortest(self.rate)
         method = "" if self.method == "exact" else f":{self.method}"
         seed = f"@{self.seed}" if self.seed else ""
@@ -144,7 +166,7 @@ class Edit:
             config: of the model.
             shapes: of the matrices of a layer, by name.
         """
-        edits = self.by_matrix(config) if self.method in TRUNCATIONS else ()
+        edits = self.by_matrix(config) if self.method in LOW_RANK else ()
         return {edit.module: edit.rank_of(shapes[edit.module]) for edit in edits}
 
 
@@ -156,7 +178,7 @@ def parse_edits(text: str) -> Edits:
     """Edits as they are written: layer, module, rate and method, several joined by ``+``.
 
     ``26:mlp:0.95``; ``26:mlp:r40`` for a rank of 40; ``26:mlp:0.95:noise@3`` for another method,
-    with the seed of its random numbers.
+    with the seed of its random numbers; ``26:mlp:dropped`` without a rate.
 
     Raises:
         UserError: anything else.
@@ -173,6 +195,7 @@ def _parse(text: str) -> Edit:
     if len(fields) not in (3, 4):
         raise wrong
     layer, module, kept, *rest = fields
+    dropped = kept == "dropped" and not rest
     if rest and rest[0].partition("@")[0] not in get_args(Method):
         raise UserError(
             f"edit {text!r} should be LAYER:MODULE:RATE or LAYER:MODULE:RATE:METHOD, where the "
@@ -181,10 +204,13 @@ def _parse(text: str) -> Edit:
     method, _, seed = rest[0].partition("@") if rest else ("exact", "", "")
     by_rank = kept.startswith("r")
     try:
-        index, amount = int(layer), int(kept[1:]) if by_rank else float(kept)
+        index = int(layer)
+        amount = 0 if dropped else int(kept[1:]) if by_rank else float(kept)
         number = int(seed) if seed else 0
     except ValueError:
         raise wrong from None
+    if dropped:
+        return Edit(index, module, method="dropped")
     options: dict[str, Any] = {"method": method, "seed": number}
     if by_rank:
         return Edit(index, module, rank=int(amount), **options)

@@ -11,12 +11,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsvd import svd
 from jaxsvd.devices import distributed, sharding
-from jaxsvd.edits import controls
-from jaxsvd.edits.edit import CONTROLS, TRUNCATIONS, Edit, Edits, matrix_edits
+from jaxsvd.edits import calibrated, controls
+from jaxsvd.edits.edit import CONTROLS, LOW_RANK, Edit, Edits, matrix_edits
 from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.input_statistics import InputStatistics, Moments
 from jaxsvd.engine.variants import Place, Replacement, Variants
 from jaxsvd.models.lowrank import LowRank, widths
 from jaxsvd.models.matrices import matrices, part
+from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 
 
@@ -47,6 +49,7 @@ def edited_matrix(
     *,
     factors: svd.SvdFactors | None = None,
     decomposed: controls.Decomposed | None = None,
+    statistics: InputStatistics | None = None,
 ) -> Float[Array, "rows columns"]:
     """What takes the place of a matrix: another one of its shape and dtype.
 
@@ -56,14 +59,20 @@ def edited_matrix(
         key: of its random numbers; :func:`edit_key` if left out.
         factors: exact ones of the matrix, if they are known; only exact truncation takes them.
         decomposed: likewise, for controls.
+        statistics: of its inputs, for methods that are calibrated.
+
+    Raises:
+        UserError: more of the matrix than there is, or no statistics where they are needed.
     """
     if not edit.touches:
         return weight
+    if edit.method == "dropped":
+        return jnp.zeros_like(weight)
     rank = edit.rank_of(weight.shape)
     match edit.method:
-        case "exact" | "randomized":
-            if factors is None or edit.method == "randomized":
-                factors = truncated_factors(weight, edit, key)
+        case "exact" | "randomized" | "activation-scaled" | "whitened":
+            if factors is None or edit.method != "exact":
+                factors = truncated_factors(weight, edit, key, statistics=statistics)
             return svd.reconstruct(factors, rank).astype(weight.dtype)
         case "magnitude":
             return largest_entries(weight, parameters_kept(rank, weight.shape))
@@ -89,13 +98,36 @@ def decomposed_matrix(weight: Float[Array, "rows columns"]) -> controls.Decompos
 
 
 def truncated_factors(
-    weight: Float[Array, "rows columns"], edit: Edit, key: PRNGKeyArray | None = None
+    weight: Float[Array, "rows columns"],
+    edit: Edit,
+    key: PRNGKeyArray | None = None,
+    *,
+    statistics: InputStatistics | None = None,
 ) -> svd.SvdFactors:
-    """Factors whose first columns and rows are a matrix truncated; see :func:`edited_matrix`."""
-    if edit.method == "exact":
-        return svd.factor(weight)
+    """Factors whose first columns and rows are a matrix truncated; see :func:`edited_matrix`.
+
+    But for randomized ones they are those of any rank.
+    """
+    match edit.method:
+        case "exact":
+            return svd.factor(weight)
+        case "activation-scaled":
+            return calibrated.activation_scaled_factors(weight, _inputs(edit, statistics))
+        case "whitened":
+            return calibrated.whitened_factors(weight, _inputs(edit, statistics))
     rank = edit.rank_of(weight.shape)
     return svd.randomized_factors(weight, rank, edit_key(edit, rank) if key is None else key)
+
+
+def _inputs(edit: Edit, statistics: InputStatistics | None) -> Moments:
+    """Of the matrix of an edit, its layer counted from 0."""
+    place = edit.layer, edit.module
+    if statistics is None or place not in statistics.moments:
+        raise UserError(
+            f"{edit}: {edit.method} truncation needs statistics of what the matrix reads; evaluate "
+            "takes them from a task's training examples (jaxsvd.train_statistics)"
+        )
+    return statistics.moments[place]
 
 
 def parameters_kept(rank: int, shape: tuple[int, ...]) -> int:
@@ -122,31 +154,31 @@ def largest_entries(
     return jnp.asarray(pruned.reshape(weight.shape)).astype(weight.dtype)
 
 
-def low_ranks(weight: Float[Array, "rows columns"], edits: Iterable[Edit]) -> dict[Edit, LowRank]:
-    """A matrix truncated by several edits of it, ready to be multiplied, factored once.
+def low_ranks(
+    weight: Float[Array, "rows columns"],
+    edits: Iterable[Edit],
+    statistics: InputStatistics | None = None,
+) -> dict[Edit, LowRank]:
+    """A matrix truncated by several edits of it, ready to be multiplied, factored once a method.
 
     Where a product of factors is fewer operations (:func:`~jaxsvd.models.lowrank.widths`), all
-    exact ones share the same two arrays and differ in how much of them counts.
+    edits of one method share the same two arrays and differ in how much of them counts; randomized
+    ones, whose factors are of one rank and seed, share nothing.
     """
     width = max(widths(*weight.shape), default=0)
+    known: dict[Edit | str, tuple[svd.SvdFactors, tuple[Array, Array]]] = {}
 
-    def of(edit: Edit, factors: svd.SvdFactors, halves: tuple[Array, Array]) -> LowRank:
+    def of(edit: Edit) -> LowRank:
+        shared = edit if edit.random else edit.method
+        if shared not in known:
+            factors = truncated_factors(weight, edit, statistics=statistics)
+            known[shared] = factors, _halves(factors, width, weight.dtype)
+        factors, halves = known[shared]
         rank = edit.rank_of(weight.shape)
         dense = weight if rank <= width else svd.reconstruct(factors, rank).astype(weight.dtype)
         return LowRank(dense, *halves, jnp.asarray(rank, jnp.int32))
 
-    @functools.cache
-    def exact() -> tuple[svd.SvdFactors, tuple[Array, Array]]:
-        factors = svd.factor(weight)
-        return factors, _halves(factors, width, weight.dtype)
-
-    def randomized(edit: Edit) -> tuple[svd.SvdFactors, tuple[Array, Array]]:
-        factors = truncated_factors(weight, edit)
-        return factors, _halves(factors, width, weight.dtype)
-
-    return {
-        edit: of(edit, *(exact() if edit.method == "exact" else randomized(edit))) for edit in edits
-    }
+    return {edit: of(edit) for edit in edits}
 
 
 @functools.partial(jax.jit, static_argnames=("width", "dtype"))
@@ -162,14 +194,22 @@ def _halves(
 
 
 def replacements(
-    engine: Engine, edits: Collection[Edit], *, progress: Progress = SILENT
+    engine: Engine,
+    edits: Collection[Edit],
+    *,
+    statistics: InputStatistics | None = None,
+    progress: Progress = SILENT,
 ) -> dict[Edit, Replacement]:
     """The matrices of some edits for the engine, each of the model's factored once for all of them.
 
     Args:
         engine: holds the weights.
         edits: of single matrices (:func:`~jaxsvd.edits.edit.matrix_edits`).
+        statistics: of what the matrices read, for methods that are calibrated.
         progress: where to show it.
+
+    Raises:
+        UserError: an edit without the statistics that it needs.
     """
     places: dict[Place, list[Edit]] = {}
     for edit in dict.fromkeys(edits):
@@ -178,31 +218,37 @@ def replacements(
     with progress.bar("factoring", len(places), "matrices") as advance:
         for number, (place, asked) in enumerate(places.items()):
             if engine.mesh is None:
-                found = _of_matrix(engine.matrix(*place), asked)
+                found = _of_matrix(engine.matrix(*place), asked, statistics)
                 jax.block_until_ready([*found.values()])
             else:
-                found = _on_a_mesh(engine, place, asked, number)
+                found = _on_a_mesh(engine, place, asked, number, statistics)
             made |= found
             advance(1)
     return made
 
 
 def _of_matrix(
-    weight: Float[Array, "rows columns"], edits: Sequence[Edit]
+    weight: Float[Array, "rows columns"],
+    edits: Sequence[Edit],
+    statistics: InputStatistics | None,
 ) -> dict[Edit, Replacement]:
-    truncations = [edit for edit in edits if edit.method in TRUNCATIONS]
+    truncations = [edit for edit in edits if edit.method in LOW_RANK]
     needed = any(edit.method in CONTROLS for edit in edits)
     decomposed = decomposed_matrix(weight) if needed else None
     others = {
         edit: edited_matrix(weight, edit, decomposed=decomposed)
         for edit in edits
-        if edit.method not in TRUNCATIONS
+        if edit.method not in LOW_RANK
     }
-    return {**low_ranks(weight, truncations), **others}
+    return {**low_ranks(weight, truncations, statistics), **others}
 
 
 def _on_a_mesh(
-    engine: Engine, place: Place, edits: Sequence[Edit], number: int
+    engine: Engine,
+    place: Place,
+    edits: Sequence[Edit],
+    number: int,
+    statistics: InputStatistics | None,
 ) -> dict[Edit, Replacement]:
     """Each matrix is factored on another device, and dealt again.
 
@@ -212,7 +258,7 @@ def _on_a_mesh(
     assert mesh is not None
     devices = jax.local_devices()
     whole = sharding.gathered(matrix, devices[number % len(devices)])
-    made = _of_matrix(whole, edits)
+    made = _of_matrix(whole, edits, statistics)
     own = {id(x): x for x in jax.tree.leaves(list(made.values())) if x is not whole}
     agreed = dict(zip(own, distributed.arrays_of_first(list(own.values())), strict=True))
     placed = {id(whole): matrix}
@@ -232,6 +278,7 @@ def variants(
     edited: Sequence[Edits],
     *,
     made: Mapping[Edit, Replacement] | None = None,
+    statistics: InputStatistics | None = None,
 ) -> Variants:
     """Variants of a model for the engine to score together, one for each of some edits.
 
@@ -240,6 +287,7 @@ def variants(
         edited: the edits of each variant; none are the model itself.
         made: the matrices of all their edits (:func:`replacements`), where they are used more than
             once; if left out, they are made whenever the engine asks for them, and belong to it.
+        statistics: to make them with, where ``made`` is left out; see :func:`replacements`.
 
     Raises:
         UserError: a layer or module that the model does not have, or a matrix edited twice.
@@ -248,18 +296,22 @@ def variants(
 
     def make(chosen: Sequence[int]) -> Sequence[Mapping[Place, Replacement]]:
         wanted = dict.fromkeys(edit for v in chosen for edit in by_variant[v])
-        known = replacements(engine, wanted) if made is None else made
+        known = replacements(engine, wanted, statistics=statistics) if made is None else made
         return [{(e.layer, e.module): known[e] for e in by_variant[v]} for v in chosen]
 
     return Variants(tuple(frozenset((e.layer, e.module) for e in v) for v in by_variant), make)
 
 
 def all_replacements(
-    engine: Engine, edited: Iterable[Edits], *, progress: Progress = SILENT
+    engine: Engine,
+    edited: Iterable[Edits],
+    *,
+    statistics: InputStatistics | None = None,
+    progress: Progress = SILENT,
 ) -> dict[Edit, Replacement]:
-    """The matrices of some variants, to be scored more than once; see :func:`variants`."""
+    """The matrices of some variants, to be scored more than once; see :func:`replacements`."""
     edits = [edit for edits in edited for edit in matrix_edits(edits, engine.config)]
-    return replacements(engine, edits, progress=progress)
+    return replacements(engine, edits, statistics=statistics, progress=progress)
 
 
 def matrix_shapes(engine: Engine, layer: int) -> dict[str, tuple[int, ...]]:

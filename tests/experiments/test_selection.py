@@ -1,6 +1,8 @@
 """Selection compared: rows are what the searches say, and are read as they were written."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +31,6 @@ def test_a_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
     sizes = ["--validation-size", "40", "--test-size", "20"]
     assert main(EXPERIMENT, [*SMALL, *sizes, "--out", str(out)]) == 0
-    import json
-
     result = json.loads((out / "result.json").read_text())
     rows = {row.method: row for row in rows_of(result)}
     assert set(rows) == {"condition, attn", "gradient", "race", "all", "greedy"}
@@ -44,3 +44,35 @@ def test_a_run(tmp_path: Path) -> None:
     )
     assert frontier(result).axes
     assert (out / "frontier.png").is_file()
+
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "selection"
+
+
+def points(gain: dict[str, Any]) -> str:
+    low, high = gain["interval"]
+    return f"{100 * gain['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def test_the_page_says_what_the_records_say() -> None:
+    """Every row of the tables, and the changes and shares in the text."""
+    page = (PUBLISHED.parent / "selection.md").read_text("utf-8")
+    for path in PUBLISHED.glob("*.json"):
+        if path.stem == "448":
+            continue
+        for row in rows_of(json.loads(path.read_text("utf-8"))):
+            written = row.to_json()
+            cells = [str(row.seed), row.method, f"`{row.chosen}`" if row.chosen else "nothing"]
+            cells.append(f"{row.passes:,}, {row.passes / row.exhaustive:.2f}")
+            cells.append(f"{row.search_seconds:.0f}")
+            cells.append(points(written["raw"]))
+            cells.append(points(written["calibrated"]) if row.calibrated else "")
+            assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in page.replace("|  |", "| |")
+    record = json.loads((PUBLISHED / "448.json").read_text("utf-8"))
+    chosen = {search["chosen"] for search in record["searches"].values()}
+    assert chosen == {row["winner"] for row in record["race"]} == {"1:q_proj:0.99"}
+    for row in record["race"]:
+        cells = f"| {row['epsilon']:g} | `{row['winner']}` | {row['share']:.2f} | "
+        assert f"{cells}{row['guaranteed']:.3f} |" in page
+    for name in ("raw", "fitted_prior"):
+        assert points(record["searches"]["all"][name]) in page

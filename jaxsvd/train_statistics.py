@@ -1,0 +1,94 @@
+"""Calibration data: what a model's matrices read on training examples of a task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxsvd import tasks
+from jaxsvd.edits.edit import CALIBRATED, Edits, matrix_edits
+from jaxsvd.engine.input_statistics import InputStatistics, input_statistics
+from jaxsvd.model import Model
+from jaxsvd.runtime.errors import UserError
+from jaxsvd.runtime.progress import SILENT, Progress
+from jaxsvd.tasks.base import Prepared
+
+PROMPTS = 16
+"""Rows of demonstrations that are read."""
+
+
+def needs_statistics(edits: Edits) -> bool:
+    """Whether some of the edits weigh a matrix by what it reads."""
+    return any(edit.method in CALIBRATED for edit in edits)
+
+
+def train_statistics(
+    model: Model,
+    task: str | Path,
+    edits: Edits,
+    *,
+    data: str | Path | None = None,
+    shots: int | None = None,
+    seed: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    prompts: int = PROMPTS,
+    progress: Progress = SILENT,
+) -> InputStatistics:
+    """Statistics of what edited matrices read, on demonstrations of other draws.
+
+    Demonstrations are training examples. Those that stand in the validation or the test set of the
+    draw with ``seed`` are left out.
+
+    Args:
+        model: that is edited.
+        task, data, shots, seed, validation_size, test_size: of the draw that will be scored.
+        edits: whose matrices are looked at.
+        prompts: draws, each giving a row of demonstrations.
+        progress: where to show it.
+
+    Raises:
+        UserError: a task or data that cannot be had; a task without demonstrations.
+    """
+    own = tasks.prepare(
+        task,
+        data=data,
+        shots=shots,
+        seed=seed,
+        validation_size=validation_size,
+        test_size=test_size,
+    )
+    if own.shots == 0:
+        raise UserError("calibrated truncation reads demonstrations; --shots should be at least 1")
+    first = own.seed + 1
+    others = [
+        tasks.prepare(
+            task, data=data, shots=own.shots, seed=first + i, validation_size=1, test_size=1
+        )
+        for i in range(prompts)
+    ]
+    rows = train_texts(own, others)
+    places = [(edit.layer, edit.module) for edit in matrix_edits(edits, model.config)]
+    encoded = [model.tokenizer.encode(row)[: model.config.context] for row in rows]
+    source = f"{len(rows)} rows of {own.shots} training examples of {own.name}, seeds from {first}"
+    return input_statistics(model.decoder, encoded, places, source=source, progress=progress)
+
+
+def train_texts(own: Prepared, others: Sequence[Prepared]) -> list[str]:
+    """The demonstrations of other draws, one text a draw, without those that a draw scores.
+
+    Args:
+        own: the draw that is scored.
+        others: draws whose demonstrations are taken.
+    """
+    scored = {question.query for question in (*own.validation, *own.test)}
+    texts = []
+    for other in others:
+        shown = (*other.validation, *other.test)[0].demonstrations
+        fresh = [line for line in shown if not _asks(line, scored)]
+        if fresh:
+            texts.append("".join(fresh))
+    return texts
+
+
+def _asks(line: str, queries: set[str]) -> bool:
+    """Whether a demonstration, a query with a space and a label, is of one of some queries."""
+    return any(line[:end] in queries for end, letter in enumerate(line) if letter == " ")
