@@ -23,7 +23,7 @@ RATES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995)
 """The candidate clipping rates of the paper (section 4)."""
 
 
-class Factors(NamedTuple):
+class SvdFactors(NamedTuple):
     """A matrix as a product whose first r columns and rows are its best approximation of rank r.
 
     One of the two holds singular vectors, the other those times the singular values: which one is
@@ -62,7 +62,7 @@ def rank_at(rate: float, shape: tuple[int, ...]) -> int:
     return max(1, min(size, math.floor((1 - rate) * size + 1e-9 * size)))
 
 
-def factor(matrix: Float[Array, "rows columns"]) -> Factors:
+def factor(matrix: Float[Array, "rows columns"]) -> SvdFactors:
     """Exact factors, by the fastest exact route of the platform.
 
     With V the eigenvectors of the Gram matrix W^T W, W V_r V_r^T is the best approximation of rank
@@ -84,10 +84,10 @@ def factor(matrix: Float[Array, "rows columns"]) -> Factors:
 (_SYRK,) = linalg.get_blas_funcs(("syrk",), dtype=np.float64)
 
 
-def _factor_on_host(a: Float32[np.ndarray, "rows columns"]) -> Factors:
+def _factor_on_host(a: Float32[np.ndarray, "rows columns"]) -> SvdFactors:
     if max(a.shape) < 1.5 * min(a.shape):
         u, s, vt = linalg.svd(a, full_matrices=False, check_finite=False, lapack_driver="gesdd")
-        return Factors(jnp.asarray(u), jnp.asarray(s), jnp.asarray(s[:, None] * vt))
+        return SvdFactors(jnp.asarray(u), jnp.asarray(s), jnp.asarray(s[:, None] * vt))
     tall = a.shape[0] >= a.shape[1]
     # The transpose of a row-major array is column-major, as BLAS wants it: no copy is made.
     gram = _SYRK(1.0, a.astype(np.float64).T, trans=not tall, lower=1)
@@ -95,28 +95,28 @@ def _factor_on_host(a: Float32[np.ndarray, "rows columns"]) -> Factors:
     s = np.sqrt(np.maximum(values[::-1], 0)).astype(np.float32)
     vectors = np.ascontiguousarray(vectors[:, ::-1], np.float32)
     left, right = (a @ vectors, vectors.T) if tall else (vectors, vectors.T @ a)
-    return Factors(jnp.asarray(left), jnp.asarray(s), jnp.asarray(np.ascontiguousarray(right)))
+    return SvdFactors(jnp.asarray(left), jnp.asarray(s), jnp.asarray(np.ascontiguousarray(right)))
 
 
 @jax.jit
-def _factor_by_gram(matrix: Float[Array, "rows columns"]) -> Factors:
+def _factor_by_gram(matrix: Float[Array, "rows columns"]) -> SvdFactors:
     a = matrix.astype(jnp.float64)
     tall = a.shape[0] >= a.shape[1]
     values, vectors = jnp.linalg.eigh(a.T @ a if tall else a @ a.T)
     s, vectors = jnp.sqrt(jnp.maximum(values[::-1], 0)), vectors[:, ::-1]
     left, right = (a @ vectors, vectors.T) if tall else (vectors, vectors.T @ a)
-    return Factors(*(x.astype(jnp.float32) for x in (left, s, right)))
+    return SvdFactors(*(x.astype(jnp.float32) for x in (left, s, right)))
 
 
 @jax.jit
-def _factor_directly(matrix: Float[Array, "rows columns"]) -> Factors:
+def _factor_directly(matrix: Float[Array, "rows columns"]) -> SvdFactors:
     with jax.default_matmul_precision("highest"):
         u, s, vt = jnp.linalg.svd(matrix.astype(jnp.float32), full_matrices=False)
-    return Factors(u, s, s[:, None] * vt)
+    return SvdFactors(u, s, s[:, None] * vt)
 
 
 @jax.jit
-def reconstruct(factors: Factors, rank: int | Int[Array, ""]) -> Float32[Array, "rows columns"]:
+def reconstruct(factors: SvdFactors, rank: int | Int[Array, ""]) -> Float32[Array, "rows columns"]:
     """The best approximation of the given rank (Eckart-Young-Mirsky).
 
     The rank is an argument and not a shape, so that no rate compiles anew.
@@ -128,7 +128,7 @@ def reconstruct(factors: Factors, rank: int | Int[Array, ""]) -> Float32[Array, 
 @functools.partial(jax.jit, static_argnames=("rank", "iterations"))
 def randomized_factors(
     matrix: Float[Array, "rows columns"], rank: int, key: PRNGKeyArray, iterations: int = 2
-) -> Factors:
+) -> SvdFactors:
     """Rank-``rank`` SVD by random projection (Halko, Martinsson and Tropp, 2011, alg. 4.4 and 5.1).
 
     With two power iterations and no oversampling, as the reference scripts truncate: 1-5 % above
@@ -145,7 +145,7 @@ def randomized_factors(
             basis = jnp.linalg.qr(a @ basis)[0]
         u, s, vt = jnp.linalg.svd(basis.T @ a, full_matrices=False)
         left, right = basis @ u, s[:, None] * vt
-    return Factors(right.T, s, left.T) if wide else Factors(left, s, right)
+    return SvdFactors(right.T, s, left.T) if wide else SvdFactors(left, s, right)
 
 
 def truncate(
@@ -154,7 +154,7 @@ def truncate(
     *,
     method: Method = "exact",
     key: PRNGKeyArray | None = None,
-    factors: Factors | None = None,
+    factors: SvdFactors | None = None,
 ) -> Float[Array, "rows columns"]:
     """The matrix with its smallest singular values cut off, in its own dtype.
 

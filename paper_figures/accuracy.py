@@ -15,7 +15,7 @@ from paper_figures.reading import Key, Source, read_chances
 
 
 @dataclass(frozen=True)
-class Cell:
+class PointKey:
     """What tells points apart; a later run's replaces an earlier one's."""
 
     model: Key
@@ -27,7 +27,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Point:
+class AccuracyPoint:
     """Accuracy on the validation set, pooled over demonstration seeds.
 
     Attributes:
@@ -45,7 +45,7 @@ class Point:
     source: Source
 
 
-def points(sources: Iterable[Source], experiment: str) -> dict[Cell, Point]:
+def points(sources: Iterable[Source], experiment: str) -> dict[PointKey, AccuracyPoint]:
     """The points of an experiment's runs and of plain sweeps, the newest of each cell.
 
     A cell comes from one run: seeds of different runs are not pooled.
@@ -58,7 +58,7 @@ def points(sources: Iterable[Source], experiment: str) -> dict[Cell, Point]:
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[Cell, Point] = {}
+    found: dict[PointKey, AccuracyPoint] = {}
     for source in sources:
         if source.kind == experiment:
             counts, means, chances = source.read(_experiment)
@@ -73,7 +73,7 @@ def points(sources: Iterable[Source], experiment: str) -> dict[Cell, Point]:
 
 
 @dataclass(frozen=True)
-class Count:
+class CorrectCount:
     """Right answers of one draw at one point."""
 
     task: str
@@ -85,13 +85,13 @@ class Count:
     accuracy: Accuracy
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Count":
+    def from_json(cls, fields: Fields) -> "CorrectCount":
         """One of the ``cells`` of an experiment."""
         point = ResultPoint.from_json(fields)
         return cls.of(fields.read("task", TEXT), point)
 
     @classmethod
-    def of(cls, task: str, point: ResultPoint) -> "Count":
+    def of(cls, task: str, point: ResultPoint) -> "CorrectCount":
         """One of the points of a sweep."""
         assert point.shots is not None, "a cell has shots"
         assert point.seed is not None, "a cell has a seed"
@@ -135,7 +135,7 @@ class Mean:
         )
 
     @classmethod
-    def of(cls, counts: Sequence[Count]) -> "Mean":
+    def of(cls, counts: Sequence[CorrectCount]) -> "Mean":
         """Of the draws of one point."""
         accuracies = [count.accuracy for count in counts]
         return cls(
@@ -149,7 +149,7 @@ class Mean:
         )
 
 
-Numbers = tuple[list[Count], list[Mean], Mapping[str, float]]
+Numbers = tuple[list[CorrectCount], list[Mean], Mapping[str, float]]
 """Counts by draw, means over draws, and chance by task."""
 
 
@@ -158,7 +158,7 @@ def _experiment(fields: Fields) -> Numbers:
     read_model(fields)
     chances = read_chances(fields)
     cells, points = fields.objects("cells"), fields.objects("points")
-    counts = [Count.from_json(cell) for cell in cells if _truncated(cell)]
+    counts = [CorrectCount.from_json(cell) for cell in cells if _truncated(cell)]
     _check_counts(counts)
     return counts, [Mean.from_json(point) for point in points if _truncated(point)], chances
 
@@ -170,15 +170,15 @@ def _truncated(fields: Fields) -> bool:
 def _plain(fields: Fields) -> Numbers:
     """Of a run of ``jaxsvd sweep``."""
     result = SweepResult.from_json(fields)
-    counts = [Count.of(result.task.name, point) for point in result.points]
+    counts = [CorrectCount.of(result.task.name, point) for point in result.points]
     _check_counts(counts)
-    draws: dict[Place, list[Count]] = {}
+    draws: dict[Place, list[CorrectCount]] = {}
     for count in counts:
         draws.setdefault(count.place, []).append(count)
     return counts, list(map(Mean.of, draws.values())), {result.task.name: result.task.chance}
 
 
-def _check_counts(counts: Iterable[Count]) -> None:
+def _check_counts(counts: Iterable[CorrectCount]) -> None:
     """Refuse counts of no examples."""
     for count in counts:
         if not count.accuracy.total:
@@ -187,17 +187,17 @@ def _check_counts(counts: Iterable[Count]) -> None:
 
 def _points(
     source: Source,
-    counts: Iterable[Count],
+    counts: Iterable[CorrectCount],
     means: Sequence[Mean],
     chances: Mapping[str, float],
-) -> dict[Cell, Point]:
-    by_seed: dict[Cell, dict[int, float]] = {}
+) -> dict[PointKey, AccuracyPoint]:
+    by_seed: dict[PointKey, dict[int, float]] = {}
     for count in counts:
-        cell = Cell(source.model, *count.place)
+        cell = PointKey(source.model, *count.place)
         by_seed.setdefault(cell, {})[count.seed] = count.accuracy.value
     found = {}
     for entry in means:
-        cell = Cell(source.model, *entry.place)
+        cell = PointKey(source.model, *entry.place)
         source.check_layers([cell.layer])
         seeds = by_seed.get(cell, {})
         if sorted(seeds) != sorted(entry.seeds):
@@ -209,9 +209,9 @@ def _points(
             )
         if cell.task not in chances:
             raise source.damaged(f"tasks has no {cell.task!r}")
-        found[cell] = Point(entry.mean, entry.interval, seeds, chances[cell.task], source)
+        found[cell] = AccuracyPoint(entry.mean, entry.interval, seeds, chances[cell.task], source)
     return found
 
 
-def _words(cell: Cell) -> str:
+def _words(cell: PointKey) -> str:
     return f"{cell.task}, {cell.shots} shots, {cell.module} of layer {cell.layer}, {cell.rate:g}"

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from experiments.common import style
 from paper_figures import marks, published
-from paper_figures.accuracy import Cell, Point
+from paper_figures.accuracy import AccuracyPoint, PointKey
 from paper_figures.depth import Depth, depth, expected, told
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Key, labels
-from paper_figures.rows import Points, Row
+from paper_figures.rows import PanelRow, Points
 
 COLOURS = dict(zip(Depth, style.PALETTE, strict=False))
 SHAPES = dict(zip(Depth, style.MARKERS, strict=False))
@@ -33,14 +33,14 @@ BESIDE = (
 )
 
 
-def draw(points: Points, rows: Sequence[Row]) -> Drawn:
+def draw(points: Points, rows: Sequence[PanelRow]) -> Drawn:
     """A panel for each row, model and module; a curve for each layer.
 
     Args:
         points: of sweeps.
         rows: see :mod:`paper_figures.rows`.
     """
-    chosen: dict[Cell, Point] = {}
+    chosen: dict[PointKey, AccuracyPoint] = {}
     for row in rows:
         chosen |= row.cells(points)
     chosen = {cell: p for cell, p in chosen.items() if cell.module in published.MODULES}
@@ -84,7 +84,7 @@ def draw(points: Points, rows: Sequence[Row]) -> Drawn:
 def _panel(
     axes: Axes,
     panel: Points,
-    row: Row,
+    row: PanelRow,
     module: str,
     rates: Sequence[float],
     drawn: Drawn,
@@ -106,7 +106,7 @@ def _panel(
         marks.not_run(axes)
 
 
-def _frame(axes: Axes, row: Row, module: str, rates: Sequence[float], beside: bool) -> None:
+def _frame(axes: Axes, row: PanelRow, module: str, rates: Sequence[float], beside: bool) -> None:
     """The rates, and to their right the published points if the figure has any."""
     names = [f"{rate:g}" for rate in rates]
     places = {model: len(rates) + 0.2 + 1.2 * i for i, model in enumerate(published.MODELS)}
@@ -152,7 +152,11 @@ def _curves(axes: Axes, panel: Points, rates: Sequence[float], key: str) -> None
 
 
 def _curve(
-    axes: Axes, by_rate: Mapping[float, Point], place: Depth, rates: Sequence[float], key: str
+    axes: Axes,
+    by_rate: Mapping[float, AccuracyPoint],
+    place: Depth,
+    rates: Sequence[float],
+    key: str,
 ) -> None:
     colour = COLOURS[place]
     x = [i + OFFSETS[place] for i in range(len(rates))]
@@ -187,7 +191,7 @@ def _note(axes: Axes, said: str) -> None:
     )
 
 
-def _limits(axes: Axes, found: Sequence[Point], row: Row) -> None:
+def _limits(axes: Axes, found: Sequence[AccuracyPoint], row: PanelRow) -> None:
     """Room for everything, published points included, and no more."""
     values = [end for point in found for end in point.interval]
     values += [value for point in found for value in point.seeds.values()]
@@ -226,7 +230,7 @@ def _legend(figure: Figure, chosen: Points, beside: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
 
 
-def _left_out(points: Points, chosen: Points, rows: Sequence[Row]) -> list[str]:
+def _left_out(points: Points, chosen: Points, rows: Sequence[PanelRow]) -> list[str]:
     """What runs have and the figure does not show."""
     tasks = {row.task for row in rows}
     modules = sorted({c.module for c in points if c.task in tasks} - set(published.MODULES))

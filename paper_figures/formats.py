@@ -5,7 +5,7 @@ import io
 import re
 from itertools import groupby
 
-from paper_figures.tables import NAMES, Column, Table
+from paper_figures.tables import NAMES, Column, ResultTable
 
 FIELDS: tuple[str, ...] = (
     "kind",
@@ -45,7 +45,7 @@ def _module(column: Column) -> str:
     return NAMES.get(column.module, column.module)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ResultTable) -> str:
     """A heading, the table, its notes and the runs it is from."""
     headings = ["", *(f"{_heading(c)}: {_module(c)}" for c in table.columns)]
     rows = [[name, *(column.cell(name) for column in table.columns)] for name in table.rows]
@@ -64,7 +64,7 @@ def _markdown(text: str) -> str:
     return re.sub(r"\[(?=[^\d+-])", r"\\[", text)
 
 
-def comma_separated(table: Table) -> str:
+def comma_separated(table: ResultTable) -> str:
     """A line for each search, each mean over seeds and each published result, in full precision."""
     file = io.StringIO()
     writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
@@ -74,7 +74,7 @@ def comma_separated(table: Table) -> str:
     return file.getvalue()
 
 
-def latex(table: Table) -> str:
+def latex(table: ResultTable) -> str:
     """A ``table`` environment that needs no package."""
     count = len(table.columns)
     groups = [(key, len(list(found))) for key, found in groupby(map(_heading, table.columns))]

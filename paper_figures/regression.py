@@ -55,7 +55,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Truncated:
+class TruncatedModule:
     """The trained model with a module of a layer truncated."""
 
     layer: int
@@ -64,7 +64,7 @@ class Truncated:
     curve: Curve
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Truncated":
+    def from_json(cls, fields: Fields) -> "TruncatedModule":
         """As written."""
         return cls(
             layer=fields.read("layer", WHOLE),
@@ -75,7 +75,7 @@ class Truncated:
 
 
 @dataclass(frozen=True)
-class Linear:
+class RegressionRun:
     """A run of ``linear_functions``.
 
     Attributes:
@@ -89,7 +89,7 @@ class Linear:
 
     curves: Sequence[Curve]
     baselines: Mapping[str, Curve]
-    truncation: Sequence[Truncated]
+    truncation: Sequence[TruncatedModule]
     d: int
     layers: int
     width: int
@@ -101,7 +101,7 @@ class Linear:
         return f"d = {self.d}, {self.layers} layers of width {self.width}"
 
 
-def runs(sources: Iterable[Source]) -> dict[str, Linear]:
+def runs(sources: Iterable[Source]) -> dict[str, RegressionRun]:
     """The newest run of each size, by its name.
 
     Args:
@@ -110,7 +110,7 @@ def runs(sources: Iterable[Source]) -> dict[str, Linear]:
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[str, Linear] = {}
+    found: dict[str, RegressionRun] = {}
     for source in sources:
         if source.kind == "linear_functions":
             made = _linear(source)
@@ -118,17 +118,17 @@ def runs(sources: Iterable[Source]) -> dict[str, Linear]:
     return found
 
 
-def _linear(source: Source) -> Linear:
-    def read(fields: Fields) -> Linear:
+def _linear(source: Source) -> RegressionRun:
+    def read(fields: Fields) -> RegressionRun:
         curves = fields.objects("curves")
         baselines, size = fields.nested("baselines"), fields.nested("size")
         truncation = fields.objects("truncation", empty=True)
         for curve in curves:
             curve.read("steps", COUNT)
-        return Linear(
+        return RegressionRun(
             curves=sorted(map(Curve.from_json, curves), key=lambda curve: curve.steps or 0),
             baselines={n: Curve.from_json(baselines.nested(n)) for n in baselines.values},
-            truncation=tuple(map(Truncated.from_json, truncation)),
+            truncation=tuple(map(TruncatedModule.from_json, truncation)),
             d=size.read("d", COUNT),
             layers=size.read("layers", COUNT),
             width=size.read("width", COUNT),
@@ -138,7 +138,7 @@ def _linear(source: Source) -> Linear:
     return source.read(read)
 
 
-def draw(found: Mapping[str, Linear]) -> Drawn:
+def draw(found: Mapping[str, RegressionRun]) -> Drawn:
     """A row for each run: errors over examples, and errors at the last point under truncation."""
     count = max(1, len(found))
     figure = style.figure(style.PAGE, 0.4 + 2.8 * count)
@@ -173,7 +173,7 @@ def draw(found: Mapping[str, Linear]) -> Drawn:
     return drawn
 
 
-def _curves(axes: Axes, run: Linear) -> None:
+def _curves(axes: Axes, run: RegressionRun) -> None:
     name = run.name
     shades = [0.35 + 0.65 * (i + 1) / len(run.curves) for i in range(len(run.curves))]
     for curve, shade in zip(run.curves, shades, strict=True):
@@ -225,7 +225,7 @@ def _published(axes: Axes, d: int) -> None:
 SHAPE = "o"
 
 
-def _truncated(axes: Axes, run: Linear, module: str, drawn: Drawn) -> None:
+def _truncated(axes: Axes, run: RegressionRun, module: str, drawn: Drawn) -> None:
     cells = [cell for cell in run.truncation if cell.module == module]
     axes.set_title(f"{NAMES[module]} truncated: last point")
     if not cells:
@@ -254,7 +254,7 @@ def _truncated(axes: Axes, run: Linear, module: str, drawn: Drawn) -> None:
     axes.set_xlabel("clipping rate")
 
 
-def _legend(figure: Figure, found: Mapping[str, Linear]) -> None:
+def _legend(figure: Figure, found: Mapping[str, RegressionRun]) -> None:
     depths = {run.layers for run in found.values()}
     handles = [
         marks.handle(told(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")

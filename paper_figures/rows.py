@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paper_figures import published
-from paper_figures.accuracy import Cell, Point
+from paper_figures.accuracy import AccuracyPoint, PointKey
 
-Points = Mapping[Cell, Point]
+Points = Mapping[PointKey, AccuracyPoint]
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """What a row of panels shows.
 
     Attributes:
@@ -34,13 +34,13 @@ class Row:
         """The published points beside."""
         return published.best_points(self.task, self.compared, module)
 
-    def cells(self, points: Points) -> dict[Cell, Point]:
+    def cells(self, points: Points) -> dict[PointKey, AccuracyPoint]:
         """One's own points of the row."""
         at = self.task, self.shots
         return {cell: point for cell, point in points.items() if (cell.task, cell.shots) == at}
 
 
-def depth_rows(points: Points, tasks: Sequence[str] | None) -> list[Row]:
+def depth_rows(points: Points, tasks: Sequence[str] | None) -> list[PanelRow]:
     """Of Figure 1: a row for each task, with the paper's number of shots, else the largest."""
     paper = published.FIGURE_TASKS["fig1"]
     rows = []
@@ -48,11 +48,11 @@ def depth_rows(points: Points, tasks: Sequence[str] | None) -> list[Row]:
         run = {cell.shots for cell in points if cell.task == task}
         compared = paper[task][0] if task in paper else None
         shots = compared if compared in run else max(run, default=None)
-        rows.append(Row(task, shots, compared))
+        rows.append(PanelRow(task, shots, compared))
     return rows
 
 
-def shots_rows(points: Points, tasks: Sequence[str] | None) -> list[Row]:
+def shots_rows(points: Points, tasks: Sequence[str] | None) -> list[PanelRow]:
     """Of Figure 2: a row for each task and number of shots."""
     paper = published.FIGURE_TASKS["fig2"]
     rows = []
@@ -60,9 +60,9 @@ def shots_rows(points: Points, tasks: Sequence[str] | None) -> list[Row]:
         run = {cell.shots for cell in points if cell.task == task}
         compared = set(paper.get(task, ()))
         rows += [
-            Row(task, n if n in run else None, n if n in compared else None)
+            PanelRow(task, n if n in run else None, n if n in compared else None)
             for n in sorted(run | compared)
-        ] or [Row(task, None, None)]
+        ] or [PanelRow(task, None, None)]
     return rows
 
 

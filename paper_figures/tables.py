@@ -51,7 +51,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table, as text and as records.
 
     Attributes:
@@ -82,7 +82,7 @@ class Table:
         ]
 
 
-def table(name: str, task: str, outcomes: Mapping[Place, Outcome]) -> Table:
+def table(name: str, task: str, outcomes: Mapping[Place, Outcome]) -> ResultTable:
     """The table of a task.
 
     Args:
@@ -116,7 +116,7 @@ def table(name: str, task: str, outcomes: Mapping[Place, Outcome]) -> Table:
             if result is not None:
                 columns.append(Column(model_name, module, True, _published(task, result)))
     seeds = sorted({search.seed for outcome in mine.values() for search in outcome.searches})
-    return Table(
+    return ResultTable(
         name=name,
         title=f"Algorithm 1 on {published.task_name(task)}: test accuracy before and after",
         rows=(*ROWS, *(_seed_row(seed) for seed in seeds), LAST),

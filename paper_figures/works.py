@@ -106,7 +106,7 @@ class Works:
         task = published.TABLES.get(name) or name.removeprefix(OWN)
         file = re.sub(r"[^\w.+-]", "-", name)
         made = tables.table(name, task, self.outcomes)
-        endings: dict[str, Callable[[tables.Table], str]] = {
+        endings: dict[str, Callable[[tables.ResultTable], str]] = {
             "md": formats.markdown,
             "csv": formats.comma_separated,
             "tex": formats.latex,

@@ -158,7 +158,7 @@ def effective_rank(matrix: Real) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-class Block(NamedTuple):
+class BlockFunctions(NamedTuple):
     """A block as callables, for :func:`without_context`.
 
     Attributes:
@@ -178,7 +178,7 @@ class Block(NamedTuple):
 
 
 def without_context(
-    blocks: Sequence[Block], token: Real, contexts: Sequence[Real] | Real
+    blocks: Sequence[BlockFunctions], token: Real, contexts: Sequence[Real] | Real
 ) -> tuple[Float[np.ndarray, " D"], tuple[BlockUpdate, ...]]:
     """Run a stack without its context, each block changed so that nothing is missed.
 

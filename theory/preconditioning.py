@@ -39,7 +39,7 @@ from theory.checks import Real, real, require, require_finite, require_whole
 Matrix = Float[np.ndarray, "d d"]
 
 
-class Setting(NamedTuple):
+class PromptDistribution(NamedTuple):
     """A distribution of prompts.
 
     Attributes:
@@ -55,7 +55,7 @@ class Setting(NamedTuple):
     prior: Real | None = None
 
 
-class Truncated(NamedTuple):
+class RisksByRank(NamedTuple):
     """The risk of a preconditioner at every rank.
 
     Attributes:
@@ -72,7 +72,7 @@ class Truncated(NamedTuple):
         return bool(self.risk[self.best] < self.risk[-1] * (1 - 1e-12))
 
 
-def second_moment(setting: Setting) -> Matrix:
+def second_moment(setting: PromptDistribution) -> Matrix:
     """M = E z z^T of the demonstrations' z = (1/N) sum_i y_i x_i.
 
     Raises:
@@ -84,7 +84,7 @@ def second_moment(setting: Setting) -> Matrix:
     return fourth + whole / setting.n * covariance
 
 
-def preconditioner_risk(b: Real, setting: Setting) -> float:
+def preconditioner_risk(b: Real, setting: PromptDistribution) -> float:
     """E (x^T B z - <w, x>)^2, exactly.
 
     Args:
@@ -101,7 +101,7 @@ def preconditioner_risk(b: Real, setting: Setting) -> float:
     return float(risk + np.trace(used @ second_moment(setting) @ b.T))
 
 
-def best_preconditioner(setting: Setting) -> Matrix:
+def best_preconditioner(setting: PromptDistribution) -> Matrix:
     """B* = Omega Sigma M^-1, of least risk in a setting.
 
     With Omega = I and Sigma = diag(lam): 1 / (((N + 1)/N) lam_i + (tr Sigma + sigma^2)/N), the one
@@ -114,7 +114,7 @@ def best_preconditioner(setting: Setting) -> Matrix:
     return prior @ covariance @ np.linalg.pinv(second_moment(setting), hermitian=True)
 
 
-def truncated_risk(b: Real, setting: Setting) -> Truncated:
+def truncated_risk(b: Real, setting: PromptDistribution) -> RisksByRank:
     """The risk at every rank of B, truncated by singular values.
 
     Args:
@@ -131,10 +131,10 @@ def truncated_risk(b: Real, setting: Setting) -> Truncated:
         [preconditioner_risk(u[:, :r] * s[:r] @ vt[:r], setting) for r in range(len(b) + 1)]
     )
     ties = np.flatnonzero(risks <= risks.min() * (1 + 1e-12))
-    return Truncated(risks, int(ties[-1]))
+    return RisksByRank(risks, int(ties[-1]))
 
 
-def dropped_direction(b: Real, setting: Setting) -> Float[np.ndarray, " d"]:
+def dropped_direction(b: Real, setting: PromptDistribution) -> Float[np.ndarray, " d"]:
     """Change of the risk by dropping each eigendirection, l_i m_i b_i (2 a_i - b_i).
 
     Args:
@@ -156,7 +156,7 @@ def dropped_direction(b: Real, setting: Setting) -> Float[np.ndarray, " d"]:
     return covariance * gains * (2 * prior * covariance - moment * gains)
 
 
-def _matrices(setting: Setting) -> tuple[Matrix, Matrix]:
+def _matrices(setting: PromptDistribution) -> tuple[Matrix, Matrix]:
     (covariance,) = real(covariance=setting.covariance)
     width = np.shape(covariance)[-1] if np.ndim(covariance) else 0
     require(width > 0, "setting.covariance", "[d] or [d, d]", np.shape(covariance))

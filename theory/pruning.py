@@ -168,15 +168,15 @@ def upper_bound(
     return factor * each * (jnp.asarray(weights.query) ** 2).sum((1, 2))
 
 
-class Setting(NamedTuple):
+class NoisyAlgorithm(NamedTuple):
     """A noisy algorithm that bounds are computed for."""
 
     subspace: Subspace
     ridge: Ridge
 
 
-SETTINGS: Mapping[str, Setting] = {
-    f"{kind} ridge": Setting("full", (kind, 0.01)) for kind in ("relative", "absolute")
+SETTINGS: Mapping[str, NoisyAlgorithm] = {
+    f"{kind} ridge": NoisyAlgorithm("full", (kind, 0.01)) for kind in ("relative", "absolute")
 }
 
 
@@ -254,7 +254,7 @@ def path_report(
     b: int,
     *,
     mlp: Mlp | None = None,
-    settings: Mapping[str, Setting] = SETTINGS,
+    settings: Mapping[str, NoisyAlgorithm] = SETTINGS,
     judge: Judge | None = None,
 ) -> PathReport:
     """Clip one matrix at several rates, and follow everything that the paper speaks of.
@@ -328,7 +328,7 @@ def _at_rate(
     prompts: np.ndarray,
     weights: Weights,
     b: int,
-    settings: Mapping[str, Setting],
+    settings: Mapping[str, NoisyAlgorithm],
     judge: Judge | None,
 ) -> dict:
     exact = noisy_trajectory(key, prompts, weights, prompts.shape[1])  # b = N: no noise

@@ -11,7 +11,7 @@ from theory.checks import real, require, require_whole
 from theory.implicit import Weights, check_weights, with_heads
 
 
-class Block(NamedTuple):
+class BlockSubspace(NamedTuple):
     """The subspace of the D x D matrices that vanish outside some rows and columns.
 
     Attributes:
@@ -23,8 +23,8 @@ class Block(NamedTuple):
     columns: tuple[int, ...]
 
 
-Subspace = Block | Literal["full", "symmetric", "gradients"]
-"""Where gradients live: a :class:`Block`, all D^2 directions, the D (D + 1) / 2 of
+Subspace = BlockSubspace | Literal["full", "symmetric", "gradients"]
+"""Where gradients live: a :class:`BlockSubspace`, all D^2 directions, the D (D + 1) / 2 of
 {W_V A X A^T W_K^T W_Q A : X symmetric} for weights of full rank, or that set's own dimension d_t
 for the weights as they are (:func:`gradient_dimensions`). The last two move with A."""
 
@@ -38,20 +38,20 @@ def check_subspace(subspace: Subspace, width: int) -> None:
     Raises:
         ValueError: an unknown name, or a block with features that do not exist.
     """
-    known = isinstance(subspace, Block) or subspace in ("full", *MOVING)
+    known = isinstance(subspace, BlockSubspace) or subspace in ("full", *MOVING)
     wanted = "a Block, full, symmetric or gradients"
     require(known, "subspace", wanted, repr(subspace))
-    if not isinstance(subspace, Block):
+    if not isinstance(subspace, BlockSubspace):
         return
-    for name, features in zip(Block._fields, subspace, strict=True):
+    for name, features in zip(BlockSubspace._fields, subspace, strict=True):
         inside = len(features) > 0 and all(0 <= feature < width for feature in features)
         require(inside, f"subspace.{name}", f"some of the features 0 to {width - 1}", features)
 
 
-def regression_block(d: int) -> Block:
+def regression_block(d: int) -> BlockSubspace:
     """Where the gradients of :func:`theory.implicit.gd_weights` live: from x to y, d directions."""
     require_whole("d", d, 1)
-    return Block((d,), tuple(range(d)))
+    return BlockSubspace((d,), tuple(range(d)))
 
 
 def dimension(subspace: Subspace, width: int) -> int:
@@ -67,7 +67,7 @@ def dimension(subspace: Subspace, width: int) -> int:
     if subspace == "symmetric":
         return width * (width + 1) // 2
     require(subspace != "gradients", "subspace", "one that needs no weights", subspace)
-    assert isinstance(subspace, Block)
+    assert isinstance(subspace, BlockSubspace)
     return len(set(subspace.rows)) * len(set(subspace.columns))
 
 
@@ -145,7 +145,7 @@ def _rank(matrix: Float[np.ndarray, "m n"], rounding: float) -> int:
 def indicator(subspace: Subspace, width: int) -> Float[np.ndarray, "D D"]:
     """1 at the entries of a D x D matrix that belong to a subspace (all but for a block)."""
     check_subspace(subspace, width)
-    if not isinstance(subspace, Block):
+    if not isinstance(subspace, BlockSubspace):
         return np.ones((width, width))
     inside = np.zeros((width, width))
     inside[np.ix_(unique(subspace.rows), unique(subspace.columns))] = 1

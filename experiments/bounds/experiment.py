@@ -53,7 +53,7 @@ class Simulated:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class CellSamples:
     """Samples of one cell, on which every algorithm is run."""
 
     d: int
@@ -73,17 +73,17 @@ class Cell:
         return Simulated(run, bounds.regression_risks(w, self.prompts, LABEL_NOISE), w)
 
 
-def make_cell(seed: int, d: int, n: int, layers: int, samples: int) -> Cell:
+def make_cell(seed: int, d: int, n: int, layers: int, samples: int) -> CellSamples:
     """The samples of a cell; those of other cells are independent of them."""
     key = jax.random.key(seed)
     for number in (d, n, layers):
         key = jax.random.fold_in(key, number)
     for_prompts, for_noise = jax.random.split(key)
     prompts = bounds.regression_prompts(for_prompts, samples, n, d, LABEL_NOISE)
-    return Cell(d, n, layers, prompts, for_noise)
+    return CellSamples(d, n, layers, prompts, for_noise)
 
 
-def measure_cell(cell: Cell) -> Record:
+def measure_cell(cell: CellSamples) -> Record:
     """Gaps of the three algorithms, and every bound with the gap that it must exceed."""
     d, n, b = cell.d, cell.n, cell.n // 2
     block, ridge = noise.regression_block(d), ("relative", RIDGE / d)
@@ -115,7 +115,7 @@ def measure_cell(cell: Cell) -> Record:
 
 
 def _noisy_bounds(
-    made: Mapping[str, Simulated], b: int, block: noise.Block, own: Ridge, ridge: Ridge
+    made: Mapping[str, Simulated], b: int, block: noise.BlockSubspace, own: Ridge, ridge: Ridge
 ) -> Iterator[tuple[str, str, Bound]]:
     """Name, algorithm and value of every bound on a noisy algorithm."""
     inside = bounds.measure(made["block"].run.factors, b, made["block"].run.states)

@@ -15,9 +15,9 @@ import numpy as np
 
 from experiments.common.records import Record
 from theory.agreement import (
-    Comparison,
     Correlation,
     FewClusters,
+    PredictorComparison,
     compare,
     correlate,
     coverage,
@@ -158,7 +158,7 @@ def kendall_of(
     return {"value": one.value, "interval": list(one.interval)}
 
 
-def _row(found: Comparison, own: Correlation, baseline: bool) -> Record:
+def _row(found: PredictorComparison, own: Correlation, baseline: bool) -> Record:
     return {
         "value": own.value,
         "interval": own.interval,

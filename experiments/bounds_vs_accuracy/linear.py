@@ -90,7 +90,7 @@ def train(study: Study, seed: int) -> Weights:
     raise UserError(f"seed {seed}: all trainings diverge; take other --seeds")
 
 
-class Bench:
+class LinearBench:
     """Prompts of one seed, and everything that a stack of layers makes of them."""
 
     def __init__(self, seed: int, prompts: int, supersets: int, masks: int) -> None:
@@ -173,7 +173,7 @@ def _picked(members: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def truncated_cell(
-    bench: Bench,
+    bench: LinearBench,
     base: Weights,
     layer: int,
     module: pruning.Matrix,
@@ -206,7 +206,7 @@ def truncated_cell(
     }
 
 
-def layer_cells(bench: Bench, base: Weights, layer: int, chosen: list[float]) -> Record:
+def layer_cells(bench: LinearBench, base: Weights, layer: int, chosen: list[float]) -> Record:
     """Every matrix of a layer at every rate."""
     level = bench.level(base)
     before = bench.predictors(base, layer, level)
@@ -228,7 +228,7 @@ def study(study: Study) -> Record:
     untouched, cells = [], []
     with study.progress.bar("linear", len(seeds) * (LAYERS + 1), "units") as advance:
         for seed in seeds:
-            bench, weights = Bench(seed, prompts, *sizes), train(study, seed)
+            bench, weights = LinearBench(seed, prompts, *sizes), train(study, seed)
             unit = {"task": "linear", "seed": seed}
             whole = functools.partial(bench.cell, weights, weights, 0, bench.level(weights))
             base = study.once(unit | {"untouched": True}, whole)

@@ -21,11 +21,11 @@ from experiments.bounds_vs_accuracy.conclusions import conclude, with_bound_chan
 from experiments.bounds_vs_accuracy.measured import removed
 from experiments.bounds_vs_accuracy.simulated import measure, supersample
 from experiments.bounds_vs_accuracy.study import seeds_of
-from experiments.bounds_vs_accuracy.trajectories import Layer, Trajectory
+from experiments.bounds_vs_accuracy.trajectories import LayerNorms, Trajectory
 from experiments.bounds_vs_accuracy.truncated import changes
 from experiments.common.records import Record
 from experiments.common.scaffold import Study
-from experiments.linear_functions.trained import Trained, load
+from experiments.linear_functions.trained import TrainedModel, load
 from jaxsvd import svd
 from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
@@ -57,7 +57,7 @@ CAVEATS = (
 
 
 @dataclass(frozen=True)
-class Bench:
+class RegressionBench:
     """One draw of prompts.
 
     Attributes:
@@ -87,13 +87,13 @@ class Bench:
         masks = draw_masks(seed, *sizes, n)
         return cls(seed, drawn[:, :n], drawn[:, n:], members, masks, watched)
 
-    def risks(self, model: Trained) -> tuple[np.ndarray, np.ndarray]:
+    def risks(self, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
         """Population and training risk of every prompt."""
         return tuple(
             losses(model, self.shown, points).mean(axis=1) for points in (self.asked, self.shown)
         )  # pyright: ignore[reportReturnType]
 
-    def supersample(self, model: Trained) -> Record:
+    def supersample(self, model: TrainedModel) -> Record:
         """Bounds from predictions."""
         z, m, n = self.masks.shape
         shape = (z, m, *self.members.shape[1:])
@@ -106,7 +106,9 @@ class Bench:
 
 
 def losses(
-    model: Trained, shown: Float[np.ndarray, "B N tokens"], asked: Float[np.ndarray, "B Q tokens"]
+    model: TrainedModel,
+    shown: Float[np.ndarray, "B N tokens"],
+    asked: Float[np.ndarray, "B Q tokens"],
 ) -> Float[np.ndarray, "B Q"]:
     """min(1, squared error / d) at every point asked, each behind all examples of its prompt."""
     batch, queries, width = asked.shape
@@ -118,7 +120,7 @@ def losses(
     return np.minimum(errors, 1.0).reshape(batch, queries)
 
 
-def trajectory(model: Trained, bench: Bench) -> Trajectory:
+def trajectory(model: TrainedModel, bench: RegressionBench) -> Trajectory:
     """Norms and linearised steps of every layer, of the first fresh point of some prompts."""
     shown = bench.shown[: bench.watched]
     n, config = shown.shape[1], model.size.config
@@ -127,7 +129,7 @@ def trajectory(model: Trained, bench: Bench) -> Trajectory:
     numbers = np.append(np.repeat(np.arange(n), 2), -1)  # x and y of each example, and the query
     numbers = np.broadcast_to(numbers, (len(rows), 2 * n + 1))
     state = jnp.broadcast_to(jnp.eye(config.width), (len(rows), config.width, config.width))
-    layers: list[Layer] = []
+    layers: list[LayerNorms] = []
     for layer, block in enumerate(model.blocks):
         read = read_rows(config, layer, nnx.to_pure_dict(nnx.state(block)), streams[layer])
         found, state = trajectories.of_layer(config, read, jnp.asarray(numbers), state, n)
@@ -135,7 +137,7 @@ def trajectory(model: Trained, bench: Bench) -> Trajectory:
     return tuple(layers)
 
 
-def untouched(model: Trained, bench: Bench) -> Record:
+def untouched(model: TrainedModel, bench: RegressionBench) -> Record:
     """The model as it is."""
     risks = bench.risks(model)
     found = trajectory(model, bench)
@@ -150,12 +152,16 @@ def untouched(model: Trained, bench: Bench) -> Record:
     }
 
 
-def _half(bench: Bench) -> int:
+def _half(bench: RegressionBench) -> int:
     return bench.shown.shape[1] // 2
 
 
 def layer_cells(
-    model: Trained, bench: Bench, layer: int, modules: tuple[str, ...], rates: tuple[float, ...]
+    model: TrainedModel,
+    bench: RegressionBench,
+    layer: int,
+    modules: tuple[str, ...],
+    rates: tuple[float, ...],
 ) -> Record:
     """Every module of a layer at every rate."""
     base, base_risks = trajectory(model, bench), bench.risks(model)
@@ -182,11 +188,11 @@ def layer_cells(
 
 
 def _fixed(
-    model: Trained,
+    model: TrainedModel,
     layer: int,
     module: str,
     rate: float,
-    factors: Mapping[str, svd.Factors],
+    factors: Mapping[str, svd.SvdFactors],
     own: Mapping[str, float],
     before: Mapping[str, float],
 ) -> Record:
@@ -220,7 +226,7 @@ def study(study: Study) -> Record:
     untouched_cells, cells = [], []
     with study.progress.bar("linear functions", len(seeds) * (len(layers) + 1), "units") as advance:
         for seed in seeds:
-            bench = Bench.of(seed, model.size.d, n, prompts, watched, sizes)
+            bench = RegressionBench.of(seed, model.size.d, n, prompts, watched, sizes)
             unit = {"task": "linear functions", "seed": seed}
             whole = functools.partial(untouched, model, bench)
             base = study.once(unit | {"untouched": True}, whole)

@@ -8,9 +8,9 @@ bounds of a softmax model.
 
 import numpy as np
 
-from experiments.bounds_vs_accuracy.trajectories import Layer, Trajectory, total
+from experiments.bounds_vs_accuracy.trajectories import LayerNorms, Trajectory, total
 from experiments.common.records import Record
-from theory.bounds import Bound, Measured, lemma6, theorem2
+from theory.bounds import Bound, SquaredNorms, lemma6, theorem2
 from theory.implicit import Factors
 from theory.noise import Ridge, kappa
 
@@ -19,12 +19,12 @@ RIDGE = 0.01
 untouched model's mean over layers (fixed noise)."""
 
 
-def measured(trajectory: Trajectory, b: int, width: int) -> Measured:
+def measured(trajectory: Trajectory, b: int, width: int) -> SquaredNorms:
     """A trajectory as :mod:`theory.bounds` takes it, for the full space and g = 0 alone."""
     replicates, n = trajectory[0].spectrum.shape
     none = np.zeros((replicates, len(trajectory), n, 1))
-    stacked = Layer(*(np.stack(columns) for columns in zip(*trajectory, strict=True)))
-    return Measured(
+    stacked = LayerNorms(*(np.stack(columns) for columns in zip(*trajectory, strict=True)))
+    return SquaredNorms(
         n=n,
         b=b,
         width=width,

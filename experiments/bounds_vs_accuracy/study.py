@@ -9,7 +9,7 @@ from typing import Any
 from experiments.bounds_vs_accuracy import predictors, trajectories
 from experiments.bounds_vs_accuracy.asked import COPYING, Design, make_draw
 from experiments.bounds_vs_accuracy.conclusions import conclude, with_bound_changes
-from experiments.bounds_vs_accuracy.truncated import Bench, Untouched
+from experiments.bounds_vs_accuracy.truncated import LanguageBench, Untouched
 from experiments.common.records import Record
 from experiments.common.scaffold import Study, whole
 from experiments.language import setting as settings
@@ -229,7 +229,7 @@ def _task(
     return untouched, cells, dict(drawn)
 
 
-def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int) -> Bench:
+def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int) -> LanguageBench:
     asked = study.options
     draw = make_draw(model, setting, task, seed, design_of(asked), study.progress)
     for notice in draw.notices:
@@ -239,4 +239,4 @@ def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int)
     b = asked.subsample or max(1, draw.shots // 2)
     if b >= draw.shots:
         raise UserError(f"--subsample {b} should be below the {draw.shots} shots")
-    return Bench(model, model.engine, draw, prompts, b)
+    return LanguageBench(model, model.engine, draw, prompts, b)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from experiments.common.records import Record
 from theory import cmi
-from theory.cmi import Bound, Supersample
+from theory.cmi import InformationBound, Supersample
 
-BOUNDS: Mapping[str, Callable[[Supersample], Bound]] = {
+BOUNDS: Mapping[str, Callable[[Supersample], InformationBound]] = {
     "f-CMI": cmi.f_cmi,
     "e-CMI": cmi.e_cmi,
     "e-CMI, pooled": functools.partial(cmi.e_cmi, pooled=True),

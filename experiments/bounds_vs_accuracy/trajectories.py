@@ -41,7 +41,7 @@ from jaxsvd.models.config import DecoderConfig
 from theory import softmax
 
 
-class Layer(NamedTuple):
+class LayerNorms(NamedTuple):
     """Of one layer, for each of M prompts; natural logarithms of norms.
 
     Attributes:
@@ -61,7 +61,7 @@ class Layer(NamedTuple):
     spectrum: Float[np.ndarray, "M N"]
 
 
-Trajectory = tuple[Layer, ...]
+Trajectory = tuple[LayerNorms, ...]
 """Every layer of a variant."""
 
 
@@ -106,7 +106,7 @@ def walk(
     stop: int | None = None,
     at: Sequence[At] | None = None,
     variant: Variant | None = None,
-) -> tuple[list[Layer], list[At]]:
+) -> tuple[list[LayerNorms], list[At]]:
     """Layers ``first`` to ``stop`` (not included), and where each group is before the last of them.
 
     Args:
@@ -126,7 +126,7 @@ def walk(
         ends.append(found[-1][1])
     # Of one layer all prompts of all groups together.
     layers = [
-        Layer(
+        LayerNorms(
             *(
                 np.concatenate(columns)
                 for columns in zip(*(group[t] for group in by_group), strict=True)
@@ -145,7 +145,7 @@ def _group(
     stop: int | None,
     at: At | None,
     variant: Variant | None,
-) -> Iterator[tuple[Layer, At]]:
+) -> Iterator[tuple[LayerNorms, At]]:
     batch, width = len(prompts.tokens), engine.config.width
     state = jnp.broadcast_to(jnp.eye(width), (batch, width, width)) if at is None else at.state
     numbers = jnp.asarray(prompts.demonstrations)
@@ -164,7 +164,7 @@ def of_layer(
     numbers: Int[Array, "M keys"],
     state: Float[Array, "M D D"],
     demonstrations: int,
-) -> tuple[Layer, Float[Array, "M D D"]]:
+) -> tuple[LayerNorms, Float[Array, "M D D"]]:
     """One layer, and A_t after it.
 
     Args:
@@ -180,7 +180,7 @@ def of_layer(
         normed = norm_differential(config, read.weights, read.stream, eye)
         norms = _norms(read.query, read.keys, read.values, heads, numbers >= 0, read.visible)
         step = _step(_shares(read), heads, numbers, normed, state, demonstrations)
-    found = Layer(
+    found = LayerNorms(
         total(_host(norms.update)),
         _host(norms.layer),
         _host(step.linear),

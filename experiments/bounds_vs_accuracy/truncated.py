@@ -50,14 +50,14 @@ class Untouched:
     def of(cls, record: Mapping[str, Any]) -> "Untouched":
         """From JSON."""
         layers = (
-            trajectories.Layer(**{name: np.array(value) for name, value in layer.items()})
+            trajectories.LayerNorms(**{name: np.array(value) for name, value in layer.items()})
             for layer in record["trajectory"]
         )
         return cls(np.array(record["answers"]), tuple(layers), record["cell"], record["level"])
 
 
 @dataclass(frozen=True)
-class Bench:
+class LanguageBench:
     """One draw of a model's task, ready for any cell.
 
     Attributes:

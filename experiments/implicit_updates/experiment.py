@@ -22,7 +22,7 @@ from experiments.common.records import Record
 from experiments.common.scaffold import Experiment, Study
 from experiments.implicit_updates.report import draw, report
 from experiments.implicit_updates.streams import (
-    Reading,
+    BlockReading,
     first_matrices,
     reading,
     streams,
@@ -82,7 +82,9 @@ def relative(change: float, size: float) -> float:
 
 
 def of_layer(
-    weights: Sequence[np.ndarray], with_context: Sequence[Reading], alone: Sequence[Reading]
+    weights: Sequence[np.ndarray],
+    with_context: Sequence[BlockReading],
+    alone: Sequence[BlockReading],
 ) -> Record:
     """One layer's updates over all questions; the first matrices one above the other."""
     stacked = np.concatenate(weights).astype(np.float64)
@@ -109,7 +111,7 @@ def of_layer(
     }
 
 
-def exactness(model: Model, layer: int, contextual: Reading, plain: Reading) -> float:
+def exactness(model: Model, layer: int, contextual: BlockReading, plain: BlockReading) -> float:
     """How far the changed MLP without context is from the MLP with it, over the latter's size."""
     block = model.decoder.blocks[layer]
     weights = first_matrices(block)
@@ -134,7 +136,7 @@ def measure_layer(
         rates: clipping rates.
     """
 
-    def both(chosen: Block) -> tuple[list[Reading], list[Reading]]:
+    def both(chosen: Block) -> tuple[list[BlockReading], list[BlockReading]]:
         with_context, alone = (
             [reading(model.decoder, chosen, pair[side]) for pair in before] for side in (0, 1)
         )

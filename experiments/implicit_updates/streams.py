@@ -19,7 +19,7 @@ from jaxsvd.svd import truncate
 from theory import softmax
 
 
-class Reading(NamedTuple):
+class BlockReading(NamedTuple):
     """Of one block at the last token of one prompt, float32.
 
     Attributes:
@@ -45,13 +45,15 @@ def streams(decoder: Decoder, tokens: Int[np.ndarray, " T"]) -> list[Float[Array
     return before
 
 
-def reading(decoder: Decoder, block: Block, stream: Float[Array, "1 T D"]) -> Reading:
+def reading(decoder: Decoder, block: Block, stream: Float[Array, "1 T D"]) -> BlockReading:
     """What a block (perhaps a truncated one) reads and adds at the last token of a stream."""
     places = _places(decoder, stream.shape[1])
     own = block.states(stream, places)
     attended = block.attend(stream, places, own, places)
     read = block.mlp_input(stream, attended)[0, -1]
-    return Reading(*(np.asarray(a, np.float32) for a in (attended[0, -1], read, block.mlp(read))))
+    return BlockReading(
+        *(np.asarray(a, np.float32) for a in (attended[0, -1], read, block.mlp(read)))
+    )
 
 
 def _places(decoder: Decoder, count: int) -> Places:
@@ -93,7 +95,9 @@ def normed_streams(
     ]
 
 
-def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softmax.Rotary | None]:
+def attention_of(
+    decoder: Decoder, layer: int
+) -> tuple[softmax.AttentionWeights, softmax.Rotary | None]:
     """A layer's attention as :mod:`theory.softmax` takes it, in float64: heads, biases, rotary.
 
     A factor on the products of queries and keys that is not d_head^-1/2 is put into the queries.
@@ -123,7 +127,9 @@ def attention_of(decoder: Decoder, layer: int) -> tuple[softmax.Attention, softm
     (key, key_bias), (value, value_bias) = map(by_head, (attn.k_proj, attn.v_proj))
     output = np.asarray(attn.out_proj.weight[...], np.float64).T
     output = output.reshape(-1, config.head_width, output.shape[-1])
-    attention = softmax.Attention(query, key, value, output, query_bias, key_bias, value_bias)
+    attention = softmax.AttentionWeights(
+        query, key, value, output, query_bias, key_bias, value_bias
+    )
     if kind.rotary is None:
         return attention, None
     frequencies = np.asarray(kind.rotary.inverse_frequencies, np.float64)

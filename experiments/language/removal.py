@@ -12,7 +12,7 @@ from jaxsvd.models.matrices import matrices
 
 
 @dataclass(frozen=True)
-class Count:
+class ParameterCount:
     """Parameters of the matrices of a module in one layer.
 
     Attributes:
@@ -24,7 +24,7 @@ class Count:
     removed: int
 
 
-def count(engine: Engine, layer: int, module: str, rate: float) -> Count:
+def count(engine: Engine, layer: int, module: str, rate: float) -> ParameterCount:
     """What a truncation of a module keeps and removes; one by magnitude the same."""
     shapes = matrix_shapes(engine, layer)
     removed = 0
@@ -32,7 +32,7 @@ def count(engine: Engine, layer: int, module: str, rate: float) -> Count:
     for edit in Edit(layer, module, rate).by_matrix(engine.config):
         shape = shapes[edit.module]
         removed += math.prod(shape) - parameters_kept(edit.rank_of(shape), shape)
-    return Count(sum(math.prod(shapes[name]) for name in names) - removed, removed)
+    return ParameterCount(sum(math.prod(shapes[name]) for name in names) - removed, removed)
 
 
 def layer_size(engine: Engine, layer: int) -> int:

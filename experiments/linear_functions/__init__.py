@@ -11,8 +11,8 @@ Run as ``python -m experiments.linear_functions``. What a run trained is used ag
     trained.blocks[3], trained.streams(prompts.x, prompts.y)[3]  # a layer, and what it reads
 """
 
-from experiments.linear_functions.prompts import Prompts, baseline_errors, draw
+from experiments.linear_functions.prompts import RegressionPrompts, baseline_errors, draw
 from experiments.linear_functions.sizes import Size
-from experiments.linear_functions.trained import Trained, load
+from experiments.linear_functions.trained import TrainedModel, load
 
-__all__ = ["Prompts", "Size", "Trained", "baseline_errors", "draw", "load"]
+__all__ = ["RegressionPrompts", "Size", "TrainedModel", "baseline_errors", "draw", "load"]

@@ -16,7 +16,7 @@ from flax import nnx
 from experiments.common.checkpoint import another_model, read_arrays, unreadable, write_arrays
 from experiments.linear_functions.model import Regressor, structure
 from experiments.linear_functions.sizes import Size
-from experiments.linear_functions.training import State
+from experiments.linear_functions.training import RegressionTrainState
 from jaxsvd.runtime.errors import UserError
 
 DIRECTORY, LAST = "checkpoints", "last.npz"
@@ -39,7 +39,9 @@ def kept(run: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def save(state: State, size: Size, seed: int, run: Path, seconds: float, cpu: float) -> None:
+def save(
+    state: RegressionTrainState, size: Size, seed: int, run: Path, seconds: float, cpu: float
+) -> None:
     """Write the last state, and the weights too at a length whose weights are kept.
 
     Raises:
@@ -51,7 +53,9 @@ def save(state: State, size: Size, seed: int, run: Path, seconds: float, cpu: fl
     _write(last_path(run), _named(state), record | {"seconds": seconds, "cpu_seconds": cpu})
 
 
-def restore(like: State, size: Size, seed: int, run: Path) -> tuple[State, float, float]:
+def restore(
+    like: RegressionTrainState, size: Size, seed: int, run: Path
+) -> tuple[RegressionTrainState, float, float]:
     """The last state of a run, and the seconds and processor seconds that led to it.
 
     Raises:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.common.records import Record
-from experiments.linear_functions.prompts import BASELINES, Prompts, baseline_errors, draw
-from experiments.linear_functions.trained import Trained
+from experiments.linear_functions.prompts import BASELINES, RegressionPrompts, baseline_errors, draw
+from experiments.linear_functions.trained import TrainedModel
 from experiments.linear_functions.training import evaluation_key
 from jaxsvd import svd
 from jaxsvd.edits.edit import Edit
@@ -63,16 +63,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class Measurement:
     """Fresh prompts, and what a trained transformer and the baselines make of them."""
 
-    def __init__(self, trained: Trained, seed: int, prompts: int) -> None:
+    def __init__(self, trained: TrainedModel, seed: int, prompts: int) -> None:
         """``prompts`` for what is searched, and as many others for what was chosen."""
         self.trained, self.count = trained, prompts
         self._keys = jax.random.split(evaluation_key(seed))
 
-    def _draw(self, key: jax.Array) -> Prompts:
+    def _draw(self, key: jax.Array) -> RegressionPrompts:
         return draw(key, self.count, self.trained.size.points, self.trained.size.d)
 
     @cached_property
-    def prompts(self) -> Prompts:
+    def prompts(self) -> RegressionPrompts:
         """Those of all curves and cells."""
         return self._draw(self._keys[0])
 

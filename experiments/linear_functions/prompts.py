@@ -15,7 +15,7 @@ from theory import reference, regression
 from theory.regression.tasks import RandomKey
 
 
-class Prompts(NamedTuple):
+class RegressionPrompts(NamedTuple):
     """x ~ N(0, I), w ~ N(0, I), a fresh w for every prompt, and y = <w, x> without noise."""
 
     x: Float[Array, "B P d"]
@@ -23,20 +23,20 @@ class Prompts(NamedTuple):
     w: Float[Array, "B d"]
 
 
-def draw(key: RandomKey, batch: int, points: int, d: int) -> Prompts:
+def draw(key: RandomKey, batch: int, points: int, d: int) -> RegressionPrompts:
     """A batch of prompts; the key decides everything."""
     drawn = regression.sample(key, regression.Task(d), points - 1, (batch,))
     tokens = jnp.concatenate([drawn.demonstrations, drawn.query[:, None]], axis=1)
     y = jnp.concatenate([drawn.demonstrations[..., -1], drawn.target[:, None]], axis=1)
-    return Prompts(tokens[..., :-1], y, drawn.w)
+    return RegressionPrompts(tokens[..., :-1], y, drawn.w)
 
 
-def errors(predictions: Float[Array, "B P"], prompts: Prompts) -> Float[Array, "B P"]:
+def errors(predictions: Float[Array, "B P"], prompts: RegressionPrompts) -> Float[Array, "B P"]:
     """The normalised squared error (prediction - <w, x>)^2 / d: 1 on average for predicting 0."""
     return (predictions - prompts.y) ** 2 / prompts.x.shape[-1]
 
 
-def baseline_errors(baseline: str, prompts: Prompts) -> Float64[np.ndarray, "B P"]:
+def baseline_errors(baseline: str, prompts: RegressionPrompts) -> Float64[np.ndarray, "B P"]:
     """The normalised squared error of one of :data:`BASELINES`, in float64 throughout.
 
     y is computed anew: where d examples happen to be nearly dependent, fitting y rounded to

@@ -11,7 +11,12 @@ import numpy as np
 from experiments.common.records import Record
 from experiments.linear_functions import checkpoints
 from experiments.linear_functions.sizes import Size
-from experiments.linear_functions.training import State, learning_curve, make_steps, start
+from experiments.linear_functions.training import (
+    RegressionTrainState,
+    learning_curve,
+    make_steps,
+    start,
+)
 from jaxsvd.runtime import interruption
 from jaxsvd.runtime.progress import SILENT, Progress
 
@@ -42,7 +47,7 @@ def train(
     progress: Progress = SILENT,
     call_seconds: float = CALL_SECONDS,
     save_share: float = SAVE_SHARE,
-) -> tuple[State, Record]:
+) -> tuple[RegressionTrainState, Record]:
     """Train to the end of a size, from a run's last state where it has one.
 
     How long calls last and when states are saved depends on the machine's speed; the weights do
@@ -112,7 +117,7 @@ class _Teller:
         self.told = done * NOTICES // size.steps
         self.began, self.first, self.last = time.perf_counter(), done, 0.0
 
-    def tell(self, state: State, done: int) -> None:
+    def tell(self, state: RegressionTrainState, done: int) -> None:
         steps, spent = self.size.steps, time.perf_counter() - self.began
         due = done * NOTICES // steps > self.told or (not self.last and spent > EARLY_SECONDS)
         if not due or done == steps or spent - self.last < LEAST_SECONDS:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from experiments.linear_functions.checkpoints import read_weights
 from experiments.linear_functions.model import Parameters, Regressor, structure
-from experiments.linear_functions.prompts import Prompts, errors
+from experiments.linear_functions.prompts import RegressionPrompts, errors
 from experiments.linear_functions.sizes import Size
 from jaxsvd import svd
 from jaxsvd.edits.edit import Edit, as_edits, matrix_edits
@@ -30,7 +30,7 @@ BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model and what it was trained as.
 
     Attributes:
@@ -61,7 +61,7 @@ class Trained:
 
     def exchanged(
         self, layer: int, weights: Mapping[str, Float[Array, "rows columns"]]
-    ) -> "Trained":
+    ) -> "TrainedModel":
         """The same model with some matrices of a layer exchanged, by name."""
         # A copy of the structure; the arrays that stay are shared.
         model = nnx.merge(structure(self.size), self.parameters)
@@ -72,8 +72,8 @@ class Trained:
     def edited(
         self,
         edits: Edit | str | Iterable[Edit],
-        factors: Mapping[str, svd.Factors] | None = None,
-    ) -> "Trained":
+        factors: Mapping[str, svd.SvdFactors] | None = None,
+    ) -> "TrainedModel":
         """The model with some matrices edited, as :meth:`jaxsvd.Model.edited`.
 
         Args:
@@ -90,7 +90,7 @@ class Trained:
             model = model.exchanged(edit.layer, {name: replaced})
         return model
 
-    def factors(self, layer: int, module: str) -> dict[str, svd.Factors]:
+    def factors(self, layer: int, module: str) -> dict[str, svd.SvdFactors]:
         """Singular value decompositions of a module's matrices, good for every rate."""
         names = matrices(self.size.config, module)
         return {name: svd.factor(self.matrix(layer, name)) for name in names}
@@ -118,7 +118,7 @@ class Trained:
             found.append(np.asarray(_predict(self.size, parameters, part_x, part_y))[:rows])
         return np.concatenate(found)
 
-    def errors(self, prompts: Prompts) -> Float[np.ndarray, "B P"]:
+    def errors(self, prompts: RegressionPrompts) -> Float[np.ndarray, "B P"]:
         """The normalised squared error at every point (:func:`prompts.errors`)."""
         return np.asarray(errors(jnp.asarray(self.predict(prompts.x, prompts.y)), prompts))
 
@@ -133,7 +133,7 @@ class Trained:
         return _streams(self.size, self.parameters, x, y)
 
 
-def load(run: str | Path, steps: int | None = None) -> Trained:
+def load(run: str | Path, steps: int | None = None) -> TrainedModel:
     """The trained transformer of a run directory, also of one that is not finished.
 
     Args:
@@ -143,7 +143,7 @@ def load(run: str | Path, steps: int | None = None) -> Trained:
     Raises:
         UserError: no such run, or no weights after so many steps.
     """
-    return Trained(*read_weights(Path(run), steps))
+    return TrainedModel(*read_weights(Path(run), steps))
 
 
 def _linear(model: Regressor, layer: int, name: str) -> Linear:

@@ -17,14 +17,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from experiments.linear_functions.model import Parameters, split, structure
-from experiments.linear_functions.prompts import Prompts, draw, errors
+from experiments.linear_functions.prompts import RegressionPrompts, draw, errors
 from experiments.linear_functions.sizes import Size
 
 BINS = 200
 """Points of the learning curve, or a few less."""
 
 
-class State(NamedTuple):
+class RegressionTrainState(NamedTuple):
     """Of a run, between two steps.
 
     Attributes:
@@ -41,11 +41,13 @@ class State(NamedTuple):
     losses: Float[Array, " bins"]
 
 
-def start(size: Size, seed: int) -> State:
+def start(size: Size, seed: int) -> RegressionTrainState:
     """The state before the first step."""
     _, parameters = split(size, jax.random.fold_in(jax.random.key(seed), 0))
     losses = jnp.zeros(-(-size.steps // stretch(size)))
-    return State(jnp.int32(0), parameters, optimizer(size).init(cast(Any, parameters)), losses)
+    return RegressionTrainState(
+        jnp.int32(0), parameters, optimizer(size).init(cast(Any, parameters)), losses
+    )
 
 
 def evaluation_key(seed: int) -> Array:
@@ -99,7 +101,9 @@ def grown(size: Size, step: Int[Array, ""]) -> tuple[Int[Array, ""], Int[Array, 
     return dimensions, jnp.where(stage == stages, size.points, points)
 
 
-def batch_at(size: Size, seed: int, step: Int[Array, ""]) -> tuple[Prompts, Float[Array, " P"]]:
+def batch_at(
+    size: Size, seed: int, step: Int[Array, ""]
+) -> tuple[RegressionPrompts, Float[Array, " P"]]:
     """The prompts of a step, and the weights of their points in the loss.
 
     Under the curriculum the unused dimensions of x are 0, and the unused points have no weight:
@@ -112,11 +116,13 @@ def batch_at(size: Size, seed: int, step: Int[Array, ""]) -> tuple[Prompts, Floa
     dimensions, points = grown(size, step)
     x = prompts.x * (jnp.arange(size.d) < dimensions)
     y = jnp.einsum("bpd,bd->bp", x, prompts.w)
-    return Prompts(x, y, prompts.w), (jnp.arange(size.points) < points) / points
+    return RegressionPrompts(x, y, prompts.w), (jnp.arange(size.points) < points) / points
 
 
 @functools.lru_cache(maxsize=8)
-def make_steps(size: Size, seed: int) -> Callable[[State, int], State]:
+def make_steps(
+    size: Size, seed: int
+) -> Callable[[RegressionTrainState, int], RegressionTrainState]:
     """The jitted ``(state, count)`` to the state ``count`` steps later; it compiles once.
 
     The state that is given is donated: it cannot be used again.
@@ -124,22 +130,24 @@ def make_steps(size: Size, seed: int) -> Callable[[State, int], State]:
     graph, adam = structure(size), optimizer(size)
     length = stretch(size)
 
-    def loss(parameters: Parameters, prompts: Prompts, weights: Array) -> tuple[Array, Array]:
+    def loss(
+        parameters: Parameters, prompts: RegressionPrompts, weights: Array
+    ) -> tuple[Array, Array]:
         model = nnx.merge(graph, parameters)
         found = errors(model(prompts.x, prompts.y), prompts).mean(axis=0) @ weights
         # Undivided by d, as Garg et al. train: Adam does not mind, a clip does.
         return size.d * found, found
 
-    def one(_: Array, state: State) -> State:
+    def one(_: Array, state: RegressionTrainState) -> RegressionTrainState:
         prompts, weights = batch_at(size, seed, state.step)
         gradients, found = jax.grad(loss, has_aux=True)(state.parameters, prompts, weights)
         updates, moments = adam.update(gradients, state.optimizer)
         parameters = cast(Any, optax.apply_updates(cast(Any, state.parameters), updates))
         losses = state.losses.at[state.step // length].add(found)
-        return State(state.step + 1, parameters, moments, losses)
+        return RegressionTrainState(state.step + 1, parameters, moments, losses)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def steps(state: State, count: int | Int[Array, ""]) -> State:
+    def steps(state: RegressionTrainState, count: int | Int[Array, ""]) -> RegressionTrainState:
         return jax.lax.fori_loop(0, count, one, state)
 
     return steps

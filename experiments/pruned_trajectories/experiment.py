@@ -21,7 +21,7 @@ from experiments.pruned_trajectories.subspace import subspace_study
 from jaxsvd.runtime.errors import UserError
 from theory import bounds, implicit, noise, pruning, regression
 from theory.implicit import Weights
-from theory.pruning import Setting
+from theory.pruning import NoisyAlgorithm
 from theory.regression import Recipe, Task
 
 TASK = Task(7, noise=0.3, weight_norm=1.0)
@@ -40,9 +40,9 @@ ZERO_LOSS = 1 + TASK.noise**2
 NOTHING_TO_CLIP = ("gradient descent", "value")
 """That W_V has rank 1."""
 
-SETTINGS: Mapping[str, Setting] = {
-    "relative ridge": Setting("full", ("relative", 0.01 / TASK.d)),
-    "absolute ridge": Setting("full", ("absolute", 1e-4)),
+SETTINGS: Mapping[str, NoisyAlgorithm] = {
+    "relative ridge": NoisyAlgorithm("full", ("relative", 0.01 / TASK.d)),
+    "absolute ridge": NoisyAlgorithm("full", ("absolute", 1e-4)),
 }
 
 

@@ -14,7 +14,7 @@ from experiments.common.records import Record
 from experiments.common.scaffold import Study
 from theory import bounds, noise, pruning, regression
 from theory.implicit import Weights
-from theory.pruning import Setting
+from theory.pruning import NoisyAlgorithm
 from theory.regression import Recipe, Task
 
 TASK = Task(3, noise=0.3, weight_norm=1.0)
@@ -25,7 +25,7 @@ RATES = (0.0, 0.25, 0.5, 0.75)
 LAYERS = 3
 MATRICES: tuple[pruning.Matrix, ...] = ("value", "key", "query")
 STACKS = {"small random": 6, "trained": 2}
-SETTINGS = {name: Setting(name, None) for name in ("gradients", "symmetric")}
+SETTINGS = {name: NoisyAlgorithm(name, None) for name in ("gradients", "symmetric")}
 
 
 def random_weights(seed: int) -> Weights:

@@ -29,7 +29,7 @@ BATCH, CACHED_BATCH = 16, 40
 Tensor = Any
 
 
-class Layer:
+class TorchLayer:
     """A layer's modules under common names."""
 
     def __init__(self, block: Any, config: Any) -> None:
@@ -93,7 +93,9 @@ class Search:
         body = model.transformer if gptj else model.model
         self.embed = body.wte if gptj else body.embed_tokens
         self.final = body.ln_f if gptj else body.norm
-        self.layers = [Layer(block, self.config) for block in (body.h if gptj else body.layers)]
+        self.layers = [
+            TorchLayer(block, self.config) for block in (body.h if gptj else body.layers)
+        ]
         self.layer = layer % len(self.layers)
         self.matrices = [linear.weight for linear in self.layers[self.layer].truncated]
         self.original = [matrix.detach().clone() for matrix in self.matrices]

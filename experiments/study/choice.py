@@ -11,7 +11,7 @@ from experiments.study.scores import Scores
 from jaxsvd.edits.edit import Edit, format_edits
 
 
-class Cell(NamedTuple):
+class EditCell(NamedTuple):
     """A layer, a module and a clipping rate."""
 
     layer: int
@@ -30,7 +30,7 @@ def correct(scores: Scores, edit: str) -> Bool[np.ndarray, " examples"]:
     return np.where(np.isnan(values), -np.inf, values).argmax(axis=1) == scores.gold
 
 
-def choose(draws: Sequence[Scores], layer: int, module: str) -> Cell:
+def choose(draws: Sequence[Scores], layer: int, module: str) -> EditCell:
     """The best cell of a layer and module.
 
     Args:
@@ -38,6 +38,6 @@ def choose(draws: Sequence[Scores], layer: int, module: str) -> Cell:
         layer: counted from 0.
         module: ``"mlp"`` or ``"attn"``.
     """
-    cells = [Cell(layer, module, rate) for rate in sorted(design.RATES)]
+    cells = [EditCell(layer, module, rate) for rate in sorted(design.RATES)]
     means = [np.mean([correct(draw, cell.edit).mean() for draw in draws]) for cell in cells]
     return cells[int(np.argmax(means))]

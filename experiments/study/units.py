@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.study import design
-from experiments.study.choice import Cell, choose
+from experiments.study.choice import EditCell, choose
 from experiments.study.design import PARTS, Place, StudyTask
 from experiments.study.scores import Scores, score
 from jaxsvd.commands.perplexity import perplexity
@@ -234,7 +234,7 @@ class Runner:
                 out.parent.mkdir(exist_ok=True)
                 write_whole(out, pretty({"task": task.name, "seed": seed, "changes": written}))
 
-    def choice(self, task: StudyTask, place: Place) -> Cell:
+    def choice(self, task: StudyTask, place: Place) -> EditCell:
         """The rate of a layer and module that validation chooses over all draws."""
         part = next(part for part in PARTS if place in self.places(part))
         units = [Unit(task, task.shots, seed, "validation", part) for seed in self.seeds]

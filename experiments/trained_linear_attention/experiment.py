@@ -149,7 +149,7 @@ def best_one_size(steps: int) -> float:
 
 def _train(
     study: Study, task: Task, n: int, recipe: Recipe, label: str, number: int
-) -> tuple[regression.Trained, Array]:
+) -> tuple[regression.TrainedWeights, Array]:
     key, evaluation = jax.random.split(jax.random.fold_in(jax.random.key(study.seed), number))
     with study.progress.bar(label, recipe.steps, "steps") as advance:
         return regression.train(key, task, n, recipe, advance, chunk=100), evaluation

@@ -18,7 +18,7 @@ from experiments.common.records import Record
 from experiments.common.scaffold import Experiment, Study
 from experiments.truncation_phases.report import draw_curves, draw_phases, report
 from theory.preconditioning import (
-    Setting,
+    PromptDistribution,
     best_preconditioner,
     dropped_direction,
     preconditioner_risk,
@@ -63,20 +63,22 @@ def variances(decay: float, d: int = D) -> np.ndarray:
     return values * d / values.sum()
 
 
-def settings(axis: str, value: float | int, decay: float) -> tuple[Setting, Setting]:
+def settings(
+    axis: str, value: float | int, decay: float
+) -> tuple[PromptDistribution, PromptDistribution]:
     """Training and test."""
     lam = variances(decay)
-    train = Setting(lam, TRAIN_N)
+    train = PromptDistribution(lam, TRAIN_N)
     if axis == "shots":
-        return train, Setting(lam, int(value))
+        return train, PromptDistribution(lam, int(value))
     if axis == "noise":
-        return train, Setting(lam, TRAIN_N, float(value))
+        return train, PromptDistribution(lam, TRAIN_N, float(value))
     used = np.zeros(D)
     count = max(1, round(value * D))
     used[:count] = 1
     if axis == "narrow tasks":
         used = used[::-1].copy()
-    return train, Setting(lam, TRAIN_N, 0.0, used)
+    return train, PromptDistribution(lam, TRAIN_N, 0.0, used)
 
 
 def cell(axis: str, value: float | int, decay: float) -> Record:

@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from jax.typing import DTypeLike
 
 from jaxsvd.checkpoints.tensors import NUMPY, Tensor
-from jaxsvd.models.layout import Share
+from jaxsvd.models.layout import TensorPart
 
 PIECE_BYTES = 2**20
 """Of a file, read and cast at a time."""
@@ -26,7 +26,7 @@ _ALIGNMENT = 64  # what XLA wants of memory that it is to use as it is
 Index = tuple[slice, ...]
 
 
-def part_of(tensor: Tensor, share: Share) -> Tensor:
+def part_of(tensor: Tensor, share: TensorPart) -> Tensor:
     """The parameter that is a part of a tensor, to be read like a tensor of its own.
 
     Args:
@@ -43,7 +43,7 @@ def part_of(tensor: Tensor, share: Share) -> Tensor:
     return Tensor(shape, tensor.dtype, lambda: share.of(tensor.read()), into, share.transposed)
 
 
-def _part_into(tensor: Tensor, share: Share, first: int, out: np.ndarray) -> None:
+def _part_into(tensor: Tensor, share: TensorPart, first: int, out: np.ndarray) -> None:
     """As :attr:`Tensor.into`, for whole rows of a part, in the order of the file."""
     assert tensor.into is not None
     if share.transposed:

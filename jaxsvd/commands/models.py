@@ -42,7 +42,7 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """What a model needs on each device, and beside it on the host, in bytes.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plan:
 
 def plan(
     config: DecoderConfig, axes: Axes, *, device_bytes: int | None = None, module: str = "mlp"
-) -> Plan:
+) -> MemoryPlan:
     """What a search needs.
 
     Args:
@@ -84,7 +84,7 @@ def plan(
         Limits.of_mesh(axes) if device_bytes is None else Limits.of_accelerator(device_bytes, axes)
     )
     needs = {dtype: memory.expected(config, dtype, axes, limits, module) for dtype in DTYPES}
-    return Plan(config, axes, limits, needs)
+    return MemoryPlan(config, axes, limits, needs)
 
 
 _ROWS = (
@@ -98,7 +98,7 @@ _ROWS = (
 )
 
 
-def memory_table(found: Plan) -> Table:
+def memory_table(found: MemoryPlan) -> Table:
     """The plan for people."""
     axes = found.axes
     where = "one device" if axes.devices == 1 else f"each of {axes.devices} devices, mesh {axes}"

@@ -45,7 +45,7 @@ def edited_matrix(
     edit: Edit,
     key: PRNGKeyArray | None = None,
     *,
-    factors: svd.Factors | None = None,
+    factors: svd.SvdFactors | None = None,
     decomposed: controls.Decomposed | None = None,
 ) -> Float[Array, "rows columns"]:
     """What takes the place of a matrix: another one of its shape and dtype.
@@ -90,7 +90,7 @@ def decomposed_matrix(weight: Float[Array, "rows columns"]) -> controls.Decompos
 
 def truncated_factors(
     weight: Float[Array, "rows columns"], edit: Edit, key: PRNGKeyArray | None = None
-) -> svd.Factors:
+) -> svd.SvdFactors:
     """Factors whose first columns and rows are a matrix truncated; see :func:`edited_matrix`."""
     if edit.method == "exact":
         return svd.factor(weight)
@@ -130,17 +130,17 @@ def low_ranks(weight: Float[Array, "rows columns"], edits: Iterable[Edit]) -> di
     """
     width = max(widths(*weight.shape), default=0)
 
-    def of(edit: Edit, factors: svd.Factors, halves: tuple[Array, Array]) -> LowRank:
+    def of(edit: Edit, factors: svd.SvdFactors, halves: tuple[Array, Array]) -> LowRank:
         rank = edit.rank_of(weight.shape)
         dense = weight if rank <= width else svd.reconstruct(factors, rank).astype(weight.dtype)
         return LowRank(dense, *halves, jnp.asarray(rank, jnp.int32))
 
     @functools.cache
-    def exact() -> tuple[svd.Factors, tuple[Array, Array]]:
+    def exact() -> tuple[svd.SvdFactors, tuple[Array, Array]]:
         factors = svd.factor(weight)
         return factors, _halves(factors, width, weight.dtype)
 
-    def randomized(edit: Edit) -> tuple[svd.Factors, tuple[Array, Array]]:
+    def randomized(edit: Edit) -> tuple[svd.SvdFactors, tuple[Array, Array]]:
         factors = truncated_factors(weight, edit)
         return factors, _halves(factors, width, weight.dtype)
 
@@ -151,7 +151,7 @@ def low_ranks(weight: Float[Array, "rows columns"], edits: Iterable[Edit]) -> di
 
 @functools.partial(jax.jit, static_argnames=("width", "dtype"))
 def _halves(
-    factors: svd.Factors, width: int, dtype: jnp.dtype
+    factors: svd.SvdFactors, width: int, dtype: jnp.dtype
 ) -> tuple[Float[Array, "rows width"], Float[Array, "width columns"]]:
     """The first factors, padded with zeros to at least ``width`` of at least 1."""
     width = max(width, 1)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxsvd.engine import kernels
 from jaxsvd.engine.engine import Engine
-from jaxsvd.engine.kernels import Rows, Weights
+from jaxsvd.engine.kernels import TokenRows, Weights
 from jaxsvd.engine.prompts import Prompts
 from jaxsvd.engine.variants import Variant, blocks_with
 from jaxsvd.models.attention import KeyValues, Places, Prefix, at_columns, visible, visible_prefix
@@ -127,7 +127,7 @@ def read_rows(
         x_BTD: the stream before it, of rows without padding at positions 0, 1, ...
     """
     batch, tokens = x_BTD.shape[:2]
-    rows = Rows(Places.in_order(config, batch, tokens), jnp.full((batch, 1), tokens - 1))
+    rows = TokenRows(Places.in_order(config, batch, tokens), jnp.full((batch, 1), tokens - 1))
     nothing = jnp.zeros((0, config.key_value_heads, config.head_width))
     prefix = KeyValues(nothing, nothing)
     before = Streams(jnp.zeros((0, x_BTD.shape[-1])), x_BTD)
@@ -143,7 +143,7 @@ def _read(
     kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
-    rows: Rows,
+    rows: TokenRows,
     prefix: Prefix,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Stream, query, keys, values, attention and what is visible; see :class:`LayerAttention`."""

@@ -31,7 +31,7 @@ _static = functools.partial(jax.jit, static_argnames=("config", "mesh"))
 _static_of_kind = functools.partial(jax.jit, static_argnames=("config", "kind", "mesh"))
 
 
-class Rows(NamedTuple):
+class TokenRows(NamedTuple):
     """Where the tokens of a batch stand, and the columns that are read."""
 
     places: Places
@@ -94,11 +94,11 @@ def embed(
     branches: Int[Array, "B T"],
     reads: Int[Array, "B R"],
     mesh: Mesh | None = None,
-) -> tuple[Float[Array, "B T D"], Rows]:
+) -> tuple[Float[Array, "B T D"], TokenRows]:
     """The residual stream before the first layer, and the geometry that every layer shares."""
     places = Places.of(config, positions, segments, branches)
     x_BTD = _embedding(config, embedding)(tokens, positions)
-    return rows_over(mesh, (x_BTD, Rows(places, reads)))
+    return rows_over(mesh, (x_BTD, TokenRows(places, reads)))
 
 
 @_static_of_kind
@@ -107,7 +107,7 @@ def layer(
     kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
-    rows: Rows,
+    rows: TokenRows,
     prefix: Prefix,
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
@@ -132,7 +132,7 @@ def last_layer(
     kind: LayerKind,
     weights: Weights,
     x_BTD: Float[Array, "B T D"],
-    rows: Rows,
+    rows: TokenRows,
     prefix: Prefix,
     mesh: Mesh | None = None,
 ) -> Reads:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32
 
 from jaxsvd.engine import kernels
-from jaxsvd.engine.kernels import PrefixLayer, Reads, Rows, Weights
+from jaxsvd.engine.kernels import PrefixLayer, Reads, TokenRows, Weights
 from jaxsvd.engine.packing import Batch, padded_length
 from jaxsvd.engine.requests import Group
 from jaxsvd.engine.variants import Scored, Variants, blocks_with
@@ -41,7 +41,7 @@ class _At(NamedTuple):
     """A batch in a layer of the untouched model: the stream before it, and what it does to it."""
 
     x: Float[Array, "B T D"]
-    rows: Rows
+    rows: TokenRows
     reads: Reads
 
 
@@ -224,7 +224,7 @@ class Pass:
             y = self._layer(blocks[above], above, y, rows, states[above]).after
         return self._read(self.batches[b], y)
 
-    def _embed(self, batch: Batch) -> tuple[Array, Rows]:
+    def _embed(self, batch: Batch) -> tuple[Array, TokenRows]:
         return kernels.embed(
             self.engine.config,
             self.engine.embedding,
@@ -236,7 +236,9 @@ class Pass:
             self.engine.mesh,
         )
 
-    def _layer(self, weights: Weights, layer: int, x: Array, rows: Rows, prefix: Prefix) -> Reads:
+    def _layer(
+        self, weights: Weights, layer: int, x: Array, rows: TokenRows, prefix: Prefix
+    ) -> Reads:
         config, mesh = self.engine.config, self.engine.mesh
         kind = config.kind(layer)
         if layer == self._last:

@@ -36,7 +36,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Share:
+class TensorPart:
     """The part of a tensor that a parameter is.
 
     The tensor, turned to ``[out, in]``, is ``groups`` times ``total`` rows; the parameter is the
@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 
     path: str
     name: str
-    share: Share
+    share: TensorPart
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Layout:
         for path in paths:
             tensors.pop(entries[path].name, None)
             members.pop(entries[path].name, None)
-            share = Share(1, 0, shapes[path][0], shapes[path][0], transposed=False)
+            share = TensorPart(1, 0, shapes[path][0], shapes[path][0], transposed=False)
             entries[path] = Entry(path, path, share)
             tensors[path], members[path] = shapes[path], (path,)
         return Layout(entries, tensors, members)
@@ -177,7 +177,7 @@ def resolve(
         turned = stored[paths[0]].transposed
         tensors[name] = (*tail, total * groups) if turned else (total * groups, *tail)
         for path, size in zip(paths, sizes, strict=True):
-            share = Share(groups, start, start + size, total, turned)
+            share = TensorPart(groups, start, start + size, total, turned)
             entries[path] = Entry(path, name, share)
             start += size
     ordered = {path: entries[path] for path in shapes}

@@ -22,7 +22,7 @@ Question = tuple[QuestionSet, int]
 
 
 @dataclass(frozen=True)
-class Flip:
+class FlippedExample:
     """An example that is right in one of the two variants only."""
 
     variant: Variant
@@ -103,12 +103,14 @@ def flips_data(
     }
 
 
-def _choose(compared: list[tuple[Variant, PairedAnswers]]) -> tuple[list[Flip], int]:
+def _choose(compared: list[tuple[Variant, PairedAnswers]]) -> tuple[list[FlippedExample], int]:
     """A fair share of the flips of every variant and direction, the first of each."""
     groups = [(v, c, np.flatnonzero(w)) for v, c in compared for w in (c.gained, c.lost)]
     counts = [len(where) for _, _, where in groups]
     chosen = [
-        Flip(variant, *(int(values[i]) for values in (c.index, c.gold, c.before, c.after)))
+        FlippedExample(
+            variant, *(int(values[i]) for values in (c.index, c.gold, c.before, c.after))
+        )
         for (variant, c, where), share in zip(groups, shares(counts, MAX_FLIPS), strict=True)
         for i in where[:share]
     ]

@@ -25,7 +25,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxsvd.results.statistics import Z95, Accuracy, PairedDifference, Spread, paired_difference
+from jaxsvd.results.statistics import (
+    Z95,
+    Accuracy,
+    AccuracySpread,
+    PairedDifference,
+    paired_difference,
+)
 
 FEW = 3
 """Draws up to which the interval is never narrower than that over examples alone."""
@@ -134,7 +140,7 @@ def accuracy_over_draws(right: Right, examples: Rows) -> Accuracy:
     )
     low, high = found.interval
     assert found.sd is not None
-    return replace(alone, spread=Spread((max(0.0, low), min(1.0, high)), found.sd))
+    return replace(alone, spread=AccuracySpread((max(0.0, low), min(1.0, high)), found.sd))
 
 
 def difference_over_draws(first: Right, second: Right, examples: Rows) -> PairedDifference:

@@ -14,7 +14,7 @@ Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Spread:
+class AccuracySpread:
     """Of an accuracy over several draws.
 
     Attributes:
@@ -37,7 +37,7 @@ class Accuracy:
 
     correct: int
     total: int
-    spread: Spread | None = None
+    spread: AccuracySpread | None = None
 
     @classmethod
     def of(cls, right: Bool[np.ndarray, " examples"]) -> "Accuracy":
@@ -76,7 +76,7 @@ class Accuracy:
             raise fields.damaged(f"{correct} of {total} cannot be right")
         if not fields.has("sd"):
             return cls(correct, total)
-        spread = Spread(fields.read("interval", INTERVAL), fields.read("sd", SPREAD))
+        spread = AccuracySpread(fields.read("interval", INTERVAL), fields.read("sd", SPREAD))
         return cls(correct, total, spread)
 
 

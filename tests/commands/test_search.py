@@ -133,7 +133,7 @@ def test_same_command_same_files(model: Model, run: Path, tmp_path: Path) -> Non
     assert timeless(again) == timeless(run)
 
 
-class Interrupting(Progress):
+class InterruptingStage(Progress):
     """Ctrl-C after so many examples of a stage."""
 
     def __init__(self, stage: str, after: int) -> None:
@@ -163,7 +163,7 @@ def test_an_interrupted_search_goes_on(
     out = tmp_path / "run"
     options = SMALL | {"module": "all", "out": out}
     with pytest.raises(KeyboardInterrupt):
-        jaxsvd.search(model, progress=Interrupting(stage, after), **options)
+        jaxsvd.search(model, progress=InterruptingStage(stage, after), **options)
     assert not (out / "result.json").exists()
     kept = lines(out / "predictions.jsonl") if (out / "predictions.jsonl").exists() else []
     with pytest.raises(UserError, match="exists already"):

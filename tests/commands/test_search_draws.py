@@ -15,7 +15,7 @@ from jaxsvd.results.fields import Fields
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.selection_score import Score, check_score
 from jaxsvd.runtime.errors import UserError
-from tests.commands.test_search import Interrupting, lines, timeless
+from tests.commands.test_search import InterruptingStage, lines, timeless
 
 SIZES: dict[str, Any] = {"validation_size": 60, "test_size": 50, "shots": 6}
 CUT: dict[str, Any] = {"layer": 0, "module": "attn", "rates": [0.0, 0.75, 0.9]} | SIZES
@@ -200,7 +200,7 @@ def test_an_interrupted_search_of_draws_goes_on(
     out = tmp_path / "run"
     options: dict[str, Any] = {**CUT, "out": out}
     with pytest.raises(KeyboardInterrupt):
-        jaxsvd.search(model, seeds=SEEDS, progress=Interrupting(stage, after), **options)
+        jaxsvd.search(model, seeds=SEEDS, progress=InterruptingStage(stage, after), **options)
     with pytest.raises(UserError, match="seed"):
         jaxsvd.search(model, seeds=[0, 1], resume=True, **options)
     jaxsvd.search(model, seeds=SEEDS, resume=True, **options)

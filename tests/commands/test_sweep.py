@@ -99,7 +99,7 @@ def test_a_cell_is_its_own_search(
         assert same["scores"] == pytest.approx(record["scores"], rel=0, abs=apart(model, largest))
 
 
-class Interrupting(Progress):
+class InterruptingSweep(Progress):
     """Ctrl-C after some scores."""
 
     def __init__(self, after: int) -> None:
@@ -125,7 +125,7 @@ def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:
     out, options = tmp_path / "run", {"seeds": [0, 3], **GRID, **SMALL}
     for after in (30, 210):
         with pytest.raises(KeyboardInterrupt):
-            jaxsvd.sweep(model, out=out, resume=True, progress=Interrupting(after), **options)
+            jaxsvd.sweep(model, out=out, resume=True, progress=InterruptingSweep(after), **options)
     with pytest.raises(UserError, match=r"layers was \[1, 3\], is \[0\]"):
         jaxsvd.sweep(model, out=out, resume=True, **options | {"layers": [0]})
     result = jaxsvd.sweep(model, out=out, resume=True, **options)

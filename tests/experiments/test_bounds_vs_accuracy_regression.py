@@ -16,7 +16,7 @@ from experiments.common.records import restore
 from experiments.common.scaffold import main
 from experiments.linear_functions.model import Regressor
 from experiments.linear_functions.sizes import Size
-from experiments.linear_functions.trained import Trained
+from experiments.linear_functions.trained import TrainedModel
 from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.attention_trace import read_rows
 from jaxsvd.models.attention import Places
@@ -56,7 +56,7 @@ def test_rates_are_those_of_every_rank() -> None:
 @pytest.mark.long
 def test_a_linear_cell(weights: Weights) -> None:
     """Risks of the truncated stack itself, on the same prompts as the untouched one's."""
-    bench = linear.Bench(0, 40, 3, 2)
+    bench = linear.LinearBench(0, 40, 3, 2)
     level = bench.level(weights)
     before = bench.predictors(weights, 1, level)
     cell = linear.truncated_cell(bench, weights, 1, "query", 0.5, level, before)
@@ -82,7 +82,7 @@ def test_a_linear_cell(weights: Weights) -> None:
 
 def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
     """The training error of the bounds is that of predicting each demonstration directly."""
-    bench = linear.Bench(1, 4, 3, 2)
+    bench = linear.LinearBench(1, 4, 3, 2)
     found = bench.supersample(weights)
     errors = []
     for z, m in np.ndindex(bench.masks.shape[:2]):
@@ -97,17 +97,17 @@ def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
 
 
 @pytest.fixture(scope="module")
-def model() -> Trained:
-    return Trained(SIZE, 0, 10, Regressor(SIZE, rngs=nnx.Rngs(0)))
+def model() -> TrainedModel:
+    return TrainedModel(SIZE, 0, 10, Regressor(SIZE, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")
-def bench() -> linear_functions.Bench:
-    return linear_functions.Bench.of(0, SIZE.d, SIZE.points - 1, 7, 4, (3, 2))
+def bench() -> linear_functions.RegressionBench:
+    return linear_functions.RegressionBench.of(0, SIZE.d, SIZE.points - 1, 7, 4, (3, 2))
 
 
 def test_losses_of_the_linear_function_transformer(
-    model: Trained, bench: linear_functions.Bench
+    model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     """A point asked is the last of its prompt; of demonstrations likewise."""
     for asked, found in zip((bench.asked, bench.shown), bench.risks(model), strict=True):
@@ -125,7 +125,7 @@ def test_losses_of_the_linear_function_transformer(
 
 @pytest.mark.long
 def test_norms_of_the_linear_function_transformer(
-    model: Trained, bench: linear_functions.Bench
+    model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     """Where every token is some demonstration's, dW_t is the Jacobian: by differentiation."""
     rows = np.concatenate([bench.shown[:4], bench.asked[:4, :1]], axis=1)
@@ -153,7 +153,7 @@ def test_norms_of_the_linear_function_transformer(
 
 
 def test_cells_of_the_linear_function_transformer(
-    model: Trained, bench: linear_functions.Bench
+    model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     cells = linear_functions.layer_cells(model, bench, 1, ("mlp", "k_proj"), (0.5, 0.9))["cells"]
     assert [(c["module"], c["rate"]) for c in cells] == [

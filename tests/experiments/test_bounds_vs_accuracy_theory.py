@@ -10,7 +10,7 @@ import pytest
 from edited_models import by_hand
 
 from experiments.bounds_vs_accuracy import predictors, trajectories
-from experiments.bounds_vs_accuracy.trajectories import Layer
+from experiments.bounds_vs_accuracy.trajectories import LayerNorms
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import variants
 from jaxsvd.engine.attention_trace import attention_layers, read_rows
@@ -89,7 +89,7 @@ def test_against_matrices_written_out(family: str, tiny: Callable[..., Model]) -
             gradient = each.mean(0)
             off = (each - gradient).reshape(N, -1)
             spectrum = np.linalg.eigvalsh(off @ off.T / N)[::-1]
-            found = {name: np.asarray(getattr(layer, name)[row]) for name in Layer._fields}
+            found = {name: np.asarray(getattr(layer, name)[row]) for name in LayerNorms._fields}
             assert found["linear"] == pytest.approx((linear**2).sum(), rel=1e-3)
             assert found["gradient"] == pytest.approx((gradient**2).sum(), rel=1e-3)
             assert found["state"] == pytest.approx((state**2).sum(), rel=1e-3)
@@ -173,7 +173,7 @@ def _rank_one(model: Model, t: int, read, before: np.ndarray) -> Factors:
 def test_summaries_are_of_the_layer_and_of_all() -> None:
     rng = np.random.default_rng(0)
     layers = tuple(
-        Layer(
+        LayerNorms(
             *(rng.normal(size=4) for _ in range(2)),
             *(rng.uniform(1, 2, 4) for _ in range(3)),
             np.sort(rng.uniform(size=(4, 5)))[:, ::-1],

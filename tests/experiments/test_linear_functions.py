@@ -18,7 +18,7 @@ from experiments.linear_functions import checkpoints, draw, load, running
 from experiments.linear_functions.experiment import EXPERIMENT, size_of
 from experiments.linear_functions.sizes import DEFAULT, PAPER, QUICK
 from experiments.linear_functions.training import (
-    State,
+    RegressionTrainState,
     batch_at,
     grown,
     learning_curve,
@@ -47,13 +47,13 @@ ARGUMENTS += [part for name, value in OPTIONS.items() for part in (f"--{name}", 
 TINY = size_of(scaffold.parser(EXPERIMENT).parse_args(ARGUMENTS))
 
 
-def same(one: State, other: State) -> None:
+def same(one: RegressionTrainState, other: RegressionTrainState) -> None:
     for mine, wanted in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(wanted))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RegressionTrainState]:
     """A run that nothing interrupted, in calls of whatever length the machine's speed gives."""
     run = tmp_path_factory.mktemp("linear")
     state, _ = running.train(TINY, 3, run)
@@ -77,7 +77,7 @@ class Killing(Progress):
 
 @pytest.mark.parametrize("moment", [1, 24, 61])
 def test_killed_and_resumed_is_the_same_run(
-    tmp_path: Path, whole: tuple[Path, State], moment: int
+    tmp_path: Path, whole: tuple[Path, RegressionTrainState], moment: int
 ) -> None:
     """To the last bit: weights, moments and learning curve, however the calls were cut."""
     with pytest.raises(KeyboardInterrupt):
@@ -107,7 +107,7 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     assert float(weights.sum()) == pytest.approx(1)
 
 
-def test_kept_weights_are_those_of_their_step(whole: tuple[Path, State]) -> None:
+def test_kept_weights_are_those_of_their_step(whole: tuple[Path, RegressionTrainState]) -> None:
     assert checkpoints.kept(whole[0]) == [50, 100, 200, 400]
     trained = load(whole[0])
     assert (trained.steps, trained.seed, trained.size) == (400, 3, TINY)
@@ -120,7 +120,7 @@ def test_kept_weights_are_those_of_their_step(whole: tuple[Path, State]) -> None
         np.testing.assert_array_equal(mine, wanted)
 
 
-def test_training_lowers_the_loss(whole: tuple[Path, State]) -> None:
+def test_training_lowers_the_loss(whole: tuple[Path, RegressionTrainState]) -> None:
     """Of the points but the first, whose error nothing can lower."""
     ends, losses = learning_curve(TINY, np.asarray(whole[1].losses))
     assert ends[-1] == TINY.steps
@@ -209,7 +209,7 @@ def test_mistakes(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_checkpoint(tmp_path: Path, whole: tuple[Path, State]) -> None:
+def test_what_is_no_checkpoint(tmp_path: Path, whole: tuple[Path, RegressionTrainState]) -> None:
     with pytest.raises(UserError, match="no run with a trained transformer"):
         load(tmp_path)
     with pytest.raises(UserError, match="no weights after 6 steps; kept are those after 50, 100"):

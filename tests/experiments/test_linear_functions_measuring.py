@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close, decoder_sums
 
-from experiments.linear_functions import Prompts, Size, Trained, baseline_errors, draw
+from experiments.linear_functions import (
+    RegressionPrompts,
+    Size,
+    TrainedModel,
+    baseline_errors,
+    draw,
+)
 from experiments.linear_functions.measuring import (
     Measurement,
     chosen,
@@ -45,12 +51,12 @@ SIZE = Size(
 )
 
 
-def random_model(size: Size, seed: int = 0) -> Trained:
+def random_model(size: Size, seed: int = 0) -> TrainedModel:
     """With weights, biases and positions large enough that every part of it matters."""
     model, generator = nnx.eval_shape(lambda: Regressor(size, rngs=nnx.Rngs(0))), np_normal(seed)
     for _, parameter in nnx.to_flat_state(nnx.state(model)):
         parameter.set_value(jnp.asarray(generator(parameter.get_value().shape), jnp.float32))
-    return Trained(size, seed, size.steps, model)
+    return TrainedModel(size, seed, size.steps, model)
 
 
 def np_normal(seed: int) -> Callable[[tuple[int, ...]], np.ndarray]:
@@ -60,37 +66,37 @@ def np_normal(seed: int) -> Callable[[tuple[int, ...]], np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def trained() -> TrainedModel:
     return random_model(SIZE)
 
 
 @pytest.fixture(scope="module", params=["learned", "rotary"])
-def either(request: pytest.FixtureRequest) -> Trained:
+def either(request: pytest.FixtureRequest) -> TrainedModel:
     return random_model(dataclasses.replace(SIZE, positions=request.param))
 
 
-def prompts_of(trained: Trained, batch: int = COUNT) -> Prompts:
+def prompts_of(trained: TrainedModel, batch: int = COUNT) -> RegressionPrompts:
     """The first of always the same: another shape would compile anew."""
     drawn = draw(jax.random.key(5), COUNT, trained.size.points, trained.size.d)
-    return Prompts(*(jnp.asarray(np.asarray(a)[:batch]) for a in drawn))
+    return RegressionPrompts(*(jnp.asarray(np.asarray(a)[:batch]) for a in drawn))
 
 
 SUMS = [SIZE.d, *decoder_sums(SIZE.config, 2 * SIZE.points - 1)]
 """Terms of the sums behind a prediction."""
 
 
-def exact(trained: Trained, prompts: Prompts) -> np.ndarray:
+def exact(trained: TrainedModel, prompts: RegressionPrompts) -> np.ndarray:
     """The predictions in float64."""
     graph, state = nnx.split(trained.model)
     return float64(lambda state, x, y: nnx.merge(graph, state)(x, y))(state, *prompts[:2])
 
 
 @pytest.fixture(scope="module")
-def many() -> Prompts:
+def many() -> RegressionPrompts:
     return draw(jax.random.key(0), MANY, 11, 4)
 
 
-def test_prompts_are_linear_functions(many: Prompts) -> None:
+def test_prompts_are_linear_functions(many: RegressionPrompts) -> None:
     x, y, w = (np.asarray(a) for a in many)
     assert (x.shape, y.shape, w.shape) == ((MANY, 11, 4), (MANY, 11), (MANY, 4))
     assert_close(y, np.einsum("bpd,bd->bp", x.astype(float), w), 4)
@@ -99,7 +105,7 @@ def test_prompts_are_linear_functions(many: Prompts) -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_baselines_have_their_closed_forms(many: Prompts, name: str) -> None:
+def test_baselines_have_their_closed_forms(many: RegressionPrompts, name: str) -> None:
     """Within five standard errors, and least squares exactly from d examples on."""
     found = baseline_errors(name, many)
     for examples in range(11):
@@ -110,7 +116,7 @@ def test_baselines_have_their_closed_forms(many: Prompts, name: str) -> None:
             assert values.max() < 1e-9
 
 
-def test_least_squares_is_the_pseudo_inverse(many: Prompts) -> None:
+def test_least_squares_is_the_pseudo_inverse(many: RegressionPrompts) -> None:
     x, w = np.asarray(many.x, float)[:20], np.asarray(many.w, float)[:20]
     found = BASELINES["least squares"](x, np.einsum("bpd,bd->bp", x, w))
     for row, examples in np.ndindex(20, 11):
@@ -126,7 +132,7 @@ def test_expected_errors() -> None:
     assert expected_error("least squares", 5, 5) == 0
 
 
-def test_predictions_look_at_nothing_later(either: Trained) -> None:
+def test_predictions_look_at_nothing_later(either: TrainedModel) -> None:
     """Changing y_i and all after it leaves the predictions up to x_i; y_i moves the next ones."""
     x, y = (np.asarray(a) for a in prompts_of(either, 2)[:2])
     base = either.predict(x, y)
@@ -141,7 +147,7 @@ def test_predictions_look_at_nothing_later(either: Trained) -> None:
         assert np.all(np.abs(either.predict(x, only_y) - base)[:, i + 1 :] > 1e-4)
 
 
-def test_positions_matter(either: Trained) -> None:
+def test_positions_matter(either: TrainedModel) -> None:
     """Without any, two examples that change places would change no later prediction."""
     x, y = (np.asarray(a) for a in prompts_of(either, 4)[:2])
     order = [1, 0, 2, 3, 4]
@@ -149,7 +155,7 @@ def test_positions_matter(either: Trained) -> None:
     assert np.all(np.abs(swapped - either.predict(x, y))[:, 2:] > 1e-5)
 
 
-def test_predictions_are_read_from_the_streams(either: Trained) -> None:
+def test_predictions_are_read_from_the_streams(either: TrainedModel) -> None:
     """The shortened last layer is the whole one, and a stream is the layer's of the one before."""
     prompts = prompts_of(either, 8)
     streams = either.streams(prompts.x, prompts.y)
@@ -166,7 +172,7 @@ def test_predictions_are_read_from_the_streams(either: Trained) -> None:
         assert_close(stream, layer, SUMS)
 
 
-def test_any_number_of_prompts(trained: Trained) -> None:
+def test_any_number_of_prompts(trained: TrainedModel) -> None:
     prompts = prompts_of(trained, 300)
     x, y = np.asarray(prompts.x), np.asarray(prompts.y)
     found = trained.predict(x, y)
@@ -177,7 +183,7 @@ def test_any_number_of_prompts(trained: Trained) -> None:
         assert_close(trained.predict(x[rows], y[rows]), reference[rows], SUMS)
 
 
-def test_rate_zero_is_untouched(trained: Trained) -> None:
+def test_rate_zero_is_untouched(trained: TrainedModel) -> None:
     prompts = prompts_of(trained, 10)
     for module in ("mlp", "attn", "all"):
         variant = trained.edited(Edit(-1, module, 0.0))
@@ -185,7 +191,7 @@ def test_rate_zero_is_untouched(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize("module", ["mlp", "attn", "fc_in", "k_proj"])
-def test_truncation_is_that_of_the_weights(trained: Trained, module: str) -> None:
+def test_truncation_is_that_of_the_weights(trained: TrainedModel, module: str) -> None:
     """Against weights cut by NumPy and put into a copy of the model by hand."""
     prompts, layer = prompts_of(trained, 10), 1
     names = matrices(trained.size.config, module)
@@ -208,13 +214,13 @@ def test_truncation_is_that_of_the_weights(trained: Trained, module: str) -> Non
     )
 
 
-def test_what_cannot_be_truncated(trained: Trained) -> None:
+def test_what_cannot_be_truncated(trained: TrainedModel) -> None:
     for arguments in ((2, "mlp", 0.5), (0, "fc_up", 0.5), (0, "mlp", 1.0)):
         with pytest.raises(UserError):
             trained.edited(Edit(*arguments))
 
 
-def test_cells_are_means_and_paired_differences(trained: Trained) -> None:
+def test_cells_are_means_and_paired_differences(trained: TrainedModel) -> None:
     measured = Measurement(trained, 7, COUNT)
     cells = measured.cells(1, "attn", RATES)
     base = trained.errors(measured.prompts)
@@ -282,5 +288,6 @@ def test_the_verdict_corrects_for_all_that_was_tried() -> None:
     assert verdict(corrected(cells), "mean")["neither"] == corrected(cells)[1:]
     assert chosen(cells)["rate"] == 0.1
     assert errors(
-        jnp.ones((2, 2)), Prompts(jnp.ones((2, 2, 4)), jnp.zeros((2, 2)), jnp.ones((2, 4)))
+        jnp.ones((2, 2)),
+        RegressionPrompts(jnp.ones((2, 2, 4)), jnp.zeros((2, 2)), jnp.ones((2, 4))),
     )[0, 0] == pytest.approx(0.25)

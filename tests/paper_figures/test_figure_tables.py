@@ -223,10 +223,10 @@ def test_latex_is_balanced(run: Path) -> None:
 
 def test_markdown_escapes() -> None:
     """A name cannot leave its cell, nor be read as markup."""
-    from paper_figures.tables import Column, Table
+    from paper_figures.tables import Column, ResultTable
 
     odd = Column("a|b\n*c* <b> [x](y)", "mlp", False, {"layer": "1"})
-    text = markdown(Table("t", "t", ("layer",), (odd,), (), (), ()))
+    text = markdown(ResultTable("t", "t", ("layer",), (odd,), (), (), ()))
     assert of_markdown(text) == {"": ["a|b *c* <b> [x](y): MLP"], "layer": ["1"]}
     assert "*c*" not in text
     assert "<b>" not in text

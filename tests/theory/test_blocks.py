@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from theory import blocks
-from theory.blocks import Block
+from theory.blocks import BlockFunctions
 
 D, F, T, LAYERS = 6, 10, 5, 3
 
@@ -30,19 +30,21 @@ def silu(x: np.ndarray) -> np.ndarray:
     return x / (1 + np.exp(-x))
 
 
-def gated_block(rng: np.random.Generator) -> Block:
+def gated_block(rng: np.random.Generator) -> BlockFunctions:
     gate, up, down = (rng.normal(size=s) / np.sqrt(D) for s in ((F, D), (F, D), (D, F)))
-    return Block(
+    return BlockFunctions(
         softmax_attention(rng), norm, (gate, up), lambda inner: down @ (silu(inner[0]) * inner[1])
     )
 
 
-def plain_block(rng: np.random.Generator) -> Block:
+def plain_block(rng: np.random.Generator) -> BlockFunctions:
     first, last = rng.normal(size=(F, D)) / np.sqrt(D), rng.normal(size=(D, F)) / np.sqrt(D)
-    return Block(softmax_attention(rng), norm, (first,), lambda inner: last @ np.tanh(inner[0]))
+    return BlockFunctions(
+        softmax_attention(rng), norm, (first,), lambda inner: last @ np.tanh(inner[0])
+    )
 
 
-def with_context(block: Block, stream: np.ndarray, context: np.ndarray) -> np.ndarray:
+def with_context(block: BlockFunctions, stream: np.ndarray, context: np.ndarray) -> np.ndarray:
     after = block.attend(stream, context)
     read = block.read(after)
     return after + block.finish(tuple(weight @ read for weight in block.weights))

@@ -17,7 +17,7 @@ from theory.implicit import Factors, Weights
 
 def replicates(
     m: int = 100, n: int = 12, d: int = 2, layers: int = 2, b: int = 6
-) -> tuple[noise.Noisy, bounds.Measured, noise.Block]:
+) -> tuple[noise.Noisy, bounds.SquaredNorms, noise.BlockSubspace]:
     """Noisy gradient descent on regression, in the block where its gradients live."""
     prompts = bounds.regression_prompts(jax.random.key(0), m, n, d, 0.3)
     weights = implicit.gd_weights(d, 0.4, n, layers=layers)
@@ -26,7 +26,7 @@ def replicates(
     return run, bounds.measure(run.factors, b, run.states), block
 
 
-def random_measured(m: int = 3, n: int = 5, width: int = 4, layers: int = 2) -> bounds.Measured:
+def random_measured(m: int = 3, n: int = 5, width: int = 4, layers: int = 2) -> bounds.SquaredNorms:
     factors = Factors(*np.random.default_rng(0).normal(size=(3, m, layers, n, width)))
     return bounds.measure(factors, 2)
 
@@ -193,7 +193,7 @@ def flat_risks(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (lambda m: bounds.lemma6(m, ridge=("absolute", -1.0)), "ridge must be finite and at least"),
         (lambda m: bounds.lemma6(m, loss_range=0.0), "loss_range must be positive"),
         (
-            lambda m: bounds.lemma6(m, subspace=noise.Block((0,), (0, 1))),
+            lambda m: bounds.lemma6(m, subspace=noise.BlockSubspace((0,), (0, 1))),
             "subspace must be one that holds every per-example gradient",
         ),
         (
@@ -203,7 +203,7 @@ def flat_risks(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (lambda m: bounds.lemma6(m, prior="matrix"), "prior must be isotropic where no block"),
         (
             lambda m: bounds.lemma6(
-                m, prior="matrix", subspace=noise.Block((0, 1, 2, 3), (0, 1, 2, 3))
+                m, prior="matrix", subspace=noise.BlockSubspace((0, 1, 2, 3), (0, 1, 2, 3))
             ),
             "replicates must be more than the directions",
         ),
@@ -246,7 +246,7 @@ def flat_risks(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ),
     ],
 )
-def test_bad_input(call: Callable[[bounds.Measured], object], message: str) -> None:
+def test_bad_input(call: Callable[[bounds.SquaredNorms], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(random_measured())
 

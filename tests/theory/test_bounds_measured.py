@@ -14,7 +14,7 @@ NOISE = 0.3
 
 def cell(
     d: int, n: int, layers: int, m: int, *, b: int, subspace: Subspace, ridge: Ridge
-) -> tuple[bounds.Measured, bounds.Risks, np.ndarray, np.ndarray]:
+) -> tuple[bounds.SquaredNorms, bounds.Risks, np.ndarray, np.ndarray]:
     """Noisy gradient descent at step size 1 / (1 + sqrt(d/N))^2: trajectory, risks, predictors."""
     eta = 1 / (1 + math.sqrt(d / n)) ** 2
     prompts = bounds.regression_prompts(jax.random.key(d + n), m, n, d, NOISE)

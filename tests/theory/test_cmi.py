@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import cmi, reference
-from theory.cmi import Bound, Supersample
+from theory.cmi import InformationBound, Supersample
 
-POOLED: dict[str, Callable[[Supersample], Bound]] = {
+POOLED: dict[str, Callable[[Supersample], InformationBound]] = {
     "e_cmi pooled": functools.partial(cmi.e_cmi, pooled=True),
     "ld_mi": cmi.ld_mi,
     "single_loss": cmi.single_loss,

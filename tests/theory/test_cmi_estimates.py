@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from theory import cmi
-from theory.cmi import Bound, Supersample
+from theory.cmi import InformationBound, Supersample
 from theory.cmi.information import require_correction
 
 
@@ -41,7 +41,7 @@ def test_measured_floor() -> None:
 @pytest.mark.parametrize(
     "bound", [cmi.ld_mi, cmi.single_loss, functools.partial(cmi.e_cmi, pooled=True)]
 )
-def test_miller_madow_removes_the_bias(bound: Callable[..., Bound]) -> None:
+def test_miller_madow_removes_the_bias(bound: Callable[..., InformationBound]) -> None:
     """Of the estimated information, averaged over experiments that are all noise but a little."""
     rng = np.random.default_rng(1)
     train, test = 0.3, 0.6

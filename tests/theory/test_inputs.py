@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from theory import agreement, bounds, cmi, implicit, noise, pruning, softmax
 from theory.implicit import Factors, Mlp, Weights
-from theory.softmax import Attention
+from theory.softmax import AttentionWeights
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_masks_and_losses_as_booleans() -> None:
         assert other.gap == plain.gap
         assert cmi.ld_mi(other) == cmi.ld_mi(plain)
     hidden = rng.normal(size=(5, 4))
-    attention = Attention(*rng.normal(size=(4, 1, 2, 4)))
+    attention = AttentionWeights(*rng.normal(size=(4, 1, 2, 4)))
     shown = np.array([1, 0, 1, 1, 0])
     expected = softmax.layer_norms(hidden, attention, None, shown.astype(bool))
     for mask in (shown, shown.astype(float), shown.tolist(), jnp.asarray(shown)):
@@ -239,7 +239,7 @@ RAGGED = [[1.0, 2.0], [3.0]]
                 np.ones((1, 2)),
                 np.ones((3, 1, 2)),
                 np.ones((3, 1, 2)),
-                softmax.grams(Attention(*np.ones((4, 1, 2, 2)))),
+                softmax.grams(AttentionWeights(*np.ones((4, 1, 2, 2)))),
                 [0, 2, 1],
             ),
             "demonstrations must be booleans, or 0 and 1",

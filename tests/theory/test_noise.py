@@ -75,7 +75,7 @@ def test_the_noise_has_covariance_c_and_the_ridge_adds_to_it() -> None:
     tokens, weights = random_problem(1, n=5, width=2, layers=1)
     m = 20_000
     prompts = np.broadcast_to(tokens[:-1], (m, 5, 2))
-    block = noise.Block((0,), (0, 1))
+    block = noise.BlockSubspace((0,), (0, 1))
     ridge = ("absolute", 0.05)
     run = noise.noisy_trajectory(
         jax.random.key(0), prompts, weights, 2, subspace=block, ridge=ridge
@@ -132,7 +132,10 @@ def test_dimensions() -> None:
         (lambda: noise.log_determinant(np.ones(3), 4, -0.1), "ridge must be at least 0"),
         (lambda: noise.log_determinant(np.ones(3), 0), "directions must be at least 1"),
         (lambda: noise.ridge_level(("relative", -1.0), np.ones(2)), "ridge must be finite"),
-        (lambda: noise.dimension(noise.Block((3,), (0,)), 3), "subspace.rows must be some of"),
+        (
+            lambda: noise.dimension(noise.BlockSubspace((3,), (0,)), 3),
+            "subspace.rows must be some of",
+        ),
         (
             lambda: noise.noisy_trajectory(
                 jax.random.key(0), np.ones((4, 3)), random_problem(0)[1], 2

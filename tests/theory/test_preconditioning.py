@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from theory import implicit, reference, regression
 from theory.preconditioning import (
-    Setting,
+    PromptDistribution,
     best_preconditioner,
     dropped_direction,
     preconditioner_risk,
@@ -16,12 +16,12 @@ from theory.preconditioning import (
 )
 
 
-def random_setting(rng: np.random.Generator, d: int, n: int) -> Setting:
+def random_setting(rng: np.random.Generator, d: int, n: int) -> PromptDistribution:
     a, o = rng.normal(size=(2, d, d))
-    return Setting(a @ a.T / d, n, 0.4, o @ o.T / d)
+    return PromptDistribution(a @ a.T / d, n, 0.4, o @ o.T / d)
 
 
-def simulate(b: np.ndarray, setting: Setting, draws: int) -> tuple[float, float]:
+def simulate(b: np.ndarray, setting: PromptDistribution, draws: int) -> tuple[float, float]:
     """Mean squared error of x^T B z, and its standard error."""
     rng = np.random.default_rng(7)
     d = len(b)
@@ -51,15 +51,19 @@ def test_it_is_the_formula_of_isotropic_tasks() -> None:
     sigma, n, noise = np.diag([2.0, 1.0, 0.5]), 7, 0.3
     inner = (n + 1) / n * sigma @ sigma + (np.trace(sigma) + noise**2) / n * sigma
     risk = np.trace(sigma) - 2 * np.trace(sigma @ b @ sigma) + np.trace(sigma @ b @ inner @ b.T)
-    assert preconditioner_risk(b, Setting(sigma, n, noise)) == pytest.approx(risk, rel=1e-13)
-    np.testing.assert_allclose(second_moment(Setting(sigma, n, noise)), inner, rtol=1e-13)
+    assert preconditioner_risk(b, PromptDistribution(sigma, n, noise)) == pytest.approx(
+        risk, rel=1e-13
+    )
+    np.testing.assert_allclose(
+        second_moment(PromptDistribution(sigma, n, noise)), inner, rtol=1e-13
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
 def test_the_best_one_is_that_of_ahn_et_al(sigma: float) -> None:
     eigenvalues = [4.0, 1.0, 0.25]
     known = reference.preconditioned_optimum(eigenvalues, 10, sigma)
-    setting = Setting(eigenvalues, 10, sigma)
+    setting = PromptDistribution(eigenvalues, 10, sigma)
     best = best_preconditioner(setting)
     np.testing.assert_allclose(best, np.diag(known.diagonal), rtol=1e-12, atol=1e-15)
     assert preconditioner_risk(best, setting) == pytest.approx(known.loss, rel=1e-12)
@@ -69,7 +73,7 @@ def test_the_best_one_is_that_of_ahn_et_al(sigma: float) -> None:
 
 def test_one_step_of_gradient_descent() -> None:
     for eta in (0.4, 1.0):
-        found = preconditioner_risk(eta * np.eye(4), Setting(np.eye(4), 9, 0.5)) / 4
+        found = preconditioner_risk(eta * np.eye(4), PromptDistribution(np.eye(4), 9, 0.5)) / 4
         assert found == pytest.approx(reference.step_loss(eta, 9, 4, 0.25), rel=1e-12)
 
 
@@ -93,7 +97,7 @@ def test_dropping_a_direction_helps_exactly_where_the_gain_is_twice_too_large(se
     rng = np.random.default_rng(seed)
     lam, omega, gains = rng.uniform(0.1, 3, (3, 4))
     omega[rng.integers(4)] = 0  # tasks that do not use a direction
-    setting = Setting(lam, int(rng.integers(1, 30)), float(rng.uniform(0, 2)), omega)
+    setting = PromptDistribution(lam, int(rng.integers(1, 30)), float(rng.uniform(0, 2)), omega)
     changes = dropped_direction(gains, setting)
     best = np.diag(best_preconditioner(setting))
     for i in range(4):
@@ -105,7 +109,7 @@ def test_dropping_a_direction_helps_exactly_where_the_gain_is_twice_too_large(se
 
 def test_a_layer_that_is_right_for_its_test_is_never_improved() -> None:
     for n in (1, 4, 40):
-        setting = Setting(np.geomspace(3, 0.1, 6), n, 0.5)
+        setting = PromptDistribution(np.geomspace(3, 0.1, 6), n, 0.5)
         curve = truncated_risk(best_preconditioner(setting), setting)
         assert not curve.helps
         assert curve.best == 6
@@ -114,12 +118,12 @@ def test_a_layer_that_is_right_for_its_test_is_never_improved() -> None:
 
 def test_fewer_shots_more_noise_or_unused_directions_make_truncation_help() -> None:
     lam = np.geomspace(4, 0.1, 6)
-    trained = best_preconditioner(Setting(lam, 200))
-    assert not truncated_risk(trained, Setting(lam, 100)).helps
+    trained = best_preconditioner(PromptDistribution(lam, 200))
+    assert not truncated_risk(trained, PromptDistribution(lam, 100)).helps
     for test in (
-        Setting(lam, 2),
-        Setting(lam, 100, 30.0),
-        Setting(lam, 100, 0.0, np.array([0.0, 0, 0, 0, 0, 1])),
+        PromptDistribution(lam, 2),
+        PromptDistribution(lam, 100, 30.0),
+        PromptDistribution(lam, 100, 0.0, np.array([0.0, 0, 0, 0, 0, 1])),
     ):
         curve = truncated_risk(trained, test)
         assert curve.helps
@@ -130,14 +134,17 @@ def test_fewer_shots_more_noise_or_unused_directions_make_truncation_help() -> N
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (Setting(np.eye(2), 0), "setting.n must be at least 1"),
-        (Setting(np.eye(2), 5, -1.0), "setting.sigma must be at least 0"),
-        (Setting(np.array([[1.0, 2.0], [2.0, 1.0]]), 5), "setting.covariance must be symmetric"),
-        (Setting(np.eye(2), 5, 0.0, np.ones(3)), r"setting.prior must be \[2\] or"),
+        (PromptDistribution(np.eye(2), 0), "setting.n must be at least 1"),
+        (PromptDistribution(np.eye(2), 5, -1.0), "setting.sigma must be at least 0"),
+        (
+            PromptDistribution(np.array([[1.0, 2.0], [2.0, 1.0]]), 5),
+            "setting.covariance must be symmetric",
+        ),
+        (PromptDistribution(np.eye(2), 5, 0.0, np.ones(3)), r"setting.prior must be \[2\] or"),
     ],
 )
-def test_bad_input(setting: Setting, message: str) -> None:
+def test_bad_input(setting: PromptDistribution, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         second_moment(setting)
     with pytest.raises(ValueError, match=r"b must be \[2\] or \[2, 2\]"):
-        preconditioner_risk(np.eye(3), Setting(np.eye(2), 5))
+        preconditioner_risk(np.eye(3), PromptDistribution(np.eye(2), 5))

@@ -13,7 +13,7 @@ from theory_problems import random_problem
 
 from theory import bounds, implicit, pruning
 from theory.implicit import Mlp, Weights
-from theory.pruning import Setting
+from theory.pruning import NoisyAlgorithm
 
 RATES = (0.0, 0.5, 0.8)
 
@@ -125,7 +125,7 @@ def test_the_relative_bound_rises_under_pruning() -> None:
     found = report().bounds["lemma6 zero, relative ridge"]
     assert found.values[-1] > 1.05 * found.values[0]
     assert not found.falls
-    without = report(n=12, d=2, settings={"none": Setting("symmetric", None)}).bounds
+    without = report(n=12, d=2, settings={"none": NoisyAlgorithm("symmetric", None)}).bounds
     for found in without.values():
         assert np.isfinite(found.values[0])
         assert found.values[-1] == np.inf

@@ -68,7 +68,7 @@ def test_deep_stacks_of_small_tokens_reach_a_limit() -> None:
     weights = random_stack(3, 3, 3)
     tiny, small = (bounds.measure(factors_at(s, weights), 8) for s in (1e-90, 1e-6))
     for center in ("zero", "mean", "state"):
-        subspace = noise.Block((0, 1, 2), (0, 1, 2))
+        subspace = noise.BlockSubspace((0, 1, 2), (0, 1, 2))
         ridge = ("relative", 0.01)
         one, other = (
             bounds.lemma6(m, center=center, subspace=subspace, ridge=ridge) for m in (small, tiny)

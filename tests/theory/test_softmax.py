@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from theory import softmax
-from theory.softmax import Attention, Rotary
+from theory.softmax import AttentionWeights, Rotary
 
 TOKENS, HEADS, GROUPS, WIDTH, MODEL = 7, 4, 2, 4, 10
 
 
-def random_layer(seed: int = 0) -> tuple[np.ndarray, Attention]:
+def random_layer(seed: int = 0) -> tuple[np.ndarray, AttentionWeights]:
     rng = np.random.default_rng(seed)
     sizes = (HEADS, GROUPS, GROUPS, HEADS)
     weights = [rng.normal(size=(n, WIDTH, MODEL)) / math.sqrt(MODEL) for n in sizes]
-    return rng.normal(size=(TOKENS, MODEL)), Attention(*weights)
+    return rng.normal(size=(TOKENS, MODEL)), AttentionWeights(*weights)
 
 
 def features(x: np.ndarray, degree: int = 30) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_update_with_explicit_features() -> None:
     """Heads one feature wide: dW as a matrix, its norm, and the output that it gives."""
     rng = np.random.default_rng(1)
     model, tokens = 5, 6
-    attention = Attention(*(rng.normal(size=(1, 1, model)) for _ in range(4)))
+    attention = AttentionWeights(*(rng.normal(size=(1, 1, model)) for _ in range(4)))
     hidden = rng.normal(size=(tokens, model))
     query, key, value = (hidden @ a[0].T for a in attention[:3])
     phi_keys = np.stack([features(k) for k in key])
@@ -61,7 +61,7 @@ def test_rank_of_the_update_is_that_of_the_demonstrations() -> None:
 
 
 def output_of_test_token(
-    query_input: jax.Array, hidden: jax.Array, attention: Attention, rotary: Rotary | None
+    query_input: jax.Array, hidden: jax.Array, attention: AttentionWeights, rotary: Rotary | None
 ) -> jax.Array:
     """Each head's output [H, D], keys held: an independent softmax attention."""
     places = jnp.arange(hidden.shape[0])
@@ -119,10 +119,10 @@ def test_jacobian_against_automatic_differentiation(rotary: Rotary | None) -> No
 
 def test_two_identical_heads_have_twice_the_jacobian() -> None:
     hidden, attention = random_layer(7)
-    one = Attention(
+    one = AttentionWeights(
         attention.query[:1], attention.key[:1], attention.value[:1], attention.output[:1]
     )
-    two = Attention(*(np.repeat(matrix, 2, axis=0) for matrix in one[:4]))
+    two = AttentionWeights(*(np.repeat(matrix, 2, axis=0) for matrix in one[:4]))
     single, double = (softmax.layer_norms(hidden, a) for a in (one, two))
     assert float(double.layer) == pytest.approx(float(single.layer) + math.log(2), rel=1e-12)
     assert float(single.layer) == pytest.approx(float(single.jacobian[0]), rel=1e-12)
@@ -136,10 +136,10 @@ def test_biases_are_those_of_a_constant_feature() -> None:
     rng = np.random.default_rng(9)
     biases = [rng.normal(size=(n, WIDTH)) for n in (HEADS, GROUPS, GROUPS)]
     rotary = Rotary(np.array([1.0, 0.3]), "halves")
-    found = softmax.layer_norms(hidden, Attention(*attention[:4], *biases), rotary)
+    found = softmax.layer_norms(hidden, AttentionWeights(*attention[:4], *biases), rotary)
     wide = np.concatenate([hidden, np.ones((TOKENS, 1))], axis=1)
     columns = [*biases, np.zeros((HEADS, WIDTH))]
-    extended = Attention(
+    extended = AttentionWeights(
         *(
             np.concatenate([matrix, column[..., None]], axis=2)
             for matrix, column in zip(attention[:4], columns, strict=True)
@@ -215,7 +215,7 @@ def test_causal_mask_hides_later_tokens() -> None:
 def test_shifting_all_keys_changes_the_norm_by_1e8_and_nothing_else() -> None:
     rng = np.random.default_rng(5)
     query, keys, values = rng.normal(size=(1, 8)), *rng.normal(size=(2, 9, 1, 8))
-    made = softmax.grams(Attention(*rng.normal(size=(4, 1, 8, 6))))
+    made = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 8, 6))))
     shift = np.full(8, 8.0)
     before = softmax.head_norms(query, keys, values, made)
     after = softmax.head_norms(query, keys + shift, values, made)
@@ -227,7 +227,7 @@ def test_exponents_of_trained_models_do_not_overflow() -> None:
     rng = np.random.default_rng(6)
     keys = rng.normal(size=(5, 1, 4))
     keys *= np.sqrt(146 * 2 / (keys**2).sum(-1).max())
-    made = softmax.grams(Attention(*rng.normal(size=(4, 1, 4, 6))))
+    made = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 4, 6))))
     arrays = (rng.normal(size=(1, 4)), keys, rng.normal(size=(5, 1, 4)))
     exact = softmax.head_norms(*arrays, made)
     single = softmax.head_norms(
@@ -266,6 +266,6 @@ def test_exponents_of_trained_models_do_not_overflow() -> None:
         ),
     ],
 )
-def test_bad_input(call: Callable[[np.ndarray, Attention], object], message: str) -> None:
+def test_bad_input(call: Callable[[np.ndarray, AttentionWeights], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(*random_layer())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from theory import bounds, implicit, noise, pruning
 from theory.implicit import Weights
-from theory.pruning import Setting
+from theory.pruning import NoisyAlgorithm
 
 
 def rotation(rng: np.random.Generator, width: int) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_remark_4_in_the_subspace_of_the_gradients(matrix: pruning.Matrix) -> No
             matrix,
             (0.0, 0.25, 0.5, 0.75),
             10,
-            settings={name: Setting(name, None) for name in ("gradients", "symmetric")},
+            settings={name: NoisyAlgorithm(name, None) for name in ("gradients", "symmetric")},
         )
         for kind in ("theorem2", "lemma6 zero"):
             assert report.bounds[f"{kind}, gradients"].falls

@@ -13,9 +13,9 @@ knows which cell is better. ``within="rate"`` and ``within="layer"`` hold one fi
 from theory.agreement.correlation import (
     BASELINES,
     CLUSTER,
-    Comparison,
     Correlation,
     FewClusters,
+    PredictorComparison,
     compare,
     correlate,
 )
@@ -25,10 +25,10 @@ from theory.agreement.ranks import kendall, spearman
 __all__ = [
     "BASELINES",
     "CLUSTER",
-    "Comparison",
     "Correlation",
     "Coverage",
     "FewClusters",
+    "PredictorComparison",
     "SignAgreement",
     "compare",
     "correlate",

@@ -165,7 +165,7 @@ def _correlation(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PredictorComparison:
     """A predictor beside the baselines.
 
     Attributes:
@@ -193,7 +193,7 @@ def compare(
     level: float = 0.05,
     draws: int = 1_000,
     seed: int = 0,
-) -> Comparison:
+) -> PredictorComparison:
     """Whether a predictor says more about an outcome than trivial baselines do.
 
     With several predictors divide ``level`` by their number. Baselines that are constant (the rate
@@ -220,7 +220,7 @@ def compare(
             advantage[name] = (center - spread, center + spread)
     excludes = mine.interval[0] > 0 or mine.interval[1] < 0
     ahead = all(low > 0 for low, _ in advantage.values())
-    return Comparison(found, advantage, bool(excludes and mine.p_value < level and ahead))
+    return PredictorComparison(found, advantage, bool(excludes and mine.p_value < level and ahead))
 
 
 def _columns(

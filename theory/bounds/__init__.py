@@ -7,15 +7,15 @@ layer, status, and the algorithm that it bounds.
 """
 
 from theory.bounds.gaps import Risks, clipped_risk, predictors, regression_prompts, regression_risks
-from theory.bounds.measured import Measured, measure
+from theory.bounds.measured import SquaredNorms, measure
 from theory.bounds.noisy import isotropic_term, lemma6, theorem2
 from theory.bounds.results import Bound
 from theory.bounds.terminal import terminal_noise
 
 __all__ = [
     "Bound",
-    "Measured",
     "Risks",
+    "SquaredNorms",
     "clipped_risk",
     "isotropic_term",
     "lemma6",

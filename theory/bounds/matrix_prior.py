@@ -7,17 +7,17 @@ prior would follow the very samples that it must not know.
 import numpy as np
 from jaxtyping import Float
 
-from theory.bounds.measured import Measured, by_layer_heads
+from theory.bounds.measured import SquaredNorms, by_layer_heads
 from theory.bounds.scales import scaled
 from theory.implicit import Factors
-from theory.noise import Block
+from theory.noise import BlockSubspace
 
 
 def matrix_term(
-    measured: Measured,
+    measured: SquaredNorms,
     t: int,
     center: str,
-    block: Block,
+    block: BlockSubspace,
     log_levels: Float[np.ndarray, " M"],
     logdets: Float[np.ndarray, " M"],
 ) -> Float[np.ndarray, " M"]:
@@ -42,7 +42,7 @@ def matrix_term(
 
 
 def _vectors(
-    measured: Measured, t: int, center: str, block: Block
+    measured: SquaredNorms, t: int, center: str, block: BlockSubspace
 ) -> tuple[Float[np.ndarray, "M vectors d"], float]:
     """In the block's coordinates, G - g the N noise vectors; the log of their unit squared."""
     rows, columns = sorted(set(block.rows)), sorted(set(block.columns))
@@ -65,7 +65,7 @@ def _vectors(
     return np.concatenate([off[:, None], noise], axis=1), 2 * np.log(2) * layer.gradient
 
 
-def _moved(measured: Measured, t: int) -> np.ndarray:
+def _moved(measured: SquaredNorms, t: int) -> np.ndarray:
     """A_{t-1} of every replicate; what does not vary may be missing."""
     if measured.states is not None:
         return np.asarray(measured.states[:, t], np.float64)

@@ -12,7 +12,7 @@ from theory.bounds.low_rank import measure_low_rank
 from theory.bounds.scales import first_not_finite, scaled, scaled_array, units
 from theory.checks import real, require
 from theory.implicit import Factors, Weights
-from theory.noise import Block, Subspace, dimension, gradient_dimensions, kappa
+from theory.noise import BlockSubspace, Subspace, dimension, gradient_dimensions, kappa
 from theory.noise.spectrum import squared_singular_values
 from theory.precision import by_input
 
@@ -20,7 +20,7 @@ Numbers = Float[np.ndarray, "L M"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class SquaredNorms:
     """Squared norms of every layer in every replicate, float64.
 
     Attributes:
@@ -104,11 +104,11 @@ class Measured:
             assert self.dimensions is not None
             return self.dimensions
         directions = dimension(subspace, self.width)
-        if isinstance(subspace, Block):
+        if isinstance(subspace, BlockSubspace):
             self._check_block(subspace)
         return np.full(self.layers, directions)
 
-    def _check_block(self, block: Block) -> None:
+    def _check_block(self, block: BlockSubspace) -> None:
         v, r = (np.abs(np.asarray(a[:, : self.diverged])) for a in (self.factors.v, self.factors.r))
         rows, columns = sorted(set(block.rows)), sorted(set(block.columns))
         out = np.ones(self.width, bool), np.ones(self.width, bool)
@@ -130,7 +130,7 @@ def measure(
     threshold: int | None = None,
     spectral: bool = True,
     weights: Weights | None = None,
-) -> Measured:
+) -> SquaredNorms:
     """Measure a trajectory, or many replicates of one.
 
     Layer by layer D x D matrices are formed, D^2 x D^2 ones never: for a layer and a replicate
@@ -180,7 +180,7 @@ def measure(
     seen = states if diverged is None or states is None else states[:, :diverged]
     found = _numbers(finite, seen, variance, spectral, layers)
     several = replicates > 1
-    return Measured(
+    return SquaredNorms(
         n=n,
         b=b,
         width=width,

@@ -37,10 +37,10 @@ from jaxtyping import Float
 
 from theory.bounds.conditional import log_scales
 from theory.bounds.matrix_prior import matrix_term
-from theory.bounds.measured import Measured
+from theory.bounds.measured import SquaredNorms
 from theory.bounds.results import Bound, Status
 from theory.checks import require
-from theory.noise import Block, Ridge, Subspace, check_ridge
+from theory.noise import BlockSubspace, Ridge, Subspace, check_ridge
 from theory.subspaces import MOVING
 
 Center = Literal["zero", "mean", "state"]
@@ -50,7 +50,7 @@ Numbers = Float[np.ndarray, " M"]
 
 
 def theorem2(
-    measured: Measured,
+    measured: SquaredNorms,
     *,
     norm: Literal["frobenius", "spectral"] = "frobenius",
     subspace: Subspace = "full",
@@ -88,7 +88,7 @@ def theorem2(
 
 
 def lemma6(
-    measured: Measured,
+    measured: SquaredNorms,
     *,
     center: Center = "zero",
     prior: Prior = "isotropic",
@@ -144,7 +144,7 @@ def lemma6(
         return _isotropic(measured, squared, subspace, ridge, expectation, radius)
     whole = expectation == "unconditional"
     require(whole, "expectation", "unconditional with a matrix prior", repr(expectation))
-    if not isinstance(subspace, Block):
+    if not isinstance(subspace, BlockSubspace):
         raise ValueError(f"prior must be isotropic where no block is given, got {prior}")
     directions = measured.directions(subspace)
     most = int(directions.max(initial=0))
@@ -187,7 +187,7 @@ def _term(log_total: Numbers, logdet: Numbers, directions: int, past: Numbers | 
 
 
 def _noise(
-    measured: Measured, directions: np.ndarray, ridge: Ridge
+    measured: SquaredNorms, directions: np.ndarray, ridge: Ridge
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log lam and log det(C + lam I) of every layer and replicate, in the layers' units."""
     check_ridge(ridge)
@@ -207,7 +207,7 @@ def _noise(
 
 
 def _isotropic(
-    measured: Measured,
+    measured: SquaredNorms,
     squared: np.ndarray,
     subspace: Subspace,
     ridge: Ridge,
@@ -232,7 +232,7 @@ def _isotropic(
     return _bound(measured, layers, logdets, subspace, ridge, radius)
 
 
-def _lost(measured: Measured, t: int) -> bool:
+def _lost(measured: SquaredNorms, t: int) -> bool:
     """Whether nothing is known of a layer, the trajectory having diverged before it."""
     return measured.diverged is not None and t >= measured.diverged
 
@@ -247,7 +247,7 @@ def _radius(loss_range: float, sub_gaussian: float | None) -> float:
 
 
 def _bound(
-    measured: Measured,
+    measured: SquaredNorms,
     layers: list[Numbers],
     logdets: np.ndarray,
     subspace: Subspace,
@@ -269,7 +269,7 @@ def _bound(
     return Bound(value, terms, status, algorithm, float(error))
 
 
-def _reason(measured: Measured, shares: np.ndarray, logdets: np.ndarray) -> tuple[Status, str]:
+def _reason(measured: SquaredNorms, shares: np.ndarray, logdets: np.ndarray) -> tuple[Status, str]:
     """Why a bound is not finite."""
     if measured.diverged is not None:
         layer = measured.diverged + 1
@@ -285,8 +285,8 @@ def _reason(measured: Measured, shares: np.ndarray, logdets: np.ndarray) -> tupl
     return "inf", f"C is singular in this space in layer {t + 1}, in {which}{why}"
 
 
-def _algorithm(measured: Measured, subspace: Subspace, ridge: Ridge) -> str:
-    if isinstance(subspace, Block):
+def _algorithm(measured: SquaredNorms, subspace: Subspace, ridge: Ridge) -> str:
+    if isinstance(subspace, BlockSubspace):
         where = f"the {measured.directions(subspace).max(initial=0)} entries of a block"
     else:
         where = {

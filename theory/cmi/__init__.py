@@ -23,7 +23,7 @@ NumPy throughout: counting is exact, and float64 by nature.
 """
 
 from theory.cmi.bounds import (
-    Bound,
+    InformationBound,
     binary_kl,
     e_cmi,
     f_cmi,
@@ -48,7 +48,7 @@ from theory.cmi.information import (
 from theory.cmi.supersample import Supersample, draw_masks, pick
 
 __all__ = [
-    "Bound",
+    "InformationBound",
     "Supersample",
     "asymptotic_floor",
     "binary_kl",

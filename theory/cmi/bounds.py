@@ -17,7 +17,7 @@ _MOST_VALUES = 256
 
 
 @dataclass(frozen=True)
-class Bound:
+class InformationBound:
     """An upper bound on the expected gap, as estimated.
 
     Attributes:
@@ -36,7 +36,7 @@ class Bound:
         return self.training_error + self.gap
 
 
-def f_cmi(sample: Supersample, correction: Correction = "none") -> Bound:
+def f_cmi(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """f-CMI: (1/N) sum_i E_Z sqrt(2 I^Z(F_i; U_i)), F_i the predictions for pair i.
 
     Harutyunyan et al. (2021). Predictions mean something only beside their examples, so the
@@ -52,7 +52,9 @@ def f_cmi(sample: Supersample, correction: Correction = "none") -> Bound:
     return _conditional(sample, _pair_codes("predictions", found), correction)
 
 
-def e_cmi(sample: Supersample, correction: Correction = "none", *, pooled: bool = False) -> Bound:
+def e_cmi(
+    sample: Supersample, correction: Correction = "none", *, pooled: bool = False
+) -> InformationBound:
     """e-CMI: as :func:`f_cmi` with the pair of losses (Hellström and Durisi, 2022).
 
     Args:
@@ -67,7 +69,7 @@ def e_cmi(sample: Supersample, correction: Correction = "none", *, pooled: bool 
     return _root(sample, _pair_information(sample, correction))
 
 
-def ld_mi(sample: Supersample, correction: Correction = "none") -> Bound:
+def ld_mi(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """Loss differences: sqrt(2 I(Delta; U)), Delta = L_1 - L_0 of a pair (Wang and Mao, 2023).
 
     E (-1)^U Delta is the gap, and |Delta| <= 1. Pooled over pairs, masks and supersamples. For 0-1
@@ -76,7 +78,7 @@ def ld_mi(sample: Supersample, correction: Correction = "none") -> Bound:
     return _root(sample, _difference_information(sample, correction))
 
 
-def single_loss(sample: Supersample, correction: Correction = "none") -> Bound:
+def single_loss(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """One loss of each pair: sqrt(2 I(L+; U)) (Wang and Mao, 2023).
 
     With eps = +-1 for a member outside and inside the prompt, the gap is 2 E eps (L - 1/2), and
@@ -86,17 +88,17 @@ def single_loss(sample: Supersample, correction: Correction = "none") -> Bound:
     return _root(sample, _single_information(sample, correction))
 
 
-def binary_kl(sample: Supersample, correction: Correction = "none") -> Bound:
+def binary_kl(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """The largest gap with kl(Lhat, (Lhat + L)/2) <= I(pair; U) (Hellström and Durisi, 2022).
 
     Pooled; not looser than ``e_cmi(pooled=True)``, by Pinsker's inequality.
     """
     information, train = _pair_information(sample, correction), sample.training_error
     gap = min(2 * (kl_upper(train, information) - train), 1 - train)
-    return Bound(gap, information, train)
+    return InformationBound(gap, information, train)
 
 
-def fast_rate(sample: Supersample, correction: Correction = "none") -> Bound:
+def fast_rate(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """Min over t in (0, log 2) of C(t) Lhat + min(I(pair; U), 2 I(L+; U)) / t over t in (0, log 2).
 
     Wang and Mao (2023): C(t) = -log(2 - e^t)/t - 1 is the least C with e^t + e^(-t (1 + C)) <= 2,
@@ -112,21 +114,27 @@ def fast_rate(sample: Supersample, correction: Correction = "none") -> Bound:
 
     limits = (1e-9, math.log(2) * (1 - 1e-12))
     found = minimize_scalar(gap, bounds=limits, method="bounded")
-    return Bound(min(gap(float(found.x)), gap(limits[1])), information, train)  # pyright: ignore
+    return InformationBound(min(gap(float(found.x)), gap(limits[1])), information, train)  # pyright: ignore
 
 
-def interpolating(sample: Supersample, correction: Correction = "none") -> Bound:
+def interpolating(sample: Supersample, correction: Correction = "none") -> InformationBound:
     """I(Delta; U) / log 2 where the training error is 0; ``inf``, no bound, elsewhere.
 
     Wang and Mao (2023). For 0-1 loss this *is* the test error. Queried demonstrations can be
     copied, so that a training error of 0 need not mean that anything was learned.
     """
     information, train = _difference_information(sample, correction), sample.training_error
-    return Bound(information / math.log(2) if train == 0 else math.inf, information, train)
+    return InformationBound(
+        information / math.log(2) if train == 0 else math.inf, information, train
+    )
 
 
 def measured_floor(
-    bound: Callable[[Supersample], Bound], sample: Supersample, *, draws: int = 100, seed: int = 0
+    bound: Callable[[Supersample], InformationBound],
+    sample: Supersample,
+    *,
+    draws: int = 100,
+    seed: int = 0,
 ) -> float:
     """What a bound comes to, on average, when the masks have nothing to do with the losses.
 
@@ -145,7 +153,11 @@ def measured_floor(
 
 
 def standard_error(
-    bound: Callable[[Supersample], Bound], sample: Supersample, *, draws: int = 200, seed: int = 0
+    bound: Callable[[Supersample], InformationBound],
+    sample: Supersample,
+    *,
+    draws: int = 200,
+    seed: int = 0,
 ) -> float:
     """Of an estimated bound, by a bootstrap over supersamples; arguments as above.
 
@@ -170,8 +182,8 @@ def hoeffding(error: float, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, error - half), min(1.0, error + half)
 
 
-def _root(sample: Supersample, information: float) -> Bound:
-    return Bound(math.sqrt(2 * information), information, sample.training_error)
+def _root(sample: Supersample, information: float) -> InformationBound:
+    return InformationBound(math.sqrt(2 * information), information, sample.training_error)
 
 
 def _pair_codes(argument: str, pairs: np.ndarray) -> Int[np.ndarray, "Z M N"]:
@@ -188,7 +200,7 @@ def _require_discrete(argument: str, distinct: int) -> None:
 
 def _conditional(
     sample: Supersample, codes: Int[np.ndarray, "Z M N"], correction: Correction
-) -> Bound:
+) -> InformationBound:
     z, m, n = codes.shape
     require(m >= 2, "masks", "at least 2 for each supersample, or use a pooled bound", m)
     _, codes = np.unique(codes, return_inverse=True)
@@ -198,7 +210,7 @@ def _conditional(
     np.add.at(tables, (at_z, at_i, codes, sample.masks), 1)
     information = mutual_information(tables, correction)
     gap = float(np.sqrt(2 * information).mean())
-    return Bound(gap, float(information.mean()), sample.training_error)
+    return InformationBound(gap, float(information.mean()), sample.training_error)
 
 
 def _oriented_information(

@@ -14,7 +14,7 @@ from theory.noise.algorithm import Noisy, layer_factors, noisy_trajectory
 from theory.noise.ridge import Ridge, check_ridge, ridge_level
 from theory.noise.spectrum import eigenvalues, gram, kappa, log_determinant
 from theory.subspaces import (
-    Block,
+    BlockSubspace,
     Subspace,
     dimension,
     gradient_dimensions,
@@ -23,7 +23,7 @@ from theory.subspaces import (
 )
 
 __all__ = [
-    "Block",
+    "BlockSubspace",
     "Noisy",
     "Ridge",
     "Subspace",

@@ -7,16 +7,16 @@ al., 2023): the demonstrations' last entries are then the residuals.
 """
 
 from theory.regression.stacks import LearnedStep, implicit_regressor, learned_step, predict
-from theory.regression.tasks import Prompt, Task, clipped_loss, sample, squared_loss
-from theory.regression.training import Form, Recipe, Trained, train
+from theory.regression.tasks import RegressionPrompt, Task, clipped_loss, sample, squared_loss
+from theory.regression.training import Form, Recipe, TrainedWeights, train
 
 __all__ = [
     "Form",
     "LearnedStep",
-    "Prompt",
     "Recipe",
+    "RegressionPrompt",
     "Task",
-    "Trained",
+    "TrainedWeights",
     "clipped_loss",
     "implicit_regressor",
     "learned_step",

@@ -60,7 +60,7 @@ class Task:
         return self.covariance or (1.0,) * self.d
 
 
-class Prompt(NamedTuple):
+class RegressionPrompt(NamedTuple):
     """What :func:`sample` draws."""
 
     demonstrations: Float[Array, "*batch N d+1"]
@@ -69,7 +69,7 @@ class Prompt(NamedTuple):
     w: Float[Array, "*batch d"]
 
 
-def sample(key: RandomKey, task: Task, n: int, batch: tuple[int, ...] = ()) -> Prompt:
+def sample(key: RandomKey, task: Task, n: int, batch: tuple[int, ...] = ()) -> RegressionPrompt:
     """Draw a prompt, or a batch of them (faster than ``vmap`` over keys).
 
     Args:
@@ -95,7 +95,7 @@ def sample(key: RandomKey, task: Task, n: int, batch: tuple[int, ...] = ()) -> P
     y = jnp.einsum("...nd,...d->...n", x, w) + task.noise * noise
     tokens = jnp.concatenate([x, y[..., None]], axis=-1)
     query = tokens[..., n, :].at[..., -1].set(0)
-    return Prompt(tokens[..., :n, :], query, y[..., n], w)
+    return RegressionPrompt(tokens[..., :n, :], query, y[..., n], w)
 
 
 @by_input

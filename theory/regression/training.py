@@ -20,7 +20,7 @@ from theory.regression.tasks import RandomKey, Task, sample, squared_loss
 Form = Literal["full", "descent"]
 
 
-class Trained(NamedTuple):
+class TrainedWeights(NamedTuple):
     """Weights, and the training loss of each step."""
 
     weights: Weights
@@ -72,7 +72,7 @@ def train(
     recipe: Recipe,
     advance: Callable[[int], None] = lambda steps: None,
     chunk: int = 500,
-) -> Trained:
+) -> TrainedWeights:
     """Train a linear transformer on fresh prompts of a task with n demonstrations.
 
     Args:
@@ -93,7 +93,7 @@ def train(
         free, state, part = _train_chunk(free, state, for_data, numbers, task, n, recipe)
         losses.append(np.asarray(part))  # waits, so that the caller's progress is true
         advance(size)
-    return Trained(_stack(free, n), jnp.asarray(np.concatenate(losses)))
+    return TrainedWeights(_stack(free, n), jnp.asarray(np.concatenate(losses)))
 
 
 @functools.partial(jax.jit, static_argnames=("task", "recipe"))

@@ -26,10 +26,10 @@ keys and values, each shared by H / G heads of queries.
 """
 
 from theory.softmax.norms import Norms, head_norms, layer_norms, total
-from theory.softmax.weights import Attention, Grams, Rotary, grams, in_query_frame
+from theory.softmax.weights import AttentionWeights, Grams, Rotary, grams, in_query_frame
 
 __all__ = [
-    "Attention",
+    "AttentionWeights",
     "Grams",
     "Norms",
     "Rotary",

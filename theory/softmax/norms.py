@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from theory.checks import Real, as_mask, real, require, require_finite
 from theory.precision import by_input
 from theory.softmax.weights import (
-    Attention,
+    AttentionWeights,
     Grams,
     Rotary,
     check_attention,
@@ -151,7 +151,7 @@ def _unit(a: Real) -> tuple[Array, Array]:
 @by_input
 def layer_norms(
     hidden: Real,
-    attention: Attention,
+    attention: AttentionWeights,
     rotary: Rotary | None = None,
     demonstrations: Mask | None = None,
     *,

@@ -11,7 +11,7 @@ from theory.checks import Real, real, require, require_finite
 from theory.precision import by_input
 
 
-class Attention(NamedTuple):
+class AttentionWeights(NamedTuple):
     """Weights of an attention layer by head (w = d_head).
 
     Attributes:
@@ -56,7 +56,7 @@ class Grams(NamedTuple):
 
 
 @by_input
-def grams(attention: Attention) -> Grams:
+def grams(attention: AttentionWeights) -> Grams:
     """Of a layer's weights. Keys are taken in the query's frame, so no rotation enters here.
 
     Raises:
@@ -68,7 +68,7 @@ def grams(attention: Attention) -> Grams:
 
 
 @jax.jit
-def grams_of(attention: Attention) -> Grams:
+def grams_of(attention: AttentionWeights) -> Grams:
     """The same of what was checked."""
     output, query = (jnp.einsum("gvd,hwd->gvhw", a, a) for a in (attention.output, attention.query))
     return Grams(output, query)
@@ -112,7 +112,7 @@ def in_query_frame(
     return jnp.concatenate([jnp.stack(both, axis=-1).reshape(turned.shape), kept], axis=-1)
 
 
-def check_attention(attention: Attention) -> None:
+def check_attention(attention: AttentionWeights) -> None:
     """Refuse shapes that disagree, and what is not finite."""
     require(attention.query.ndim == 3, "attention.query", "[H, w, D]", attention.query.shape)
     heads, width, model = attention.query.shape
@@ -125,7 +125,7 @@ def check_attention(attention: Attention) -> None:
     )
     wanted = [(heads, width, model)] + [(groups, width, model)] * 2 + [(heads, width, model)]
     wanted += [(heads, width)] + [(groups, width)] * 2
-    for name, matrix, shape in zip(Attention._fields, attention, wanted, strict=True):
+    for name, matrix, shape in zip(AttentionWeights._fields, attention, wanted, strict=True):
         if matrix is None:
             continue
         require(matrix.shape == shape, f"attention.{name}", f"of shape {shape}", matrix.shape)
