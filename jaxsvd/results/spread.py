@@ -44,12 +44,14 @@ class Spread:
 
     def to_json(self) -> dict[str, object]:
         """Its fields."""
+        interval = {} if self.interval is None else {"interval": list(self.interval)}
         return {
             "changes": list(self.changes),
             "mean": self.mean,
             "sd": self.sd,
             "examples_sd": self.examples_sd,
-        } | ({} if self.interval is None else {"interval": list(self.interval)})
+            **interval,
+        }
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Spread":

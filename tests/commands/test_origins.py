@@ -43,8 +43,7 @@ def differences(model: Model, task: EncodedTask) -> np.ndarray:
     lengths = np.array([len(ids) for ids in prompts])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.zeros(mask.shape, np.int32)
-    for row, own in zip(ids, prompts, strict=True):
-        row[: len(own)] = own
+    ids[mask] = np.concatenate(prompts)
     logits = np.asarray(model.logits(ids, mask), np.float64)[np.arange(len(ids)), lengths - 1]
     return logits[:, second] - logits[:, first]
 

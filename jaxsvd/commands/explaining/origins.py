@@ -10,6 +10,8 @@ answer to it. Where the last layer's MLP is truncated there are none, so the dir
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +103,11 @@ def origins(
     tables = {name: np.concatenate(values) for name, values in effects.items() if values}
     strongest = _strongest(tables, directions)
     names = task.prepared.labels
+
+    def described(name: str, i: int, values: Float[np.ndarray, " examples"]) -> Direction:
+        rank, s = sizes[name]
+        return Direction(name, rank + i + 1, float(s[rank + i]), shift_of(values, gold))
+
     return Origins(
         labels=(names[0], names[1]),
         examples=len(positions),
@@ -109,11 +116,8 @@ def origins(
         removed=sum(pair[1].shape[0] for pair in factors.values()),
         first_order=math.fsum(float(table.mean(axis=0).sum()) for table in tables.values()),
         directions=tuple(
-            Direction(
-                matrix=name,
-                number=sizes[name][0] + i + 1,
-                singular_value=float(sizes[name][1][sizes[name][0] + i]),
-                shift=shift_of(tables[name][:, i], gold),
+            replace(
+                described(name, i, tables[name][:, i]),
                 **_responses(
                     model, task, edit.layer, name, factors[name][1][i], batches, found, positions
                 ),
@@ -137,7 +141,8 @@ def _places(model: Model, edit: Edit) -> list[tuple[int, Part]]:
     """What each change of the stream is of, in the order of :class:`Streams`."""
     found: list[tuple[int, Part]] = [(edit.layer, "direct"), (edit.layer, "mlp")]
     for layer in range(edit.layer + 1, model.config.layers):
-        found += [(layer, "attn"), (layer, "mlp")]
+        found.append((layer, "attn"))
+        found.append((layer, "mlp"))
     return found
 
 
@@ -177,7 +182,7 @@ def _responses(
     batches: Sequence[Rows],
     found: Sequence[Streams],
     positions: Sequence[int],
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """To which words and demonstrations a direction responds: products of it with what it reads.
 
     The first token is left out: models keep large numbers there that say nothing of it.
@@ -206,7 +211,7 @@ def _responses(
         return {}
     mean = {token: value / times[token] for token, value in by_token.items()}
     words = sorted(mean, key=lambda token: -mean[token])[:WORDS]
-    told: dict[str, object] = {"words": tuple(_word(model, token) for token in words)}
+    told: dict[str, Any] = {"words": tuple(_word(model, token) for token in words)}
     if by_demonstration:
         text = " ".join(by_demonstration.most_common(1)[0][0].split())
         short = text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 3]}..."

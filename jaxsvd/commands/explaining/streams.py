@@ -156,8 +156,12 @@ def direct_gradients(
         x_TD, attended_TD, final_D, column, own = jax.tree.map(lambda a: a[None], example)
 
         def value(matrices: dict[str, Array]) -> Array:
-            given = {(part(name), name, "weight"): value for name, value in matrices.items()}
-            values = [(at, leaf.replace(given[at]) if at in given else leaf) for at, leaf in flat]
+            given = {f"{part(name)}.{name}.weight": value for name, value in matrices.items()}
+            names = [".".join(map(str, at)) for at, _ in flat]
+            values = [
+                (at, leaf.replace(given[name]) if name in given else leaf)
+                for name, (at, leaf) in zip(names, flat, strict=True)
+            ]
             block = nnx.merge(block_graph, nnx.from_flat_state(values))
             attended = block.attend(x_TD, own, block.states(x_TD, own), own)
             # The MLP reads what it read: only what its own matrices change is direct.
