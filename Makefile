@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+PEFT ?= peft==0.21.2
 WORKERS ?= 2
 # A file's tests share models and compiled programs, so they stay in one process. Matrices are tiny:
 # a second thread in BLAS waits more than it works.
@@ -74,10 +75,12 @@ $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/pip $(INSTALL)
 	@touch $@
 
-# torch first, at its own version: left to the other packages pip would take the newest build.
+# torch first, at its own version: left to the other packages pip would take the newest build. peft
+# last: it takes what is there.
 .venv-parity/.ready: pyproject.toml constraints.txt
 	@echo 'setting up .venv-parity, a minute or two ...'
 	$(PYTHON) -m venv .venv-parity
 	.venv-parity/bin/pip install --quiet --disable-pip-version-check '$(TORCH)'
 	.venv-parity/bin/pip $(INSTALL)
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check '$(PEFT)'
 	@touch $@

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
@@ -15,7 +15,8 @@ from jaxsvd.engine.encoding import Encoded, encode
 from jaxsvd.model import Model
 from jaxsvd.results.prompts import Prompt
 from jaxsvd.results.records import Several, TaskRecord
-from jaxsvd.runs.directory import PROMPTS, JsonObject, Run
+from jaxsvd.results.request import DrawRequest
+from jaxsvd.runs.directory import PROMPTS, Run
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
@@ -32,13 +33,13 @@ class EncodedTask:
     Attributes:
         prepared: the task.
         encoded: its validation questions, then its test questions.
-        asked: what was asked of :func:`encode_task`, for whoever wants to ask it again; paths are
-            whole.
+        request: arguments of :func:`encode_task`, to draw the same again; None where the questions
+            came from elsewhere.
     """
 
     prepared: Prepared
     encoded: Encoded
-    asked: JsonObject = field(default_factory=dict)
+    request: DrawRequest | None = None
 
     @classmethod
     def of(
@@ -48,7 +49,7 @@ class EncodedTask:
         *,
         skip_long: bool = False,
         allow_zero_shot: bool = False,
-        asked: JsonObject | None = None,
+        request: DrawRequest | None = None,
         progress: Progress = SILENT,
     ) -> "EncodedTask":
         """Encode all questions of a task."""
@@ -71,7 +72,7 @@ class EncodedTask:
                 f"{model.directory}: the tokenizer is damaged and encodes nothing ({error})"
             ) from None
         _check_vocabulary(model, encoded)
-        return cls(prepared, encoded, asked or {})
+        return cls(prepared, encoded, request)
 
     def positions(self, split: str) -> list[int]:
         """Where the questions of a split are among those encoded."""
@@ -258,20 +259,20 @@ def encode_task(
         test_size=test_size,
         protocol=protocol,
     )
-    asked = {
-        "task": str(task) if prepared.name == str(task) else str(resolved(task)),
-        "data": None if data is None else str(resolved(data)),
-        "validation_size": validation_size,
-        "test_size": test_size,
-        "skip_long": skip_long,
-        "allow_zero_shot": allow_zero_shot,
-    }
+    request = DrawRequest(
+        task=str(task) if prepared.name == str(task) else str(resolved(task)),
+        data=None if data is None else str(resolved(data)),
+        validation_size=validation_size,
+        test_size=test_size,
+        skip_long=skip_long,
+        allow_zero_shot=allow_zero_shot,
+    )
     encoded_task = EncodedTask.of(
         model,
         prepared.only(splits),
         skip_long=skip_long,
         allow_zero_shot=allow_zero_shot,
-        asked=asked,
+        request=request,
         progress=progress,
     )
     for split in splits:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,24 +15,31 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int
 
+from jaxsvd.checkpoints.export import written_dtype
 from jaxsvd.checkpoints.factored import Pair, without_factors
 from jaxsvd.checkpoints.gguf import header
 from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.gguf.weights import is_quantized
 from jaxsvd.checkpoints.gguf.weights import quantization as quantization_of
 from jaxsvd.checkpoints.hub import model_directory, read_raw_config, recorded_source
-from jaxsvd.checkpoints.load import load_decoder, parameter_shapes, save_decoder
-from jaxsvd.checkpoints.save import copy_tokenizer, full_disk_as_user_error
+from jaxsvd.checkpoints.load import Origin, load_checkpoint, parameter_shapes
+from jaxsvd.checkpoints.save import full_disk_as_user_error
 from jaxsvd.devices import sharding
 from jaxsvd.devices.backend import require_backend
 from jaxsvd.devices.sharding import ONE, Axes
+from jaxsvd.edits.card import Format
 from jaxsvd.edits.decoder import edited_decoder
 from jaxsvd.edits.edit import Edit, Edits, as_edits, format_edits, matrix_edits
+from jaxsvd.edits.provenance import Provenance, read_provenance
+from jaxsvd.edits.replacement import parameter_path
+from jaxsvd.edits.saving import SavedModel
 from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
-from jaxsvd.models import FAMILIES, notices, read_known
+from jaxsvd.engine.variants import Place
+from jaxsvd.models import notices, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
+from jaxsvd.models.matrices import matrices
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
 
@@ -53,9 +61,12 @@ class Model:
         load_seconds: how long loading took.
         mesh: the devices that share the weights; None for one (:mod:`jaxsvd.devices.sharding`).
         edits: what was done to the weights since they were loaded, in that order.
-        factors: the matrices that are of low rank by these edits, as products, by their paths in
-            the decoder.
+        factors: the matrices that are of low rank by these edits, or that the files hold as
+            products, by their paths in the decoder; the engine multiplies them as such.
         quantization: of the file that the weights were dequantised from (``"Q4_K_M"``), if any.
+        origins: how the files hold each parameter, by path; saving keeps to it.
+        unedited: source before any of the edits; None where there are none.
+        made_of: what the files themselves say that they were made of, if they were edited.
     """
 
     config: DecoderConfig
@@ -70,6 +81,9 @@ class Model:
     edits: Edits = ()
     factors: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
     quantization: str | None = None
+    origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
+    unedited: str | None = None
+    made_of: Provenance | None = None
 
     @functools.cached_property
     def tokenizer(self) -> Any:
@@ -85,7 +99,15 @@ class Model:
     @functools.cached_property
     def engine(self) -> Engine:
         """Scores many prompts under many variants of the weights, which it shares."""
-        return Engine.of(self.decoder, self.mesh)
+        return Engine.of(self.decoder, self.mesh, self._factors_by_place())
+
+    def _factors_by_place(self) -> dict[Place, Pair]:
+        """The matrices that are multiplied as products; on a mesh none."""
+        if self.mesh is not None:
+            return {}
+        places = itertools.product(range(self.config.layers), matrices(self.config, "all"))
+        paths = {place: parameter_path(*place) for place in places}
+        return {place: self.factors[p] for place, p in paths.items() if p in self.factors}
 
     @functools.cached_property
     def parameters(self) -> int:
@@ -155,59 +177,84 @@ class Model:
             self,
             decoder=decoder,
             source=source,
+            unedited=self.unedited or self.source,
             edits=(*self.edits, *edits),
             factors={path: pair for path, pair in factors.items() if pair is not None},
         )
 
-    def save(self, directory: str | Path, *, factored: bool = False) -> None:
-        """Write the model in Hugging Face layout, with its tokenizer.
+    @property
+    def history(self) -> Edits:
+        """Every edit of the weights, in order: those that the files tell of, and those since."""
+        return (*(self.made_of.edits if self.made_of else ()), *self.edits)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the weights were made of first, and every edit since."""
+        if self.made_of is not None:
+            return dataclasses.replace(self.made_of, edits=self.history)
+        source = self.unedited or self.source
+        return Provenance(source, self.revision, self.quantization, self.edits)
+
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        format: Format = "dense",
+        factored: bool = False,
+        measured: str = "",
+    ) -> None:
+        """Write the model in Hugging Face layout, with its tokenizer; it appears whole or not.
+
+        Weights are written in the dtype and the shards of the files that they were read from; a
+        dtype wider than the model was loaded in becomes that. config.json keeps the history of
+        the edits, and README.md is a model card.
 
         Args:
             directory: a new one.
-            factored: keep truncated matrices as two factors
-                (:mod:`jaxsvd.checkpoints.factored`): smaller wherever
-                rank (rows + columns) < rows columns. Only jaxsvd reads it.
+            format: ``dense``: whole matrices. ``lora``: what the edits removed, as a PEFT adapter
+                of the source (:mod:`jaxsvd.checkpoints.adapter`). ``factored``: truncated
+                matrices as two factors (:mod:`jaxsvd.checkpoints.factored`), smaller wherever
+                rank (rows + columns) < rows columns; only jaxsvd reads it.
+            factored: the same as that format.
+            measured: for the card, in Markdown: such as what a search measured.
 
         Raises:
-            UserError: the directory exists already or cannot be written, or there are no factors
-                because nothing was truncated.
+            UserError: the directory exists already or cannot be written; a format of factors where
+                nothing was truncated, or where it would hold more numbers than whole matrices
+                (``lora``).
         """
         path = Path(directory)
-        if factored and not self.factors:
-            raise UserError(_no_factors(self.edits))
+        format = "factored" if factored else format
+        saved = SavedModel(
+            decoder=self.decoder,
+            hf_config=self.hf_config,
+            directory=self.directory,
+            base=self.unedited or self.source,
+            revision=self.revision,
+            edits=self.edits,
+            factors=self.factors,
+            origins=self.origins,
+            provenance=self.provenance if self.history else None,
+            measured=measured,
+        )
         with full_disk_as_user_error(path):
-            save_decoder(
-                self.decoder,
-                FAMILIES[self.config.family],
-                self.hf_config,
-                path,
-                write_companions=self._write_tokenizer,
-                factors=self.factors if factored else {},
-            )
+            saved.write(path, format)
 
-    def _write_tokenizer(self, directory: Path) -> None:
-        """Into a directory that is being written; of a GGUF file as tokenizer.json."""
-        if is_gguf(self.directory):
-            from jaxsvd.tokenizer import gguf
+    @property
+    def written_dtypes(self) -> set[np.dtype]:
+        """Those of the files that :meth:`save` writes."""
+        own = np.dtype(self.decoder.dtype)
+        origins = (self.origins.get(path) for path in parameter_shapes(self.config))
+        return {written_dtype(origin, own) for origin in origins}
 
-            gguf.save(self.directory, directory)
-        else:
-            copy_tokenizer(self.directory, directory)
-
-    def stored_parameters(self, *, factored: bool = False) -> int:
-        """How many numbers :meth:`save` writes."""
-        if not factored:
+    def stored_parameters(self, *, format: Format = "dense", factored: bool = False) -> int:
+        """How many numbers :meth:`save` writes; of an adapter see :mod:`~.checkpoints.adapter`."""
+        if format != "factored" and not factored:
             return self.parameters
         shapes = parameter_shapes(self.config)
         dense = sum(shapes[path][0] * shapes[path][1] for path in self.factors)
         kept = sum(pair.left.size + pair.right.size for pair in self.factors.values())
         return self.parameters - dense + kept
-
-
-def _no_factors(edits: Edits) -> str:
-    if any(edit.touches for edit in edits):
-        return "none of the edits truncates a matrix: there are no factors to keep"
-    return "a clipping rate of 0 truncates nothing: there are no factors to keep"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -246,18 +293,29 @@ def load(
         raise UserError(f"dtype = {dtype!r} should be one of {', '.join(DTYPES)}")
     start = time.perf_counter()
     require_backend()
-    directory = model_directory(source, revision)
+
+    def axes_for(config: DecoderConfig) -> Axes:
+        return (
+            memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
+        )
+
+    def check_memory(config: DecoderConfig) -> None:
+        memory.check(config, dtype, axes_for(config), str(source or "the bundled model"))
+
+    directory = model_directory(source, revision, judge=check_memory)
     raw, path = read_raw_config(directory)
+    whole = raw
     raw, ranks = without_factors(raw, path)
     config, family, unknown = read_known(raw, str(path))
+    made_of = read_provenance(whole, config, str(path))
     for notice in notices(raw):
         progress.notice(notice)
-    axes = memory.choose_axes(config, dtype) if mesh == "auto" else sharding.axes_of(mesh or ONE)
-    memory.check(config, dtype, axes, str(source or "the bundled model"))
+    axes = axes_for(config)
+    check_memory(config)
     devices = sharding.make_mesh(axes)
     if mesh == "auto" and devices is not None:
         progress.notice(f"mesh {axes} over {axes.devices} devices")
-    decoder = load_decoder(
+    checkpoint = load_checkpoint(
         directory,
         config,
         family,
@@ -274,11 +332,13 @@ def load(
             f"the file's weights are quantised ({quantization}); they are dequantised to {dtype}, "
             "and it is the dequantised weights that are truncated"
         )
+    if is_gguf(directory):  # programs that serve models go by transformers' class
+        raw["architectures"] = [family.architecture]
     name = recorded_source(source, directory)
     seconds = time.perf_counter() - start
     return Model(
         config=config,
-        decoder=decoder,
+        decoder=checkpoint.decoder,
         hf_config=raw,
         source=name,
         revision=revision,
@@ -287,6 +347,9 @@ def load(
         load_seconds=seconds,
         mesh=devices,
         quantization=quantization,
+        factors=checkpoint.factors,
+        origins=checkpoint.origins,
+        made_of=made_of,
     )
 
 

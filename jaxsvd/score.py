@@ -24,6 +24,7 @@ from jaxsvd.model import Model
 from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.predictions import Prediction, complete
 from jaxsvd.results.records import EditRecord, Measured, ModelRecord
+from jaxsvd.results.request import RunRequest
 from jaxsvd.runs.directory import PREDICTIONS, Run, surroundings
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import Progress
@@ -93,6 +94,7 @@ def score_split(
     *,
     made: Mapping[Edit, Replacement] | None = None,
     cells: Sequence[Cell] | None = None,
+    positions: Sequence[int] | None = None,
     run: Run | None,
     progress: Progress,
 ) -> list[list[Prediction]]:
@@ -106,6 +108,8 @@ def score_split(
         made: their matrices, if several calls use them; see
             :func:`jaxsvd.edits.replacement.variants`.
         cells: what predictions.jsonl calls each variant; after its edits if left out.
+        positions: where the questions to be scored are among the encoded ones; all of the split
+            if left out.
         run: gets a line of each example as it is finished; None keeps no file.
         progress: where to show it.
 
@@ -113,7 +117,7 @@ def score_split(
         For each variant its predictions, in the order of the questions.
     """
     encoded, prepared = encoded_task.encoded, encoded_task.prepared
-    positions = encoded_task.positions(split)
+    positions = encoded_task.positions(split) if positions is None else positions
     cells = [Cell.of(edits) for edits in edited] if cells is None else cells
     indices = {encoded.questions[i].index for i in positions}
     records = {
@@ -217,19 +221,20 @@ def model_record(model: Model) -> ModelRecord:
 
 def edit_records(model: Model) -> tuple[EditRecord, ...]:
     """The ``edits`` of result.json: those of a model, with the ranks that they keep."""
+    return tuple(edit_record(model.engine, edit) for edit in model.history)
 
-    def record(edit: Edit) -> EditRecord:
-        edit = edit.resolved(model.config)
-        return EditRecord(
-            layer=edit.layer,
-            module=edit.module,
-            rate=edit.rate,
-            ranks=edit.ranks(model.config, matrix_shapes(model.engine, edit.layer)),
-            method=None if edit.method == "exact" else edit.method,
-            seed=edit.seed if edit.random else None,
-        )
 
-    return tuple(map(record, model.edits))
+def edit_record(engine: Engine, edit: Edit) -> EditRecord:
+    """One of the ``edits`` of result.json."""
+    edit = edit.resolved(engine.config)
+    return EditRecord(
+        layer=edit.layer,
+        module=edit.module,
+        rate=edit.rate,
+        ranks=edit.ranks(engine.config, matrix_shapes(engine, edit.layer)),
+        method=None if edit.method == "exact" else edit.method,
+        seed=edit.seed if edit.random else None,
+    )
 
 
 def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Measured:
@@ -244,7 +249,7 @@ def measured(model: Model, watch: Stopwatch, started: datetime.datetime) -> Meas
 def request_record(
     command: str, model: Model, encoded_task: EncodedTask, *others: EncodedTask, **options: Any
 ) -> dict[str, object]:
-    """What decides the results of a run: a resumed one must be asked the same.
+    """What decides the results of a run: a resumed one must have the same.
 
     Args:
         command: its name.
@@ -256,15 +261,13 @@ def request_record(
     draws = (encoded_task, *others)
     questions = [draw.fingerprint() for draw in draws]
     several = len(draws) > 1 or command == "sweep"
-    return {
-        "command": command,
-        "model": model_record(model).to_json()
-        | {
-            "files": str(resolved(model.directory)),
-            "contents": fingerprint.of_model(Path(model.directory)),
-        },
-        "task": task_of_draws(draws).to_json(),
-        "questions": questions if several else questions[0],
-        "asked": encoded_task.asked,
-        **options,
-    }
+    return RunRequest(
+        command=command,
+        model=model_record(model),
+        files=str(resolved(model.directory)),
+        contents=fingerprint.of_model(Path(model.directory)),
+        task=task_of_draws(draws),
+        questions=tuple(questions) if several else questions[0],
+        draw=encoded_task.request,
+        options=options,
+    ).to_json()

@@ -11,7 +11,7 @@ from jaxsvd.runtime import interruption
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import TerminalProgress
 from paper_figures import output, reading, study
-from paper_figures.works import COMMANDS, FIGURES, Made, Works, command
+from paper_figures.works import COMMANDS, FIGURES, Work, Works, command
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 RUNS, OUT = Path("runs"), Path("figures")
@@ -19,20 +19,20 @@ RUNS, OUT = Path("runs"), Path("figures")
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line."""
-    made = options.Parser(
+    result = options.Parser(
         prog="python -m paper_figures",
         description="Figures 1 to 5 and Tables 2 to 8 of the paper from one's own runs, with the "
         "published values beside. Where two runs give the same cell the newer one is shown; seeds "
         "of different runs are not pooled. What was not run is shown as not run.",
     )
-    made.add_argument(
+    result.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
         help="study (from docs/study), or all (default), figures, tables, fig1 ... fig5, "
         "table2 ... table8, or table-TASK for a task that is not the paper's",
     )
-    made.add_argument(
+    result.add_argument(
         "--runs",
         metavar="DIR",
         type=Path,
@@ -40,48 +40,48 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         help=f"run directories, or folders of them ({RUNS})",
     )
-    made.add_argument(
+    result.add_argument(
         "--out", metavar="DIR", type=Path, default=OUT, help=f"where to write ({OUT})"
     )
-    made.add_argument(
+    result.add_argument(
         "--tasks",
         metavar="TASK",
         type=options.names,
         nargs="+",
         help="only these tasks (the paper's and all that were run)",
     )
-    return made
+    return result
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> None:
     """Read, draw, write, and say what was done.
 
     Raises:
         UserError: no runs, a damaged one, an unknown name, or a folder that cannot be written.
     """
-    if list(asked.names) == ["study"]:
-        write_study(asked.runs or [study.RECORDS], asked.out)
+    if list(parsed.names) == ["study"]:
+        write_study(parsed.runs or [study.RECORDS], parsed.out)
         return
-    folders = asked.runs or [RUNS]
-    missing = not asked.runs and not RUNS.is_dir()
-    found = reading.Found((), ()) if missing else reading.find(folders)
-    works = Works(found.sources, options.joined(asked.tasks))
-    names = works.names(asked.names)
+    folders = parsed.runs or [RUNS]
+    missing = not parsed.runs and not RUNS.is_dir()
+    runs = reading.RunFolders((), ()) if missing else reading.find(folders)
+    works = Works(runs.sources, options.joined(parsed.tasks))
+    names = works.names(parsed.names)
     if set(names) & set(FIGURES) and not available():
         raise UserError("figures need matplotlib: pip install 'jaxsvd[figures]'; tables do not")
-    made = [works.make(name) for name in names]
-    if not any(work.shown for work in made):
-        raise nothing(names, folders, found, works.tasks)
-    output.folder(asked.out)
+    works_of = [works.make(name) for name in names]
+    if not any(work.shown for work in works_of):
+        raise nothing(names, folders, runs, works.tasks)
+    output.folder(parsed.out)
     files = []
-    with TerminalProgress().bar("drawing", len(made), "files") as advance:
-        for work in made:
+    with TerminalProgress().bar("drawing", len(works_of), "files") as advance:
+        for work in works_of:
             files.append(work.files())
             advance(1)
-    for path in found.unfinished:
+    for path in runs.unfinished:
         print(f"skipped {path}: not finished")
-    for work, contents in zip(made, files, strict=True):
-        _tell(work, output.write(asked.out, contents))
+    for work, contents in zip(works_of, files, strict=True):
+        _tell(work, output.write(parsed.out, contents))
 
 
 def write_study(folders: Sequence[Path], out: Path) -> None:
@@ -102,7 +102,7 @@ def write_study(folders: Sequence[Path], out: Path) -> None:
 def nothing(
     names: Sequence[str],
     folders: Sequence[Path],
-    found: reading.Found,
+    runs: reading.RunFolders,
     tasks: Sequence[str] | None,
 ) -> UserError:
     """For raising: no run has anything to show, and which commands would make one."""
@@ -111,16 +111,16 @@ def nothing(
     usual["python -m experiments.algorithm1"] = " (or jaxsvd search)"
     commands = ", ".join(one + usual.get(one, "") for one in COMMANDS.values() if one in wanted)
     where = ", ".join(map(str, folders))
-    unfinished = f", {len(found.unfinished)} unfinished" if found.unfinished else ""
+    unfinished = f", {len(runs.unfinished)} unfinished" if runs.unfinished else ""
     what = names[0] if len(names) == 1 else "these figures and tables"
     what += f" of {', '.join(tasks)}" if tasks else ""
     return UserError(
-        f"no runs for {what} in {where} ({len(found.sources)} others{unfinished}); "
+        f"no runs for {what} in {where} ({len(runs.sources)} others{unfinished}); "
         f"make them with {commands}, or name their folders with --runs"
     )
 
 
-def _tell(work: Made, paths: Sequence[Path]) -> None:
+def _tell(work: Work, paths: Sequence[Path]) -> None:
     print(f"{work.name:<7} {' '.join(map(str, paths))}")
     for what, sources in work.shown:
         print(f"        {what}: {', '.join(str(source.path) for source in sources)}")

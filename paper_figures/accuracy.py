@@ -58,7 +58,7 @@ def points(sources: Iterable[Source], experiment: str) -> dict[PointKey, Accurac
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[PointKey, AccuracyPoint] = {}
+    by_key: dict[PointKey, AccuracyPoint] = {}
     for source in sources:
         if source.kind == experiment:
             counts, means, chances = source.read(_experiment)
@@ -68,8 +68,8 @@ def points(sources: Iterable[Source], experiment: str) -> dict[PointKey, Accurac
                 continue
         else:
             continue
-        found |= _points(source, counts, means, chances)
-    return found
+        by_key |= _points(source, counts, means, chances)
+    return by_key
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _points(
     for count in counts:
         cell = PointKey(source.model, *count.place)
         by_seed.setdefault(cell, {})[count.seed] = count.accuracy.value
-    found = {}
+    by_key = {}
     for entry in means:
         cell = PointKey(source.model, *entry.place)
         source.check_layers([cell.layer])
@@ -209,8 +209,8 @@ def _points(
             )
         if cell.task not in chances:
             raise source.damaged(f"tasks has no {cell.task!r}")
-        found[cell] = AccuracyPoint(entry.mean, entry.interval, seeds, chances[cell.task], source)
-    return found
+        by_key[cell] = AccuracyPoint(entry.mean, entry.interval, seeds, chances[cell.task], source)
+    return by_key
 
 
 def _words(cell: PointKey) -> str:

@@ -72,8 +72,8 @@ def draw(outcomes: Outcomes, tasks: Sequence[str] | None) -> Drawn:
         grid[2 * i + 1][0].set_ylabel("after - before")
     _legend(figure, beside)
     if older:
-        told = ", ".join(f"{p.module} of layer {p.layer} on {p.task}" for p in older)
-        drawn.notes.append(f"one layer of each module is shown, the newest; left out: {told}")
+        places = ", ".join(f"{p.module} of layer {p.layer} on {p.task}" for p in older)
+        drawn.notes.append(f"one layer of each module is shown, the newest; left out: {places}")
     left_out = sorted({p.module for p in chosen} - set(published.MODULES))
     if left_out:
         drawn.notes.append(f"the figure is of mlp and attn; left out: {', '.join(left_out)}")

@@ -39,17 +39,17 @@ def conditions(sources: Iterable[Source]) -> dict[Key, Conditions]:
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[Key, Conditions] = {}
+    by_model: dict[Key, Conditions] = {}
     for source in sources:
         if source.kind == "condition_numbers":
             matrices = source.read(lambda fields: read_numbers(fields, "numbers"))
             modules = source.read(lambda fields: read_numbers(fields, "modules", "module"))
-            found[source.model] = _conditions(source, matrices)
-            _agree(found[source.model], modules)
+            by_model[source.model] = _conditions(source, matrices)
+            _agree(by_model[source.model], modules)
         elif source.kind == "condition":
             result = source.read(ConditionResult.from_json)
-            found[source.model] = _conditions(source, result.numbers)
-    return found
+            by_model[source.model] = _conditions(source, result.numbers)
+    return by_model
 
 
 def _conditions(source: Source, matrices: Numbers) -> Conditions:
@@ -72,21 +72,21 @@ def _agree(numbers: Conditions, recorded: Numbers) -> None:
             )
 
 
-def draw(found: Mapping[Key, Conditions]) -> Drawn:
+def draw(by_model: Mapping[Key, Conditions]) -> Drawn:
     """A panel for each model: the largest of each module, and every matrix; published ranges."""
-    names = labels(found)
-    count = max(1, len(found))
+    names = labels(by_model)
+    count = max(1, len(by_model))
     columns = min(2, count)
     rows = math.ceil(count / columns)
     figure = style.figure(style.COLUMN if columns == 1 else style.PAGE, 0.6 + 2.1 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     drawn = Drawn(figure)
-    if not found:
+    if not by_model:
         marks.not_run(panels[0])
         panels[0].set_ylim(10, 1e8)
         _published(panels[0], 1)
         drawn.missing.append("condition numbers of any model")
-    for axes, (model, numbers) in zip(panels, found.items(), strict=False):
+    for axes, (model, numbers) in zip(panels, by_model.items(), strict=False):
         _panel(axes, names[model], numbers)
         drawn.panels.append((names[model], [numbers.source]))
     for axes in panels[count:]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from experiments.common import style
 from paper_figures import marks, published
 from paper_figures.accuracy import AccuracyPoint, PointKey
-from paper_figures.depth import Depth, depth, expected, told
+from paper_figures.depth import Depth, depth, expected, legend_name
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Key, labels
 from paper_figures.rows import PanelRow, Points
@@ -134,8 +134,8 @@ def _curves(axes: Axes, panel: Points, rates: Sequence[float], key: str) -> None
     if len(set(untouched)) == 1:
         # One line: rate 0 is the same model for every layer, if the panel is of one run.
         axes.axhline(untouched[0], color=marks.GREY, lw=0.6, ls="--", zorder=1)
-    for place, found in where.items():
-        for layer in found:
+    for place, points in where.items():
+        for layer in points:
             by_rate = {c.rate: p for c, p in panel.items() if c.layer == layer}
             if place is None:
                 y = [by_rate[r].mean if r in by_rate else math.nan for r in rates]
@@ -181,8 +181,8 @@ def _absent(panel: Points) -> list[str]:
     """Which of the four layers the panel lacks."""
     layers = {cell.layer for cell in panel}
     total = next(iter(panel.values())).source.layers
-    found = {depth(layer, total) for layer in layers}
-    return [place.value for place in expected(total) if place not in found]
+    depths = {depth(layer, total) for layer in layers}
+    return [place.value for place in expected(total) if place not in depths]
 
 
 def _note(axes: Axes, said: str) -> None:
@@ -191,11 +191,11 @@ def _note(axes: Axes, said: str) -> None:
     )
 
 
-def _limits(axes: Axes, found: Sequence[AccuracyPoint], row: PanelRow) -> None:
+def _limits(axes: Axes, accuracies: Sequence[AccuracyPoint], row: PanelRow) -> None:
     """Room for everything, published points included, and no more."""
-    values = [end for point in found for end in point.interval]
-    values += [value for point in found for value in point.seeds.values()]
-    values += [point.chance for point in found]
+    values = [end for point in accuracies for end in point.interval]
+    values += [value for point in accuracies for value in point.seeds.values()]
+    values += [point.chance for point in accuracies]
     for module in published.MODULES:
         values += [best.accuracy for best in row.published(module)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
@@ -209,7 +209,7 @@ def _legend(figure: Figure, chosen: Points, beside: bool) -> None:
     depths = {point.source.layers for point in chosen.values()}
     shown = {depth(cell.layer, point.source.layers) for cell, point in chosen.items()}
     handles = [
-        marks.handle(told(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")
+        marks.handle(legend_name(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")
         for place in Depth
         if beside or place in shown
     ]
@@ -241,6 +241,6 @@ def _left_out(points: Points, chosen: Points, rows: Sequence[PanelRow]) -> list[
         - kept
     )
     if dropped:
-        told = ", ".join(f"{task} with {shots} shots" for task, shots in dropped)
-        notes.append(f"left out, one number of shots a task is shown: {told}")
+        text = ", ".join(f"{task} with {shots} shots" for task, shots in dropped)
+        notes.append(f"left out, one number of shots a task is shown: {text}")
     return notes

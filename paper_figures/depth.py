@@ -29,7 +29,7 @@ def depth(layer: int, layers: int) -> Depth | None:
     return {1: Depth.LAST_BUT_ONE, 0: Depth.LAST}.get(behind)
 
 
-def told(place: Depth, depths: Collection[int]) -> str:
+def legend_name(place: Depth, depths: Collection[int]) -> str:
     """A place for a legend, with the layer's number where all models are as deep.
 
     Args:

@@ -77,7 +77,7 @@ def comma_separated(table: ResultTable) -> str:
 def latex(table: ResultTable) -> str:
     """A ``table`` environment that needs no package."""
     count = len(table.columns)
-    groups = [(key, len(list(found))) for key, found in groupby(map(_heading, table.columns))]
+    groups = [(key, len(list(columns))) for key, columns in groupby(map(_heading, table.columns))]
     spans = [rf"\multicolumn{{{n}}}{{c}}{{{_latex(name)}}}" for name, n in groups]
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.name).strip("-")
     lines = [

@@ -33,7 +33,7 @@ class Drawn:
     notes: list[str] = field(default_factory=list)
     caption: str = ""
 
-    def told(self, name: str) -> str:
+    def markdown(self, name: str) -> str:
         """The caption, which runs the panels are of, and what is missing, in Markdown."""
         lines = [f"{name.replace('fig', 'Figure ')}. {self.caption}", ""]
         for what, sources in self.panels:

@@ -55,13 +55,13 @@ class BestPoint:
 
 def best_points(task: str, shots: int | None, module: str) -> list[BestPoint]:
     """Of Figures 1 and 2; none where the paper has no such curve."""
-    found = []
+    best = []
     for point in figure_points():
         if (point["task"], point["shots"], point["module"]) == (task, shots, module):
             place = depth(point["layer"], data()["models"][point["model"]]["layers"])
             assert place is not None
-            found.append(BestPoint(point["model"], place, point["accuracy"]))
-    return found
+            best.append(BestPoint(point["model"], place, point["accuracy"]))
+    return best
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,5 @@ def condition_ranges() -> list[Range]:
 def table_results(task: str, module: str) -> dict[str, PublishedResult]:
     """By model, the published result of a task and module group; empty for other tasks."""
     keys: Any = (("gpt-j-6b", module), ("llama-2-7b", module))
-    found = {model: published(model, task, group) for model, group in keys}
-    return {model: result for model, result in found.items() if result is not None}
+    results = {model: published(model, task, group) for model, group in keys}
+    return {model: result for model, result in results.items() if result is not None}

@@ -77,17 +77,17 @@ def read_chances(fields: Fields) -> dict[str, float]:
         Damaged: there is none, or one without.
     """
     tasks = fields.raw("tasks")
-    found = {}
+    by_task = {}
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
-        found[name] = SHARE.read(task.get("chance")) if isinstance(task, dict) else None
-    chances = {name: chance for name, chance in found.items() if chance is not None}
-    if not found or len(chances) < len(found):
+        by_task[name] = SHARE.read(task.get("chance")) if isinstance(task, dict) else None
+    chances = {name: chance for name, chance in by_task.items() if chance is not None}
+    if not by_task or len(chances) < len(by_task):
         raise fields.damaged("tasks should be an object of tasks with their chance levels")
     return chances
 
 
 @dataclass(frozen=True)
-class Found:
+class RunFolders:
     """What lies in some folders.
 
     Attributes:
@@ -99,7 +99,7 @@ class Found:
     unfinished: tuple[Path, ...]
 
 
-def find(folders: Sequence[Path]) -> Found:
+def find(folders: Sequence[Path]) -> RunFolders:
     """The runs in run directories or folders of them, at any depth.
 
     What lies inside a run directory belongs to that run and is not read by itself.
@@ -120,7 +120,7 @@ def find(folders: Sequence[Path]) -> Found:
             elif path.resolve() not in sources:
                 sources[path.resolve()] = _source(path)
     ordered = sorted(sources.values(), key=lambda source: (source.started, str(source.path)))
-    return Found(tuple(ordered), tuple(sorted(unfinished.values())))
+    return RunFolders(tuple(ordered), tuple(sorted(unfinished.values())))
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
@@ -153,7 +153,7 @@ Key = tuple[str, str, str]
 def labels(models: Iterable[Key]) -> dict[Key, str]:
     """Short names of models: the last part of the path or hub id, and more where two are alike."""
     distinct = list(dict.fromkeys(models))
-    made = {}
+    by_run = {}
     for model in distinct:
         source, revision, dtype = model
         parts = [part for part in source.replace(os.sep, "/").split("/") if part not in ("", ".")]
@@ -165,10 +165,10 @@ def labels(models: Iterable[Key]) -> dict[Key, str]:
             name += f" at {revision or 'main'}"
         if any(other[:2] == model[:2] for other in others):
             name += f" {dtype}"
-        made[model] = name
+        by_run[model] = name
     # Alike even so: the whole source tells them apart.
-    doubled = {name for name in made.values() if list(made.values()).count(name) > 1}
-    return {m: " ".join(filter(None, m)) if name in doubled else name for m, name in made.items()}
+    doubled = {name for name in by_run.values() if list(by_run.values()).count(name) > 1}
+    return {m: " ".join(filter(None, m)) if name in doubled else name for m, name in by_run.items()}
 
 
 def _last(source: str) -> str:

@@ -10,7 +10,7 @@ from experiments.common import style
 from jaxsvd.results.fields import COUNT, NUMBER, RATE, TEXT, WHOLE, Fields
 from paper_figures import marks, published
 from paper_figures.curves import COLOURS, OFFSETS, SHAPES
-from paper_figures.depth import depth, told
+from paper_figures.depth import depth, legend_name
 from paper_figures.marks import Axes, Drawn
 from paper_figures.reading import Source
 
@@ -43,15 +43,15 @@ class Curve:
         Raises:
             Damaged: a field is missing or cannot be, or the lists differ in length.
         """
-        made = cls(
+        curve = cls(
             examples=fields.several("examples", COUNT),
             error=tuple(map(float, fields.several("error", NUMBER))),
             standard_error=tuple(map(float, fields.several("standard_error", NUMBER))),
             steps=fields.maybe("steps", COUNT),
         )
-        if len({len(made.examples), len(made.error), len(made.standard_error)}) > 1:
+        if len({len(curve.examples), len(curve.error), len(curve.standard_error)}) > 1:
             raise fields.damaged("examples, error and standard_error differ in length")
-        return made
+        return curve
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ def runs(sources: Iterable[Source]) -> dict[str, RegressionRun]:
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[str, RegressionRun] = {}
+    by_model: dict[str, RegressionRun] = {}
     for source in sources:
         if source.kind == "linear_functions":
-            made = _linear(source)
-            found[made.name] = made
-    return found
+            run = _linear(source)
+            by_model[run.name] = run
+    return by_model
 
 
 def _linear(source: Source) -> RegressionRun:
@@ -138,13 +138,13 @@ def _linear(source: Source) -> RegressionRun:
     return source.read(read)
 
 
-def draw(found: Mapping[str, RegressionRun]) -> Drawn:
+def draw(by_model: Mapping[str, RegressionRun]) -> Drawn:
     """A row for each run: errors over examples, and errors at the last point under truncation."""
-    count = max(1, len(found))
+    count = max(1, len(by_model))
     figure = style.figure(style.PAGE, 0.4 + 2.8 * count)
     drawn = Drawn(figure)
     grid = figure.subplots(count, 3, squeeze=False, width_ratios=[1.5, 1, 1])
-    for row, (name, run) in zip(grid, found.items(), strict=False):
+    for row, (name, run) in zip(grid, by_model.items(), strict=False):
         _curves(row[0], run)
         row[0].set_title(marks.text(name, 44))
         for axes, module in zip(row[1:], published.MODULES, strict=True):
@@ -154,7 +154,7 @@ def draw(found: Mapping[str, RegressionRun]) -> Drawn:
         high = max(axes.get_ylim()[1] for axes in row[1:])
         for axes in row[1:]:
             axes.set_ylim(low, high)
-    if not found:
+    if not by_model:
         drawn.missing.append("linear functions of any size")
         for axes in grid[0]:
             marks.not_run(axes)
@@ -162,7 +162,7 @@ def draw(found: Mapping[str, RegressionRun]) -> Drawn:
         _published(grid[0][0], d)
         grid[0][0].set(xlim=(0, 2 * d), ylim=(-0.05, HIGHEST), xlabel="examples in the prompt")
     grid[0][0].set_ylabel("squared error / d")
-    _legend(figure, found)
+    _legend(figure, by_model)
     drawn.caption = (
         "Left: normalised squared error (prediction - w.x)^2 / d over the examples in the prompt, "
         "after several training lengths, with 95 % intervals (1.96 standard errors) as bands, "
@@ -254,10 +254,10 @@ def _truncated(axes: Axes, run: RegressionRun, module: str, drawn: Drawn) -> Non
     axes.set_xlabel("clipping rate")
 
 
-def _legend(figure: Figure, found: Mapping[str, RegressionRun]) -> None:
-    depths = {run.layers for run in found.values()}
+def _legend(figure: Figure, by_model: Mapping[str, RegressionRun]) -> None:
+    depths = {run.layers for run in by_model.values()}
     handles = [
-        marks.handle(told(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")
+        marks.handle(legend_name(place, depths), color=COLOURS[place], marker=SHAPES[place], ls="-")
         for place in COLOURS
     ]
     if any(layers > 4 for layers in depths):

@@ -45,8 +45,8 @@ class Outcome:
 
     def interval(self, name: str) -> tuple[float, float]:
         """95 % Wilson interval of ``"base"`` or ``"pruned"``: one seed's examples, at the mean."""
-        found: list[Accuracy] = [getattr(search.tested, name) for search in self.searches]
-        return binomial_interval([a.correct for a in found], [a.total for a in found])
+        accuracies: list[Accuracy] = [getattr(search.tested, name) for search in self.searches]
+        return binomial_interval([a.correct for a in accuracies], [a.total for a in accuracies])
 
     @property
     def significant(self) -> int:
@@ -73,13 +73,13 @@ def outcomes(sources: Iterable[Source]) -> dict[Place, Outcome]:
     Raises:
         UserError: a run is damaged.
     """
-    found: dict[Place, Outcome] = {}
+    by_place: dict[Place, Outcome] = {}
     for source in sources:
         if source.kind == "algorithm1":
-            found |= _experiment(source)
+            by_place |= _experiment(source)
         elif source.kind == "search":
-            found |= _plain(source)
-    return found
+            by_place |= _plain(source)
+    return by_place
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _experiment(source: Source) -> dict[Place, Outcome]:
     chances, shots = source.read(read_chances), source.read(_shots)
     every = source.read(lambda f: [TestedDraw.from_json(s) for s in f.objects("searches")])
     source.check_layers(draw.layer for draw in every)
-    found = {}
+    read = {}
     for entry in source.read(lambda f: [Summary.from_json(s) for s in f.objects("summary")]):
         task, module, layer = entry.task, entry.module, entry.layer
         searches = tuple(
@@ -128,19 +128,19 @@ def _experiment(source: Source) -> dict[Place, Outcome]:
                 raise source.damaged(
                     f"{task}, {module}: {name}_mean should be {mean:.6g}, is {recorded:.6g}"
                 )
-        found[Place(source.model, task, module, layer)] = outcome
-    return found
+        read[Place(source.model, task, module, layer)] = outcome
+    return read
 
 
 def _shots(fields: Fields) -> dict[str, int | None]:
     """By task; None where it was drawn with several numbers of shots."""
     tasks = fields.nested("tasks")
-    found = {}
+    read = {}
     for name in tasks.values:
         task = tasks.nested(name)
         shots = task.one_or_more("shots", COUNT) if task.has("shots") else None
-        found[name] = _one(shots)
-    return found
+        read[name] = _one(shots)
+    return read
 
 
 def _one(shots: Several) -> int | None:

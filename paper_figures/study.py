@@ -21,18 +21,18 @@ def read(folders: Sequence[Path]) -> dict[str, StudyRecord]:
     Raises:
         UserError: there are none, or one is damaged.
     """
-    found = {}
+    records = {}
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         try:
-            found[path.stem] = StudyRecord.from_json(json.loads(path.read_text("utf-8")))
+            records[path.stem] = StudyRecord.from_json(json.loads(path.read_text("utf-8")))
         except (OSError, ValueError, Damaged) as error:
             raise UserError(f"{path}: not a record of the study ({error})") from None
-    if not found:
+    if not records:
         raise UserError(
             f"no records of the study in {', '.join(map(str, folders))}; "
             "python -m experiments.study.record makes one of a run of python -m experiments.study"
         )
-    return found
+    return records
 
 
 def pages(records: dict[str, StudyRecord]) -> dict[str, str]:
@@ -46,10 +46,10 @@ def pages(records: dict[str, StudyRecord]) -> dict[str, str]:
 def pictures(records: dict[str, StudyRecord]) -> dict[str, bytes]:
     """File name -> picture."""
     with style.look():
-        made = {"plane.png": drawing.plane(list(records.values()))}
+        figures = {"plane.png": drawing.plane(list(records.values()))}
         for name, record in records.items():
-            made[f"{name}-rates.png"] = drawing.rates(record)
+            figures[f"{name}-rates.png"] = drawing.rates(record)
             for kind in (drawing.shots, drawing.others, drawing.controls, interaction.prior):
                 if (figure := kind(record)) is not None:
-                    made[f"{name}-{kind.__name__}.png"] = figure
-        return {name: style.rendered(figure, "png") for name, figure in made.items()}
+                    figures[f"{name}-{kind.__name__}.png"] = figure
+        return {name: style.rendered(figure, "png") for name, figure in figures.items()}

@@ -98,15 +98,15 @@ def table(name: str, task: str, outcomes: Mapping[Place, Outcome]) -> ResultTabl
     shown: list[tuple[str, Outcome]] = []
     for model in models:
         for module in (*published.MODULES, *others):
-            found = [
+            rows = [
                 mine[place]
                 for place in sorted(mine, key=lambda place: place.layer)
                 if (place.model, place.module) == (model, module)
             ]
-            for outcome in found:
+            for outcome in rows:
                 columns.append(Column(names[model], module, False, _cells(outcome)))
                 shown.append((f"{NAMES.get(module, module)}, {names[model]}", outcome))
-            if not found:
+            if not rows:
                 columns.append(Column(names[model], module, False, {}))
     if not models:
         columns += [Column(NOBODY, module, False, {}) for module in published.MODULES]

@@ -35,7 +35,7 @@ def command(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Made:
+class Work:
     """A figure or table.
 
     Attributes:
@@ -70,31 +70,31 @@ class Works:
         """Of Algorithm 1."""
         return searches.outcomes(self.sources)
 
-    def names(self, asked: Sequence[str]) -> list[str]:
+    def names(self, requested: Sequence[str]) -> list[str]:
         """Each figure and table asked for, once.
 
         Raises:
             UserError: an unknown name.
         """
-        found: dict[str, None] = {}
-        for name in asked or ["all"]:
+        names_by_order: dict[str, None] = {}
+        for name in requested or ["all"]:
             if name in GROUPS:
                 figures = FIGURES if name != "tables" else ()
-                found |= dict.fromkeys(figures)
-                found |= dict.fromkeys(self._tables() if name != "figures" else ())
+                names_by_order |= dict.fromkeys(figures)
+                names_by_order |= dict.fromkeys(self._tables() if name != "figures" else ())
             elif name in (*FIGURES, *TABLES) or (name.startswith(OWN) and name != OWN):
-                found[name] = None
+                names_by_order[name] = None
             else:
                 known = " ".join((*GROUPS, *FIGURES, *TABLES))
                 raise UserError(f"unknown name {name!r}; known are {known} {OWN}TASK")
-        return list(found)
+        return list(names_by_order)
 
     def _tables(self) -> list[str]:
         own = sorted({place.task for place in self.outcomes} - set(published.TASKS))
         every = dict(published.TABLES) | {OWN + task: task for task in own}
         return [n for n, task in every.items() if self.tasks is None or task in self.tasks]
 
-    def make(self, name: str) -> Made:
+    def make(self, name: str) -> Work:
         """Draw a figure or set a table.
 
         Raises:
@@ -102,23 +102,23 @@ class Works:
         """
         return self._table(name) if name in TABLES or name.startswith(OWN) else self._figure(name)
 
-    def _table(self, name: str) -> Made:
+    def _table(self, name: str) -> Work:
         task = published.TABLES.get(name) or name.removeprefix(OWN)
         file = re.sub(r"[^\w.+-]", "-", name)
-        made = tables.table(name, task, self.outcomes)
+        table = tables.table(name, task, self.outcomes)
         endings: dict[str, Callable[[tables.ResultTable], str]] = {
             "md": formats.markdown,
             "csv": formats.comma_separated,
             "tex": formats.latex,
         }
-        shown = [(what, [outcome.source]) for what, outcome in made.outcomes]
+        shown = [(what, [outcome.source]) for what, outcome in table.outcomes]
 
         def files() -> dict[str, bytes]:
-            return {f"{file}.{end}": write(made).encode() for end, write in endings.items()}
+            return {f"{file}.{end}": write(table).encode() for end, write in endings.items()}
 
-        return Made(name, files, shown, made.missing, [])
+        return Work(name, files, shown, table.missing, [])
 
-    def _figure(self, name: str) -> Made:
+    def _figure(self, name: str) -> Work:
         with style.look():
             drawn = self.draw(name)
 
@@ -126,11 +126,11 @@ class Works:
             with style.look(), warnings.catch_warnings():
                 # Letters that the font lacks are drawn as boxes; that is all there is to say.
                 warnings.filterwarnings("ignore", message="Glyph")
-                made = {e: style.rendered(drawn.figure, e) for e in ("pdf", "png")}
-            made["md"] = drawn.told(name).encode()
-            return {f"{name}.{ending}": data for ending, data in made.items()}
+                rendered = {e: style.rendered(drawn.figure, e) for e in ("pdf", "png")}
+            rendered["md"] = drawn.markdown(name).encode()
+            return {f"{name}.{ending}": data for ending, data in rendered.items()}
 
-        return Made(name, files, drawn.panels, drawn.missing, drawn.notes)
+        return Work(name, files, drawn.panels, drawn.missing, drawn.notes)
 
     def draw(self, name: str) -> "Drawn":
         """A figure, undrawn yet on paper; in :func:`experiments.common.style.look`."""

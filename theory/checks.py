@@ -20,10 +20,10 @@ else:
     """Real numbers: an array of any floating, integer or boolean dtype, or nested lists."""
 
 
-def require(holds: bool, argument: str, requirement: str, found: object) -> None:
+def require(holds: bool, argument: str, requirement: str, value: object) -> None:
     """Raise ``ValueError`` unless ``holds``."""
     if not holds:
-        raise ValueError(f"{argument} must be {requirement}, got {found}")
+        raise ValueError(f"{argument} must be {requirement}, got {value}")
 
 
 def require_finite(argument: str, value: Num[jax.Array | np.ndarray, "..."]) -> None:

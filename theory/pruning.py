@@ -334,29 +334,31 @@ def _at_rate(
     exact = noisy_trajectory(key, prompts, weights, prompts.shape[1])  # b = N: no noise
     exactly = measure(exact.factors, b, exact.states, spectral=False)
     unit = np.exp(exactly.log_unit)[:, None]
-    found = {
+    measures = {
         "squares": exactly.update * unit,
         "gradients": exactly.gradient * unit,
         "bounds": {},
         "risks": None if judge is None else judge(np.asarray(exact.states[:, -1])),
     }
     for name, corrected in (("paper_ub", False), ("corrected_ub", True)):
-        found[name] = upper_bound(prompts, exact.states, weights, corrected=corrected).T
+        measures[name] = upper_bound(prompts, exact.states, weights, corrected=corrected).T
     for name, (subspace, ridge) in settings.items():
         run = noisy_trajectory(key, prompts, weights, b, subspace=subspace, ridge=ridge)
         for kind, bound in _bounds(run, weights, b, subspace, ridge).items():
-            found["bounds"][f"{kind}, {name}"] = bound
-    return found
+            measures["bounds"][f"{kind}, {name}"] = bound
+    return measures
 
 
 def _bounds(
     run: Noisy, weights: Weights, b: int, subspace: Subspace, ridge: Ridge
 ) -> dict[str, Bound]:
     measured = measure(run.factors, b, run.states, spectral=False, weights=weights)
-    found = {
+    bounds_by_name = {
         "theorem2": theorem2(measured, subspace=subspace, ridge=ridge),
         "lemma6 zero": lemma6(measured, subspace=subspace, ridge=ridge),
     }
     if subspace not in MOVING and measured.replicates > 1:
-        found["lemma6 mean"] = lemma6(measured, center="mean", subspace=subspace, ridge=ridge)
-    return found
+        bounds_by_name["lemma6 mean"] = lemma6(
+            measured, center="mean", subspace=subspace, ridge=ridge
+        )
+    return bounds_by_name

@@ -29,23 +29,23 @@ def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(options, config_of(options)), lambda asked: options.shots)
+    rehearse(_setting(options, config_of(options)), lambda task: options.shots)
 
 
 def study(study: Study) -> Record:
     """A search of each task, module and draw."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     layers = {
-        module: [*asked_for.layers] or [units.chosen_layer(study, model, module)]
-        for module in asked_for.modules
+        module: [*setting.layers] or [units.chosen_layer(study, model, module)]
+        for module in setting.modules
     }
     done = [
-        units.search(study, model, asked_for, asked, seed, module, layer)
-        for asked in asked_for.tasks
-        for module in asked_for.modules
+        units.search(study, model, setting, task, seed, module, layer)
+        for task in setting.tasks
+        for module in setting.modules
         for layer in layers[module]
-        for seed in asked.seeds
+        for seed in task.seeds
     ]
     searches = searches_of(done)
     return {

@@ -89,7 +89,7 @@ def measure_cell(cell: CellSamples) -> Record:
     block, ridge = noise.regression_block(d), ("relative", RIDGE / d)
     # In the block C is singular where N - 1 < d, and needs the ridge there too.
     own: Ridge = None if n > d else ("relative", RIDGE / d)
-    made = {
+    simulated = {
         "deterministic": cell.simulate(n, block, None),
         "block": cell.simulate(b, block, own),
         "ridge": cell.simulate(b, "full", ("relative", ridge[1])),
@@ -100,26 +100,26 @@ def measure_cell(cell: CellSamples) -> Record:
             "error": one.risks.gap_error,
             "risk": float(one.risks.population.mean()),
         }
-        for name, one in made.items()
+        for name, one in simulated.items()
     }
-    found = list(_noisy_bounds(made, b, block, own, ("relative", ridge[1])))
-    exact = made["deterministic"].predictors
+    noisy = list(_noisy_bounds(simulated, b, block, own, ("relative", ridge[1])))
+    exact = simulated["deterministic"].predictors
     terminal = bounds.terminal_noise(
         exact, lambda w: bounds.regression_risks(w, cell.prompts, LABEL_NOISE), n
     )
-    found.append(("terminal noise", "deterministic", terminal))
+    noisy.append(("terminal noise", "deterministic", terminal))
     return {
         "algorithms": gaps,
-        "bounds": {name: _record(bound, key, gaps[key]) for name, key, bound in found},
+        "bounds": {name: _record(bound, key, gaps[key]) for name, key, bound in noisy},
     }
 
 
 def _noisy_bounds(
-    made: Mapping[str, Simulated], b: int, block: noise.BlockSubspace, own: Ridge, ridge: Ridge
+    simulated: Mapping[str, Simulated], b: int, block: noise.BlockSubspace, own: Ridge, ridge: Ridge
 ) -> Iterator[tuple[str, str, Bound]]:
     """Name, algorithm and value of every bound on a noisy algorithm."""
-    inside = bounds.measure(made["block"].run.factors, b, made["block"].run.states)
-    whole = bounds.measure(made["ridge"].run.factors, b, made["ridge"].run.states)
+    inside = bounds.measure(simulated["block"].run.factors, b, simulated["block"].run.states)
+    whole = bounds.measure(simulated["ridge"].run.factors, b, simulated["ridge"].run.states)
     yield "theorem 2, as printed", "block", bounds.theorem2(inside)
     yield "theorem 2, ridge", "ridge", bounds.theorem2(whole, ridge=ridge)
     spectral = bounds.theorem2(whole, norm="spectral", ridge=ridge)
@@ -150,15 +150,15 @@ def sweep_b(seed: int, samples: int, d: int = 5, n: int = 40, layers: int = 4) -
     cell, block = make_cell(seed, d, n, layers, samples), noise.regression_block(d)
     rows = []
     for b in (1, n // 4, n // 2, 3 * n // 4, n - 1):
-        made = cell.simulate(b, block, None)
-        measured = bounds.measure(made.run.factors, b, made.run.states, spectral=False)
+        simulated = cell.simulate(b, block, None)
+        measured = bounds.measure(simulated.run.factors, b, simulated.run.states, spectral=False)
         bound = bounds.lemma6(measured, center="state", subspace=block)
         rows.append(
             {
                 "b": b,
-                "gap": made.risks.gap,
-                "error": made.risks.gap_error,
-                "risk": float(made.risks.population.mean()),
+                "gap": simulated.risks.gap,
+                "error": simulated.risks.gap_error,
+                "risk": float(simulated.risks.population.mean()),
                 "bound": bound.value,
                 "bound_error": bound.standard_error,
             }
@@ -170,7 +170,7 @@ def study(study: Study) -> Record:
     """All cells, and the sweep of b."""
     samples = study.options.samples or (200 if study.quick else 1000)
     grid = cells(study.quick)
-    found = []
+    records = []
     with study.progress.bar("cells", len(grid) + 1, "cells") as advance:
         for d, n, layers in grid:
             unit = {"d": d, "n": n, "layers": layers}
@@ -178,22 +178,22 @@ def study(study: Study) -> Record:
             def measure(d: int = d, n: int = n, layers: int = layers) -> Record:
                 return measure_cell(make_cell(study.seed, d, n, layers, samples))
 
-            found.append(study.once(unit, measure))
+            records.append(study.once(unit, measure))
             advance(1)
         swept = study.once({"sweep": "b"}, lambda: {"rows": sweep_b(study.seed, samples)})["rows"]
         advance(1)
     return {
         "samples": samples,
         "label_noise": LABEL_NOISE,
-        "cells": found,
-        "summary": {name: summarise(found, name) for name in BOUNDS},
+        "cells": records,
+        "summary": {name: summarise(records, name) for name in BOUNDS},
         "sweep_b": swept,
     }
 
 
-def summarise(found: list[Record], name: str) -> Record:
+def summarise(records: list[Record], name: str) -> Record:
     """In how many cells a bound is finite, above its gap, below 1, below the population risk."""
-    of = [cell["bounds"][name] for cell in found]
+    of = [cell["bounds"][name] for cell in records]
     finite = [bound for bound in of if bound["status"] != "infinite"]
     return {
         "cells": len(of),

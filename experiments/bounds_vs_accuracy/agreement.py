@@ -127,7 +127,7 @@ def _analysed(
             for predictor in predictors:
                 options: dict[str, Any] = {"within": within, "draws": draws, "seed": seed}
                 rivals = [*baselines, *(plain if predictor in estimated else ())]
-                found = compare(
+                comparison = compare(
                     records,
                     predictor,
                     outcome,
@@ -136,8 +136,8 @@ def _analysed(
                     level=LEVEL / len(predictors),
                     **options,
                 )
-                own = found.correlations[predictor]
-                row = _row(found, own, predictor in (*baselines, *plain))
+                own = comparison.correlations[predictor]
+                row = _row(comparison, own, predictor in (*baselines, *plain))
                 if within is None:
                     row["kendall"] = kendall_of(records, predictor, outcome, cluster, seed)
                     if finer:
@@ -158,15 +158,15 @@ def kendall_of(
     return {"value": one.value, "interval": list(one.interval)}
 
 
-def _row(found: PredictorComparison, own: Correlation, baseline: bool) -> Record:
+def _row(comparison: PredictorComparison, own: Correlation, baseline: bool) -> Record:
     return {
         "value": own.value,
         "interval": own.interval,
         "p_value": own.p_value,
         "null": own.null,
         "clusters": own.clusters,
-        "advantage": dict(found.advantage),
-        "informative": found.informative and not baseline,
+        "advantage": dict(comparison.advantage),
+        "informative": comparison.informative and not baseline,
         "baseline": baseline,
     }
 
@@ -178,16 +178,16 @@ def signs(records: Sequence[Record], predictors: Sequence[str]) -> list[Record]:
         measured = _column(records, outcome)
         error = np.nan_to_num(_column(records, f"{outcome}, error"))
         for name in predictors:
-            found = sign_agreement(_column(records, name), measured, error)
+            signs = sign_agreement(_column(records, name), measured, error)
             rows.append(
                 {
                     "outcome": outcome,
                     "predictor": name,
-                    "share": found.share,
-                    "agreeing": found.agreeing,
-                    "compared": found.compared,
-                    "dead": found.dead,
-                    "unpredicted": found.unpredicted,
+                    "share": signs.share,
+                    "agreeing": signs.agreeing,
+                    "compared": signs.compared,
+                    "dead": signs.dead,
+                    "unpredicted": signs.unpredicted,
                 }
             )
     return rows
@@ -205,14 +205,14 @@ def _column(records: Sequence[Record], name: str) -> np.ndarray:
 
 def verdict(rows: Sequence[Record]) -> list[str]:
     """What the comparisons say, a sentence each."""
-    told = []
+    sentences = []
     for outcome in OUTCOMES:
         for within in STRATA:
             mine = [r for r in rows if r["outcome"] == outcome and r["within"] == within]
             if mine:
-                told.append(_verdict(mine, outcome, within))
-        told += against_rate(rows, outcome)
-    return told
+                sentences.append(_verdict(mine, outcome, within))
+        sentences += against_rate(rows, outcome)
+    return sentences
 
 
 def _verdict(rows: Sequence[Record], outcome: str, within: str | None) -> str:
@@ -226,10 +226,10 @@ def _verdict(rows: Sequence[Record], outcome: str, within: str | None) -> str:
     if best is None:
         return f"{where}, nothing varies that could tell the change of the {outcome}."
     low, high = best["interval"]
-    told = NAMES.get(best["predictor"], best["predictor"])
+    label = NAMES.get(best["predictor"], best["predictor"])
     return (
         f"{where}, no predictor tells the change of the {outcome} beyond the baselines; the "
-        f"strongest correlation is that of {told}: {best['value']:+.2f} [{low:+.2f}, {high:+.2f}]."
+        f"strongest correlation is that of {label}: {best['value']:+.2f} [{low:+.2f}, {high:+.2f}]."
     )
 
 
@@ -249,11 +249,13 @@ def against_rate(rows: Sequence[Record], outcome: str) -> list[str]:
             low, high = row["advantage"]["rate"]
             side = better if low > 0 else worse if high < 0 else level
             side.append(row["predictor"])
-    told, what = [], f"the changes of the {outcome}"
+    sentences, what = [], f"the changes of the {outcome}"
     if level:
-        told.append(f"xi alone ranks {what} as well as {'; '.join(level)}.")
+        sentences.append(f"xi alone ranks {what} as well as {'; '.join(level)}.")
     if worse:
-        told.append(f"xi alone ranks {what} better than {'; '.join(worse)}.")
+        sentences.append(f"xi alone ranks {what} better than {'; '.join(worse)}.")
     if better:
-        told.append(f"Better than xi alone (but see the other baselines): {'; '.join(better)}.")
-    return told
+        sentences.append(
+            f"Better than xi alone (but see the other baselines): {'; '.join(better)}."
+        )
+    return sentences

@@ -20,22 +20,24 @@ def with_bound_changes(
 ) -> list[Record]:
     """Cells with the changes of their bounds from predictions against those of their own draw."""
     base = {name: bound["bound"] for name, bound in untouched["supersample"]["bounds"].items()}
-    made = []
+    extended = []
     for cell in cells:
-        found = cell["supersample"]["bounds"]
+        bounds = cell["supersample"]["bounds"]
         changes = {
-            name: _difference(found[name]["bound"], value)
+            name: _difference(bounds[name]["bound"], value)
             for name, value in base.items()
             if name != "interpolating"  # mostly no bound at all
         }
         plain = {name: _plain(cell)[name] - value for name, value in _plain(untouched).items()}
-        made.append({**cell, "plain_changes": plain, "bound_changes": changes})
-    return made
+        extended.append({**cell, "plain_changes": plain, "bound_changes": changes})
+    return extended
 
 
 def _plain(cell: Mapping[str, Any]) -> Record:
-    found = cell["supersample"]
-    return dict(zip(agreement.PLAIN, (found["gap"][0], found["test_error"]), strict=True))
+    supersample = cell["supersample"]
+    return dict(
+        zip(agreement.PLAIN, (supersample["gap"][0], supersample["test_error"]), strict=True)
+    )
 
 
 def _difference(value: float, base: float) -> float:
@@ -102,16 +104,16 @@ def conclude(
 def distinct(cells: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Each truncation once: of small matrices several rates keep the same rank."""
     names = ("seed", "module", "layer")
-    found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    unique: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for cell in cells:
         own = cell["predictors"]["parameters removed"]
-        found.setdefault((*(cell[name] for name in names), own), cell)
-    return list(found.values())
+        unique.setdefault((*(cell[name] for name in names), own), cell)
+    return list(unique.values())
 
 
 def floors(cells: Sequence[Mapping[str, Any]]) -> Record:
     """Of each bound from predictions: median estimate, median floor, share above its floor."""
-    found: Record = {}
+    by_bound: Record = {}
     for name, first in cells[0]["supersample"]["bounds"].items():
         if "floor" not in first:
             continue
@@ -119,12 +121,12 @@ def floors(cells: Sequence[Mapping[str, Any]]) -> Record:
             np.array([cell["supersample"]["bounds"][name][key] for cell in cells])
             for key in ("bound", "floor")
         )
-        found[name] = {
+        by_bound[name] = {
             "bound": float(np.median(bounds)),
             "floor": float(np.median(noise)),
             "above": float((bounds > noise).mean()),
         }
-    return found
+    return by_bound
 
 
 def held_out(cells: Sequence[Mapping[str, Any]]) -> Record | None:

@@ -132,7 +132,7 @@ class LinearBench:
         exact = self.run(weights)
         squares = bounds.measure(exact.factors, B, exact.states, spectral=False).update
         logs = np.log(np.maximum(squares, np.finfo(float).tiny)) / 2
-        found: Record = {
+        record: Record = {
             "update norm": float(logs[layer].mean()),
             "update norms, all layers": float(total(logs.T).mean()),
             "theorem 2, as printed": float("inf"),
@@ -145,13 +145,13 @@ class LinearBench:
         for kind, ridge in settings.items():
             noisy = self.run(weights, B, ridge)
             measured = bounds.measure(noisy.factors, B, noisy.states, spectral=False)
-            found[f"theorem 2, {kind}"] = bounds.theorem2(measured, ridge=ridge).value
-            found[f"lemma 6, {kind}"] = bounds.lemma6(measured, ridge=ridge).value
+            record[f"theorem 2, {kind}"] = bounds.theorem2(measured, ridge=ridge).value
+            record[f"lemma 6, {kind}"] = bounds.lemma6(measured, ridge=ridge).value
             about = bounds.lemma6(measured, center="mean", ridge=ridge).value
-            found[f"lemma 6 about E G, {kind}"] = about
+            record[f"lemma 6 about E G, {kind}"] = about
         w = np.asarray(bounds.predictors(exact.states[:, -1]))
-        found["terminal noise"] = bounds.terminal_noise(w, self.risks, N).value
-        return found
+        record["terminal noise"] = bounds.terminal_noise(w, self.risks, N).value
+        return record
 
     def cell(self, weights: Weights, base: Weights, layer: int, level: float) -> Record:
         """Measurements and predictors of a stack, beside the one it came from."""
@@ -221,10 +221,10 @@ def layer_cells(bench: LinearBench, base: Weights, layer: int, chosen: list[floa
 
 def study(study: Study) -> Record:
     """Every trained stack: cells by layer, then what they say."""
-    quick, asked = study.quick, study.options
-    seeds = seeds_of(asked, SEEDS, QUICK_SEEDS)
-    prompts = asked.prompts or (60 if quick else 300)
-    sizes = asked.supersamples or (8 if quick else 20), asked.masks or (2 if quick else 4)
+    quick, options = study.quick, study.options
+    seeds = seeds_of(options, SEEDS, QUICK_SEEDS)
+    prompts = options.prompts or (60 if quick else 300)
+    sizes = options.supersamples or (8 if quick else 20), options.masks or (2 if quick else 4)
     untouched, cells = [], []
     with study.progress.bar("linear", len(seeds) * (LAYERS + 1), "units") as advance:
         for seed in seeds:
@@ -237,11 +237,11 @@ def study(study: Study) -> Record:
             own = []
             for layer in range(LAYERS):
                 of_layer = functools.partial(layer_cells, bench, weights, layer, rates(quick))
-                found = study.once(unit | {"layer": layer}, of_layer)
-                own += [unit | cell for cell in found["cells"]]
+                measured = study.once(unit | {"layer": layer}, of_layer)
+                own += [unit | cell for cell in measured["cells"]]
                 advance(1)
             cells += with_bound_changes(own, base)
-    told = conclude(
+    conclusions = conclude(
         cells,
         study.progress,
         one_model=False,
@@ -261,5 +261,5 @@ def study(study: Study) -> Record:
         "caveats": list(CAVEATS),
         "untouched": untouched,
         "cells": cells,
-        "studies": {"linear": told},
+        "studies": {"linear": conclusions},
     }

@@ -63,7 +63,7 @@ class RegressionBench:
     Attributes:
         seed: of the draw.
         shown: examples [x, y] of B prompts, ``[B, N, d + 1]``.
-        asked: fresh points of each, ``[B, Q, d + 1]``.
+        queries: fresh points of each, ``[B, Q, d + 1]``.
         members: candidates of the supersamples, ``[Z, N, 2, d + 1]``.
         masks: of these, ``[Z, M, N]``.
         watched: of how many prompts norms are taken.
@@ -71,7 +71,7 @@ class RegressionBench:
 
     seed: int
     shown: Float[np.ndarray, "B N tokens"]
-    asked: Float[np.ndarray, "B Q tokens"]
+    queries: Float[np.ndarray, "B Q tokens"]
     members: Float[np.ndarray, "Z N two tokens"]
     masks: np.ndarray
     watched: int
@@ -90,7 +90,7 @@ class RegressionBench:
     def risks(self, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
         """Population and training risk of every prompt."""
         return tuple(
-            losses(model, self.shown, points).mean(axis=1) for points in (self.asked, self.shown)
+            losses(model, self.shown, points).mean(axis=1) for points in (self.queries, self.shown)
         )  # pyright: ignore[reportReturnType]
 
     def supersample(self, model: TrainedModel) -> Record:
@@ -100,23 +100,23 @@ class RegressionBench:
         members = np.broadcast_to(self.members[:, None], shape)
         columns = [pick(members[..., k], self.masks)[0] for k in range(shape[-1])]
         shown = np.stack(columns, axis=-1).reshape(z * m, n, -1)
-        found = losses(model, shown, members.reshape(z * m, 2 * n, -1)).reshape(shape[:-1])
-        sample = supersample(found.astype(float), self.masks)
+        values = losses(model, shown, members.reshape(z * m, 2 * n, -1)).reshape(shape[:-1])
+        sample = supersample(values.astype(float), self.masks)
         return supersamples.bounds_of(sample, self.seed, predictions=False)
 
 
 def losses(
     model: TrainedModel,
     shown: Float[np.ndarray, "B N tokens"],
-    asked: Float[np.ndarray, "B Q tokens"],
+    queries_BQ: Float[np.ndarray, "B Q tokens"],
 ) -> Float[np.ndarray, "B Q"]:
     """min(1, squared error / d) at every point asked, each behind all examples of its prompt."""
-    batch, queries, width = asked.shape
+    batch, queries, width = queries_BQ.shape
     rows = np.concatenate(
-        [np.repeat(shown[:, None], queries, axis=1), asked[:, :, None]], axis=2
+        [np.repeat(shown[:, None], queries, axis=1), queries_BQ[:, :, None]], axis=2
     ).reshape(batch * queries, -1, width)
-    found = model.predict(rows[..., :-1], rows[..., -1])[:, -1]
-    errors = (found - rows[:, -1, -1]) ** 2 / (width - 1)
+    values = model.predict(rows[..., :-1], rows[..., -1])[:, -1]
+    errors = (values - rows[:, -1, -1]) ** 2 / (width - 1)
     return np.minimum(errors, 1.0).reshape(batch, queries)
 
 
@@ -124,7 +124,7 @@ def trajectory(model: TrainedModel, bench: RegressionBench) -> Trajectory:
     """Norms and linearised steps of every layer, of the first fresh point of some prompts."""
     shown = bench.shown[: bench.watched]
     n, config = shown.shape[1], model.size.config
-    rows = np.concatenate([shown, bench.asked[: bench.watched, :1]], axis=1)
+    rows = np.concatenate([shown, bench.queries[: bench.watched, :1]], axis=1)
     streams = model.streams(jnp.asarray(rows[..., :-1]), jnp.asarray(rows[..., -1]))
     numbers = np.append(np.repeat(np.arange(n), 2), -1)  # x and y of each example, and the query
     numbers = np.broadcast_to(numbers, (len(rows), 2 * n + 1))
@@ -132,18 +132,18 @@ def trajectory(model: TrainedModel, bench: RegressionBench) -> Trajectory:
     layers: list[LayerNorms] = []
     for layer, block in enumerate(model.blocks):
         read = read_rows(config, layer, nnx.to_pure_dict(nnx.state(block)), streams[layer])
-        found, state = trajectories.of_layer(config, read, jnp.asarray(numbers), state, n)
-        layers.append(found)
+        norms, state = trajectories.of_layer(config, read, jnp.asarray(numbers), state, n)
+        layers.append(norms)
     return tuple(layers)
 
 
 def untouched(model: TrainedModel, bench: RegressionBench) -> Record:
     """The model as it is."""
     risks = bench.risks(model)
-    found = trajectory(model, bench)
+    path = trajectory(model, bench)
     width, b = model.size.width, _half(bench)
-    level = predictors.fixed_level(found, b, width)
-    summary = predictors.summary(found, 0, b, width, level)
+    level = predictors.fixed_level(path, b, width)
+    summary = predictors.summary(path, 0, b, width, level)
     return {
         **measure(*risks, *risks),
         "supersample": bench.supersample(model),
@@ -215,13 +215,13 @@ def _fixed(
 
 def study(study: Study) -> Record:
     """Every seed: cells by layer, then what they say."""
-    quick, asked = study.quick, study.options
-    model = load(asked.model)
+    quick, options = study.quick, study.options
+    model = load(options.model)
     n = model.size.points - 1
-    sizes = asked.supersamples or (10 if quick else 12), asked.masks or (2 if quick else 4)
-    prompts, watched = (60, 8) if quick else (100, asked.prompts or 16)
+    sizes = options.supersamples or (10 if quick else 12), options.masks or (2 if quick else 4)
+    prompts, watched = (60, 8) if quick else (100, options.prompts or 16)
     modules, rates = (MODULES[:2], QUICK_RATES) if quick else (MODULES, RATES)
-    seeds = seeds_of(asked, SEEDS, QUICK_SEEDS)
+    seeds = seeds_of(options, SEEDS, QUICK_SEEDS)
     layers = range(model.size.layers)
     untouched_cells, cells = [], []
     with study.progress.bar("linear functions", len(seeds) * (len(layers) + 1), "units") as advance:
@@ -235,11 +235,11 @@ def study(study: Study) -> Record:
             own = []
             for layer in layers:
                 of_layer = functools.partial(layer_cells, model, bench, layer, modules, rates)
-                found = study.once(unit | {"layer": layer}, of_layer)
-                own += [unit | cell for cell in found["cells"]]
+                measured = study.once(unit | {"layer": layer}, of_layer)
+                own += [unit | cell for cell in measured["cells"]]
                 advance(1)
             cells += with_bound_changes(own, base)
-    told = conclude(
+    conclusions = conclude(
         cells,
         study.progress,
         one_model=True,
@@ -248,7 +248,7 @@ def study(study: Study) -> Record:
     )
     return {
         "kind": "linear-functions",
-        "model": {"source": str(asked.model), "steps": model.steps, **model.size.record()},
+        "model": {"source": str(options.model), "steps": model.steps, **model.size.record()},
         "setting": {
             "b": n // 2,
             "ridge": f"{predictors.RIDGE:g} of tr C over all D^2 directions",
@@ -259,5 +259,5 @@ def study(study: Study) -> Record:
         "caveats": list(CAVEATS),
         "untouched": untouched_cells,
         "cells": cells,
-        "studies": {"linear functions": told},
+        "studies": {"linear functions": conclusions},
     }

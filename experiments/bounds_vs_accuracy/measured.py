@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.bounds_vs_accuracy.asked import SupersampledTask
+from experiments.bounds_vs_accuracy.questions import SupersampledTask
 from experiments.common.records import Record
 from jaxsvd.results.statistics import Accuracy, paired_difference
 

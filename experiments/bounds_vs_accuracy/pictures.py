@@ -18,15 +18,15 @@ TITLES = {None: "pooled", "rate": "within a rate", "layer": "within a layer"}
 
 def draw_agreement(result: Record) -> "Figure":
     """Spearman's correlations with 95 % intervals, a row each predictor."""
-    name, found = next(iter(result["studies"].items()))
-    names = found["predictors"]
+    name, study = next(iter(result["studies"].items()))
+    names = study["predictors"]
     figure = style.figure(style.PAGE, 0.9 + 0.17 * len(names))
     grid = figure.subplots(1, 3, sharey=True, sharex=True)
     for axes, (within, title) in zip(grid, TITLES.items(), strict=True):
         for number, outcome in enumerate(("test error", "gap")):
             rows = {
                 row["predictor"]: row
-                for row in found["agreement"]
+                for row in study["agreement"]
                 if row["outcome"] == outcome and row["within"] == within
             }
             for place, predictor in enumerate(names):
@@ -34,7 +34,7 @@ def draw_agreement(result: Record) -> "Figure":
         axes.axvline(0, color="#777777", lw=0.8)
         axes.set_title(title)
         axes.set_xlim(-1, 1)
-    grid[0].set_yticks(range(len(names)), [_baseline(name, found) for name in names])
+    grid[0].set_yticks(range(len(names)), [_baseline(name, study) for name in names])
     grid[0].invert_yaxis()
     for number, outcome in enumerate(("test error", "gap")):
         grid[0].plot(
@@ -49,8 +49,8 @@ def draw_agreement(result: Record) -> "Figure":
     return figure
 
 
-def _baseline(name: str, found: Mapping[str, Any]) -> str:
-    mine = (row["baseline"] for row in found["agreement"] if row["predictor"] == name)
+def _baseline(name: str, study: Mapping[str, Any]) -> str:
+    mine = (row["baseline"] for row in study["agreement"] if row["predictor"] == name)
     return f"{name} *" if next(mine) else name
 
 

@@ -48,14 +48,14 @@ def fixed_level(base: Trajectory, b: int, width: int) -> float:
 
 def bounds_of(trajectory: Trajectory, b: int, width: int, level: float) -> dict[str, Bound]:
     """Theorem 2 and Lemma 6 (g = 0) as printed, with a relative ridge, and with fixed noise."""
-    found = measured(trajectory, b, width)
+    norms = measured(trajectory, b, width)
     settings: dict[str, Ridge] = {
         "as printed": None,
         "relative ridge": ("relative", RIDGE / width**2),
         "fixed noise": ("absolute", level),
     }
     return {
-        f"{name}, {kind}": bound(found, ridge=ridge)
+        f"{name}, {kind}": bound(norms, ridge=ridge)
         for name, bound in (("theorem 2", theorem2), ("lemma 6", lemma6))
         for kind, ridge in settings.items()
     }
@@ -63,11 +63,11 @@ def bounds_of(trajectory: Trajectory, b: int, width: int, level: float) -> dict[
 
 def summary(trajectory: Trajectory, layer: int, b: int, width: int, level: float) -> Record:
     """The predictors of a cell: means over prompts of the logarithms of norms, and bounds."""
-    found: Record = {}
+    values: Record = {}
     for name in ("update", "jacobian"):
         logs = np.stack([getattr(one, name) for one in trajectory])
-        found[f"{name} norm"] = float(logs[layer].mean())
-        found[f"{name} norms, all layers"] = float(total(logs.T).mean())
+        values[f"{name} norm"] = float(logs[layer].mean())
+        values[f"{name} norms, all layers"] = float(total(logs.T).mean())
     for name, bound in bounds_of(trajectory, b, width, level).items():
-        found[name] = bound.value
-    return found
+        values[name] = bound.value
+    return values

@@ -14,21 +14,21 @@ STRATA = {None: "pooled", "rate": "within a rate", "layer": "within a layer"}
 
 def report(result: Record) -> Iterable[Table | str]:
     """Untouched models, correlations, signs, what bounds are worth, and the verdict."""
-    for name, found in result["studies"].items():
+    for name, study in result["studies"].items():
         own = [cell for cell in result["untouched"] if cell["task"] == name]
         yield untouched(name, own)
-        for outcome in dict.fromkeys(row["outcome"] for row in found["agreement"]):
-            yield correlations(name, outcome, found)
-        yield signs(name, found["signs"])
-        yield worth(name, found)
-        if found["held_out"]:
-            held = found["held_out"]
+        for outcome in dict.fromkeys(row["outcome"] for row in study["agreement"]):
+            yield correlations(name, outcome, study)
+        yield signs(name, study["signs"])
+        yield worth(name, study)
+        if study["held_out"]:
+            held = study["held_out"]
             yield (
                 f"Beside them the plain interval of the validation error (Hoeffding): half width "
                 f"{held['half_width']:.3f}, holds the test error in {held['covered']:.0%} of cells."
             )
         yield ""
-        yield from found["verdict"]
+        yield from study["verdict"]
         yield ""
     yield from (f"note: {caveat}" for caveat in result["caveats"])
 
@@ -51,13 +51,13 @@ def untouched(name: str, cells: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def correlations(name: str, outcome: str, found: Mapping[str, Any]) -> Table:
+def correlations(name: str, outcome: str, study: Mapping[str, Any]) -> Table:
     """Spearman's correlation of each predictor with the change of an outcome."""
-    rows = [row for row in found["agreement"] if row["outcome"] == outcome]
-    told = []
-    for predictor in found["predictors"]:
+    rows = [row for row in study["agreement"] if row["outcome"] == outcome]
+    sentences = []
+    for predictor in study["predictors"]:
         mine = {row["within"]: row for row in rows if row["predictor"] == predictor}
-        told.append(
+        sentences.append(
             [
                 predictor + (" (baseline)" if mine[None]["baseline"] else ""),
                 *(_value(mine[within]) for within in STRATA),
@@ -66,11 +66,11 @@ def correlations(name: str, outcome: str, found: Mapping[str, Any]) -> Table:
                 ", ".join(STRATA[w] for w in STRATA if mine[w]["informative"]) or "no",
             ]
         )
-    clusters = f"{rows[0]['clusters']} clusters of {', '.join(found['cluster'])}"
+    clusters = f"{rows[0]['clusters']} clusters of {', '.join(study['cluster'])}"
     return table(
         f"{name}: Spearman with the change of the {outcome} [95 %], {clusters}",
         ["predictor", *STRATA.values(), "p", "advantage over xi", "beyond baselines"],
-        told,
+        sentences,
     )
 
 
@@ -102,24 +102,24 @@ def _share(row: Mapping[str, Any]) -> str:
     return f"{row['share']:.0%} of {row['compared']}"
 
 
-def worth(name: str, found: Mapping[str, Any]) -> Table:
+def worth(name: str, study: Mapping[str, Any]) -> Table:
     """What bounds are worth as bounds on the measured gap."""
     rows = []
-    for bound, told in found["worth"].items():
-        floor = found["floors"].get(bound.removesuffix(" (predictions)"), {})
+    for bound, row in study["worth"].items():
+        floor = study["floors"].get(bound.removesuffix(" (predictions)"), {})
         alone = bool(floor) and bound.endswith("(predictions)")
         rows.append(
             [
                 bound,
-                "infinite" if told["infinite"] == 1 else f"{told['covered']:.0%}",
-                f"{told['median_ratio']:.3g}",
-                f"{told['below_trivial']:.0%}",
-                f"{told['infinite']:.0%}",
+                "infinite" if row["infinite"] == 1 else f"{row['covered']:.0%}",
+                f"{row['median_ratio']:.3g}",
+                f"{row['below_trivial']:.0%}",
+                f"{row['infinite']:.0%}",
                 f"{floor['bound']:.3f} / {floor['floor']:.3f}" if alone else "",
             ]
         )
     return table(
-        f"{name}: bounds against the measured gap, {found['cells']} truncations",
+        f"{name}: bounds against the measured gap, {study['cells']} truncations",
         ["bound", "holds", "median bound/gap", "below 1", "infinite", "median / floor"],
         rows,
     )

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.bounds_vs_accuracy import predictors, trajectories
-from experiments.bounds_vs_accuracy.asked import COPYING, Design, make_draw
 from experiments.bounds_vs_accuracy.conclusions import conclude, with_bound_changes
+from experiments.bounds_vs_accuracy.questions import COPYING, Design, make_draw
 from experiments.bounds_vs_accuracy.truncated import LanguageBench, Untouched
 from experiments.common.records import Record
 from experiments.common.scaffold import Study, whole
 from experiments.language import setting as settings
-from experiments.language.setting import Asked, Setting
+from experiments.language.setting import Setting, TaskSetting
 from experiments.language.units import load
 from experiments.linear_functions.trained import load as kept_weights
 from jaxsvd.cli import options
@@ -79,95 +79,95 @@ ONLY_LANGUAGE = (
 )
 
 
-def seeds_of(asked: argparse.Namespace, usual: int, quick: int) -> list[int]:
+def seeds_of(parsed: argparse.Namespace, usual: int, quick: int) -> list[int]:
     """The seeds that were asked for, each once, or so many from ``--seed`` on."""
-    given = options.joined(asked.seeds)
+    given = options.joined(parsed.seeds)
     if given is not None:
         return list(dict.fromkeys(given))
-    return list(range(asked.seed, asked.seed + (quick if asked.quick else usual)))
+    return list(range(parsed.seed, parsed.seed + (quick if parsed.quick else usual)))
 
 
-def check(asked: argparse.Namespace) -> None:
+def check(options: argparse.Namespace) -> None:
     """Refuse what cannot be done, before anything is written."""
-    if asked.kind == "language":
-        resolve(asked)
+    if options.kind == "language":
+        resolve(options)
         return
     for name in ONLY_LANGUAGE:
-        if getattr(asked, name) is not None:
+        if getattr(options, name) is not None:
             flag = name.replace("_", "-")
-            raise UserError(f"--{flag} is for language models; --model {asked.kind} has its own")
-    if asked.kind == "linear":
-        if asked.model is not None:
+            raise UserError(f"--{flag} is for language models; --model {options.kind} has its own")
+    if options.kind == "linear":
+        if options.model is not None:
             raise UserError("--model linear trains its own; leave MODEL out")
-    elif asked.model is None:
+    elif options.model is None:
         raise UserError("--model linear-functions needs RUN, a run of experiments.linear_functions")
     else:
-        kept_weights(asked.model)
+        kept_weights(options.model)
 
 
-def resolve(asked: argparse.Namespace) -> Setting:
+def resolve(options: argparse.Namespace) -> Setting:
     """The setting of a language model."""
-    if asked.protocol != "clean":
+    if options.protocol != "clean":
         raise UserError("demonstrations are asked again with --protocol clean only")
-    own = argparse.Namespace(**vars(asked))
+    own = argparse.Namespace(**vars(options))
     own.seeds = [seeds_of(own, SEEDS, QUICK_SEEDS)]
     if own.quick and own.rates is None:
         own.rates = [QUICK_RATES]
-    found = settings.setting(
+    setting = settings.setting(
         own,
         settings.config_of(own),
         layers=lambda layers: (0, layers - 1) if own.quick else range(layers),
         modules=MODULES[:2] if own.quick else MODULES,
         quick_size=100,
     )
-    if not any(rate > 0 for rate in found.rates):
+    if not any(rate > 0 for rate in setting.rates):
         raise UserError("--rates should hold at least one above 0: nothing would be truncated")
-    if len(found.layers) * len(found.modules) < 2:
+    if len(setting.layers) * len(setting.modules) < 2:
         raise UserError("nothing to compare: --layers and --modules should make two pairs or more")
-    return found
+    return setting
 
 
-def design_of(asked: argparse.Namespace) -> Design:
+def design_of(options: argparse.Namespace) -> Design:
     """Supersamples that were asked for."""
-    usual = (4, 2) if asked.quick else (8, 4)
-    return Design(asked.supersamples or usual[0], asked.masks or usual[1])
+    usual = (4, 2) if options.quick else (8, 4)
+    return Design(options.supersamples or usual[0], options.masks or usual[1])
 
 
 def study(study: Study) -> Record:
     """Every task: cells by seed and layer, then what they say."""
-    asked = study.options
-    found, model = resolve(asked), load(study)
-    made: Record = {"untouched": [], "cells": [], "studies": {}, "tasks": {}}
-    for task in found.tasks:
-        sized = found
-        if task.task == "bundled" and not asked.quick:
-            draw = dict(found.draw)
+    options = study.options
+    setting, model = resolve(options), load(study)
+    result: Record = {"untouched": [], "cells": [], "studies": {}, "tasks": {}}
+    for task in setting.tasks:
+        sized = setting
+        if task.task == "bundled" and not options.quick:
+            draw = dict(setting.draw)
             draw["validation_size"] = draw["validation_size"] or VALIDATION
             draw["test_size"] = draw["test_size"] or TEST
-            sized = dataclasses.replace(found, draw=draw)
+            sized = dataclasses.replace(setting, draw=draw)
         untouched, cells, drawn = _task(study, model, sized, task)
-        made["untouched"] += untouched
-        made["cells"] += cells
-        made["tasks"][task.name] = drawn
-        made["studies"][task.name] = conclude(
+        result["untouched"] += untouched
+        result["cells"] += cells
+        result["tasks"][task.name] = drawn
+        result["studies"][task.name] = conclude(
             cells,
             study.progress,
             one_model=True,
             bounds=[f"{name}, {kind}" for name in BOUNDS for kind in SETTINGS],
             seed=study.seed,
         )
-    design = design_of(asked)
+    design = design_of(options)
     return {
         "kind": "language",
         "model": model_record(model).to_json(),
         "setting": {
-            "b": asked.subsample or "half the shots",
+            "b": options.subsample or "half the shots",
             "ridge": f"{predictors.RIDGE:g} of tr C over all D^2 directions",
             "supersamples": design.supersamples,
             "masks": design.masks,
         },
         "caveats": [COPYING, *CAVEATS],
-        **made,
+        **result,
     }
 
 
@@ -183,7 +183,7 @@ CAVEATS = (
 
 
 def _task(
-    study: Study, model: Model, setting: Setting, task: Asked
+    study: Study, model: Model, setting: Setting, task: TaskSetting
 ) -> tuple[list[Record], list[Record], Record]:
     """Untouched cells, truncated cells, and the task as it was drawn."""
     bench = functools.cache(functools.partial(_bench, study, model, setting, task))
@@ -219,24 +219,26 @@ def _task(
                     grid = layer, setting.modules, setting.rates
                     return {"cells": bench(seed).predicted(*grid, before)}
 
-                told = study.once(unit | {"layer": layer, "part": "measured"}, measured_cells)
+                record = study.once(unit | {"layer": layer, "part": "measured"}, measured_cells)
                 advance(1)
                 said = study.once(unit | {"layer": layer, "part": "predicted"}, predicted_cells)
                 advance(1)
-                pairs = zip(told["cells"], said["cells"], strict=True)
+                pairs = zip(record["cells"], said["cells"], strict=True)
                 own += [unit | cell | predicted for cell, predicted in pairs]
             cells += with_bound_changes(own, before.cell)
     return untouched, cells, dict(drawn)
 
 
-def _bench(study: Study, model: Model, setting: Setting, task: Asked, seed: int) -> LanguageBench:
-    asked = study.options
-    draw = make_draw(model, setting, task, seed, design_of(asked), study.progress)
+def _bench(
+    study: Study, model: Model, setting: Setting, task: TaskSetting, seed: int
+) -> LanguageBench:
+    options = study.options
+    draw = make_draw(model, setting, task, seed, design_of(options), study.progress)
     for notice in draw.notices:
         study.progress.notice(notice)
-    count = asked.prompts or (4 if asked.quick else 10)
+    count = options.prompts or (4 if options.quick else 10)
     prompts = trajectories.chosen_prompts(model, draw, count)
-    b = asked.subsample or max(1, draw.shots // 2)
+    b = options.subsample or max(1, draw.shots // 2)
     if b >= draw.shots:
         raise UserError(f"--subsample {b} should be below the {draw.shots} shots")
     return LanguageBench(model, model.engine, draw, prompts, b)

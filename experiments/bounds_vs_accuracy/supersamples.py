@@ -39,7 +39,7 @@ def bounds_of(sample: Supersample, seed: int, *, predictions: bool = True) -> Re
         seed: of the fresh masks and the bootstrap.
         predictions: whether there are any for f-CMI.
     """
-    found: Record = {
+    bounds: Record = {
         "gap": [sample.gap, sample.gap_error],
         "training_error": sample.training_error,
         "test_error": sample.test_error,
@@ -55,5 +55,5 @@ def bounds_of(sample: Supersample, seed: int, *, predictions: bool = True) -> Re
         if name != "interpolating":  # no bound at all unless the training error is 0
             record["floor"] = cmi.measured_floor(bound, sample, draws=FLOOR_DRAWS, seed=seed)
             record["error"] = cmi.standard_error(bound, sample, draws=ERROR_DRAWS, seed=seed)
-        found["bounds"][name] = record
-    return found
+        bounds["bounds"][name] = record
+    return bounds

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from experiments.bounds_vs_accuracy.asked import SupersampledTask
+from experiments.bounds_vs_accuracy.questions import SupersampledTask
 from jaxsvd.engine.attention_trace import (
     HeadMatrices,
     LayerAttention,
@@ -89,8 +89,10 @@ def chosen_prompts(model: Model, draw: SupersampledTask, count: int) -> list[Pro
             lines.append((group, of_test))
     lines = lines[:count]
     each = math.ceil(count / len(lines))
-    made = [Prompts.of(model.tokenizer, encoded, group, of_test[:each]) for group, of_test in lines]
-    least = (max(len(p.prefix) for p in made), max(p.tokens.shape[1] for p in made))
+    prompts = [
+        Prompts.of(model.tokenizer, encoded, group, of_test[:each]) for group, of_test in lines
+    ]
+    least = (max(len(p.prefix) for p in prompts), max(p.tokens.shape[1] for p in prompts))
     return [
         Prompts.of(model.tokenizer, encoded, group, of_test[:each], least=least)
         for group, of_test in lines
@@ -121,9 +123,9 @@ def walk(
     by_group, ends = [], []
     for g, group in enumerate(prompts):
         begin = None if at is None else at[g]
-        found = list(_group(engine, group, demonstrations, first, stop, begin, variant))
-        by_group.append([layer for layer, _ in found])
-        ends.append(found[-1][1])
+        norms = list(_group(engine, group, demonstrations, first, stop, begin, variant))
+        by_group.append([layer for layer, _ in norms])
+        ends.append(norms[-1][1])
     # Of one layer all prompts of all groups together.
     layers = [
         LayerNorms(
@@ -151,8 +153,8 @@ def _group(
     numbers = jnp.asarray(prompts.demonstrations)
     streams = None if at is None else at.streams
     for read in attention_layers(engine, prompts, first=first, before=streams, variant=variant):
-        found, after = of_layer(engine.config, read, numbers, state, demonstrations)
-        yield found, At(read.before, state)
+        norms, after = of_layer(engine.config, read, numbers, state, demonstrations)
+        yield norms, At(read.before, state)
         if stop is not None and read.layer + 1 >= stop:
             return
         state = after
@@ -180,7 +182,7 @@ def of_layer(
         normed = norm_differential(config, read.weights, read.stream, eye)
         norms = _norms(read.query, read.keys, read.values, heads, numbers >= 0, read.visible)
         step = _step(_shares(read), heads, numbers, normed, state, demonstrations)
-    found = LayerNorms(
+    layer_norms = LayerNorms(
         total(_host(norms.update)),
         _host(norms.layer),
         _host(step.linear),
@@ -188,7 +190,7 @@ def of_layer(
         _host(step.size),
         spectrum_of(_host(step.gram)),
     )
-    return found, step.after
+    return layer_norms, step.after
 
 
 def total(logs: Float[np.ndarray, "*batch parts"]) -> Float[np.ndarray, "*batch"]:
@@ -268,6 +270,6 @@ def spectrum_of(gram: Float[np.ndarray, "M N N"]) -> Float[np.ndarray, "M N"]:
 
     Descending; what rounding leaves of a zero is 0.
     """
-    found = np.linalg.eigvalsh(gram / gram.shape[-1])[:, ::-1]
-    rounding = 1e-6 * np.abs(found).max(axis=1, keepdims=True)
-    return np.where(found > rounding, found, 0.0)
+    eigenvalues = np.linalg.eigvalsh(gram / gram.shape[-1])[:, ::-1]
+    rounding = 1e-6 * np.abs(eigenvalues).max(axis=1, keepdims=True)
+    return np.where(eigenvalues > rounding, eigenvalues, 0.0)

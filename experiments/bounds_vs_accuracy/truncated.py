@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from experiments.bounds_vs_accuracy import predictors, supersamples, trajectories
-from experiments.bounds_vs_accuracy.asked import SupersampledTask, answers
 from experiments.bounds_vs_accuracy.measured import measure, removed
+from experiments.bounds_vs_accuracy.questions import SupersampledTask, answers
 from experiments.bounds_vs_accuracy.trajectories import Trajectory
 from experiments.common.records import Record
 from jaxsvd import svd
@@ -76,21 +76,21 @@ class LanguageBench:
 
     def untouched(self) -> Untouched:
         """Measure the model as it is."""
-        found = answers(self.engine, self.draw.encoded, [()])[0]
+        answered = answers(self.engine, self.draw.encoded, [()])[0]
         layers, _ = trajectories.walk(self.engine, self.prompts, self.draw.shots)
         trajectory = tuple(layers)
         width = self.engine.config.width
         level = predictors.fixed_level(trajectory, self.b, width)
         cell = {
-            **measure(self.draw, found, found),
-            "supersample": supersamples.bounds_of(self.draw.sample(found), self.draw.seed),
+            **measure(self.draw, answered, answered),
+            "supersample": supersamples.bounds_of(self.draw.sample(answered), self.draw.seed),
             "predictors": {
                 name: value
                 for name, value in predictors.summary(trajectory, 0, self.b, width, level).items()
                 if not name.endswith("norm")  # those are of a layer
             },
         }
-        return Untouched(found, trajectory, cell, level)
+        return Untouched(answered, trajectory, cell, level)
 
     def measured(
         self, layer: int, modules: Sequence[str], rates: Sequence[float], base: Untouched
@@ -98,7 +98,7 @@ class LanguageBench:
         """Every module of a layer at every rate above 0, from one pass of the engine."""
         rates = [rate for rate in rates if rate > 0]
         edits = [Edit(layer, module, rate) for module in modules for rate in rates]
-        found = answers(self.engine, self.draw.encoded, [(edit,) for edit in edits])
+        answered = answers(self.engine, self.draw.encoded, [(edit,) for edit in edits])
         return [
             {
                 "module": edit.module,
@@ -108,7 +108,7 @@ class LanguageBench:
                 **measure(self.draw, said, base.answers),
                 "supersample": supersamples.bounds_of(self.draw.sample(said), self.draw.seed),
             }
-            for edit, said in zip(edits, found, strict=True)
+            for edit, said in zip(edits, answered, strict=True)
         ]
 
     def predicted(
@@ -118,7 +118,7 @@ class LanguageBench:
         rates = [rate for rate in rates if rate > 0]
         losses = iter(self._first_order(layer, modules, rates))
         _, at = trajectories.walk(self.engine, self.prompts, self.draw.shots, stop=layer + 1)
-        made = []
+        cells = []
         for module in modules:
             spectra = Spectra.of(self.engine, layer, module)
             edited = variants(self.engine, [(Edit(layer, module, rate),) for rate in rates])
@@ -129,8 +129,8 @@ class LanguageBench:
                 trajectory = (*base.trajectory[:layer], *above)
                 cell = self._predictors(spectra, rate, layer, trajectory, base)
                 cell["predicted_changes"]["first-order loss"] = next(losses)
-                made.append(cell)
-        return made
+                cells.append(cell)
+        return cells
 
     def _first_order(
         self, layer: int, modules: Sequence[str], rates: Sequence[float]

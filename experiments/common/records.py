@@ -24,8 +24,8 @@ class Records:
     def __init__(self, path: Path) -> None:
         """Read what is there; a last line that a crash cut short is removed."""
         self.path, self.reused = path, 0
-        found = [restore(record) for record in whole_lines(path)]
-        self._done = {_name(record["unit"]): record for record in found if _complete(record)}
+        records = [restore(record) for record in whole_lines(path)]
+        self._done = {_name(record["unit"]): record for record in records if _complete(record)}
 
     def __len__(self) -> int:
         """How many units are finished."""

@@ -8,7 +8,7 @@ sentences, and some that draw it. ``python -m experiments.NAME`` then is::
     if __name__ == "__main__":
         sys.exit(main(EXPERIMENT))
 
-A run directory holds ``run.json`` (what was asked), ``records.jsonl`` (a line for each finished
+A run directory holds ``run.json`` (its options), ``records.jsonl`` (a line for each finished
 unit, where the study has units: see :meth:`Study.once`), ``result.json`` and the pictures. Reports
 and pictures are made from result.json alone, so they can be made again without measuring.
 """
@@ -31,6 +31,7 @@ from experiments.common.records import Records, plain, restore
 from experiments.common.style import Drawing, draw
 from jaxsvd.cli.options import Parser
 from jaxsvd.cli.pictures import available
+from jaxsvd.results.request import ExperimentRequest
 from jaxsvd.runs.directory import RESULT, Run, default_path, pretty, surroundings, write_whole
 from jaxsvd.runs.files import full_disk
 from jaxsvd.runtime import interruption
@@ -122,22 +123,22 @@ def whole(minimum: int = 0) -> Callable[[str], int]:
 
 def parser(experiment: Experiment) -> argparse.ArgumentParser:
     """Of an experiment's command line."""
-    made = Parser(
+    result = Parser(
         prog=f"python -m experiments.{experiment.name}",
         description=experiment.description,
         parents=experiment.parents,
     )
-    made.add_argument("--quick", action="store_true", help="small, under 30 s on two cores")
-    made.add_argument("--seed", type=whole(), default=0, metavar="N", help="of everything (0)")
-    made.add_argument(
+    result.add_argument("--quick", action="store_true", help="small, under 30 s on two cores")
+    result.add_argument("--seed", type=whole(), default=0, metavar="N", help="of everything (0)")
+    result.add_argument(
         "--out",
         type=Path,
         metavar="RUN",
         help=f"a new run directory (runs/{experiment.name}-SIZE-TIME)",
     )
-    made.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
-    experiment.add_options(made)
-    return made
+    result.add_argument("--resume", action="store_true", help="go on in an interrupted --out")
+    experiment.add_options(result)
+    return result
 
 
 def run(
@@ -156,12 +157,12 @@ def run(
         progress: where to show it.
 
     Raises:
-        UserError: the run directory exists (without ``resume``), was asked something else, or
+        UserError: the run directory exists (without ``resume``), is of other options, or
             cannot be written.
     """
     experiment.check(options)
-    asked = {key: value for key, value in vars(options).items() if key not in ("out", "resume")}
-    request = plain({"experiment": experiment.name, "options": asked})
+    recorded = {key: value for key, value in vars(options).items() if key not in ("out", "resume")}
+    request = ExperimentRequest(experiment=experiment.name, options=plain(recorded)).to_json()
     with Run.open(options.out, request, resume=options.resume, progress=progress):
         command = list(command) or ["python", "-m", f"experiments.{experiment.name}"]
         study = Study(options, options.out, Records(options.out / RECORDS), progress, command)
@@ -188,10 +189,10 @@ def run(
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     """Run from the command line; the exit status (0, 2 for a user's mistake, 130 for Ctrl-C)."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    made = parser(experiment)
+    arguments = parser(experiment)
     out = None
     try:
-        options = made.parse_args(argv)
+        options = arguments.parse_args(argv)
         if options.resume and options.out is None:
             raise UserError("--resume needs --out, the run directory to go on in")
         size = "quick" if options.quick else "full"
@@ -200,7 +201,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
             result = run(
                 experiment,
                 options,
-                command=[*made.prog.split(), *argv],
+                command=[*arguments.prog.split(), *argv],
                 progress=TerminalProgress(),
             )
             _print(experiment, result, out)
@@ -242,10 +243,10 @@ def _print(experiment: Experiment, result: Record, out: Path) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table: the first column to the left, numbers to the right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    result = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="right" if index else "left")
+        result.add_column(name, justify="right" if index else "left")
     for row in rows:
         # As Text: what stands in brackets is no markup.
-        made.add_row(*(Text(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in row))
-    return made
+        result.add_row(*(Text(cell if isinstance(cell, str) else f"{cell:.4g}") for cell in row))
+    return result

@@ -63,19 +63,19 @@ def study(study: Study) -> Record:
 
 def by_module(numbers: Sequence[Record], module: str, names: Sequence[str]) -> list[Record]:
     """A module's number in each layer: the largest of its matrices', and which it is."""
-    found: dict[int, Record] = {}
+    layers: dict[int, Record] = {}
     for number in numbers:
         layer, value = number["layer"], number["condition_number"]
         if number["matrix"] in names and (
-            layer not in found or value > found[layer]["condition_number"]
+            layer not in layers or value > layers[layer]["condition_number"]
         ):
-            found[layer] = {
+            layers[layer] = {
                 "layer": layer,
                 "module": module,
                 "condition_number": value,
                 "matrix": number["matrix"],
             }
-    return [found[layer] for layer in sorted(found)]
+    return [layers[layer] for layer in sorted(layers)]
 
 
 def choice(modules: Sequence[Record], module: str, top: int) -> Record:
@@ -94,8 +94,8 @@ def report(result: Record) -> Iterable[Table | str]:
     rows: dict[int, list[str]] = {}
     for number in numbers:
         value = number["condition_number"]
-        told = "singular" if math.isinf(value) else f"{value:,.4g}"
-        rows.setdefault(number["layer"], [str(number["layer"])]).append(told)
+        text = "singular" if math.isinf(value) else f"{value:,.4g}"
+        rows.setdefault(number["layer"], [str(number["layer"])]).append(text)
     yield table("condition numbers (sigma_max / sigma_min)", ["layer", *names], rows.values())
     for module, choice in result["choices"].items():
         yield (

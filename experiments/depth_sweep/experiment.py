@@ -25,17 +25,17 @@ def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(options, config_of(options)), lambda asked: options.shots)
+    rehearse(_setting(options, config_of(options)), lambda task: options.shots)
 
 
 def study(study: Study) -> Record:
     """A sweep of each task and draw."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     done = [
-        units.sweep(study, model, asked_for, asked, seed)
-        for asked in asked_for.tasks
-        for seed in asked.seeds
+        units.sweep(study, model, setting, task, seed)
+        for task in setting.tasks
+        for seed in task.seeds
     ]
     return units.gathered(model, done)
 

@@ -19,8 +19,8 @@ from experiments.common.scaffold import Experiment, Record, Study
 from experiments.language import drawing, tables, units
 from experiments.language.removal import count, layer_size, without_layer
 from experiments.language.setting import (
-    Asked,
     Setting,
+    TaskSetting,
     config_of,
     ends,
     outermost,
@@ -58,25 +58,25 @@ def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(options, config_of(options)), lambda asked: options.shots)
+    rehearse(_setting(options, config_of(options)), lambda task: options.shots)
 
 
 def study(study: Study) -> Record:
     """Three runs of each task and draw: truncated, pruned by magnitude, without layers."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     engine = model.engine
     done = []
-    for asked in asked_for.tasks:
-        for seed in asked.seeds:
+    for task in setting.tasks:
+        for seed in task.seeds:
             done += [
-                units.sweep(study, model, asked_for, asked, seed),
-                _other(study, model, asked_for, asked, seed, "magnitude"),
-                _other(study, model, asked_for, asked, seed, DROPPED),
+                units.sweep(study, model, setting, task, seed),
+                _other(study, model, setting, task, seed, "magnitude"),
+                _other(study, model, setting, task, seed, DROPPED),
             ]
     for unit in done:
         unit["cells"] = [cell | _counts(engine, cell) for cell in unit["cells"]]
-    sizes = {layer: layer_size(engine, layer) for layer in asked_for.layers}
+    sizes = {layer: layer_size(engine, layer) for layer in setting.layers}
     return units.gathered(model, done) | {
         "layer_parameters": [{"layer": i, "parameters": n} for i, n in sizes.items()]
     }
@@ -86,33 +86,33 @@ def _counts(engine: Engine, cell: Mapping[str, Any]) -> Record:
     """Parameters that a cell's model keeps of its module, and lacks."""
     if cell["method"] == DROPPED:
         return {"kept": 0, "removed": layer_size(engine, cell["layer"])}
-    found = count(engine, cell["layer"], cell["module"], cell["rate"])
-    return {"kept": found.kept, "removed": found.removed}
+    removed = count(engine, cell["layer"], cell["module"], cell["rate"])
+    return {"kept": removed.kept, "removed": removed.removed}
 
 
 def _other(
-    study: Study, model: Model, setting: Setting, asked: Asked, seed: int, method: str
+    study: Study, model: Model, setting: Setting, task: TaskSetting, seed: int, method: str
 ) -> Record:
     """A draw under a method other than truncation, in a run of its own."""
-    run = f"{units.unit_name(asked, setting.shots, seed)}-{method.replace(' ', '-')}"
+    run = f"{units.unit_name(task, setting.shots, seed)}-{method.replace(' ', '-')}"
 
     def measure() -> Record:
         encoded_task = encode_task(
             model,
-            asked.task,
+            task.task,
             ("validation",),
             shots=setting.shots,
             seed=seed,
             progress=study.progress,
-            **setting.of(asked),
+            **setting.of(task),
         )
         if method == DROPPED:
-            found = _dropped(study, model, encoded_task, setting.layers, run)
+            result = _dropped(study, model, encoded_task, setting.layers, run)
         else:
-            found = _pruned(study, model, encoded_task, setting, run)
-        return units.cells_record(asked, run, found, method)
+            result = _pruned(study, model, encoded_task, setting, run)
+        return units.cells_record(task, run, result, method)
 
-    unit = {"task": asked.name, "shots": setting.shots, "seed": seed, "method": method}
+    unit = {"task": task.name, "shots": setting.shots, "seed": seed, "method": method}
     return study.once(unit, measure)
 
 
@@ -126,9 +126,9 @@ def _pruned(
         for module in setting.modules
         for rate in rates
     ]
-    asked = {"method": "magnitude", "layers": list(setting.layers)}
-    asked |= {"modules": list(setting.modules), "rates": list(rates)}
-    return units.score_edits(study, model, encoded_task, "validation", edits, run, **asked)
+    options = {"method": "magnitude", "layers": list(setting.layers)}
+    options |= {"modules": list(setting.modules), "rates": list(rates)}
+    return units.score_edits(study, model, encoded_task, "validation", edits, run, **options)
 
 
 def _dropped(
@@ -138,7 +138,7 @@ def _dropped(
 
     def score(opened: Run) -> tuple[list[Point], list[Prediction]]:
         def lines(engine: Engine, cell: Cell) -> list[Prediction]:
-            [found] = score_split(
+            [predictions] = score_split(
                 engine,
                 encoded_task,
                 "validation",
@@ -147,22 +147,22 @@ def _dropped(
                 run=opened,
                 progress=study.progress,
             )
-            return found
+            return predictions
 
         kept = lines(engine, Cell.of(()))
         [base] = right_answers([kept])
         points = []
         for layer in layers:
-            found = lines(without_layer(engine, layer), Cell(module, layer, rate))
-            [right] = right_answers([found])
+            predictions = lines(without_layer(engine, layer), Cell(module, layer, rate))
+            [right] = right_answers([predictions])
             at = ("validation", module, layer, rate, 0)
             draw = (encoded_task.prepared.shots, encoded_task.prepared.seed)
             points.append(Point(*at, *draw, Accuracy.of(right), paired_difference(base, right)))
-            kept += found
+            kept += predictions
         return points, kept
 
-    asked = {"method": DROPPED, "layers": list(layers)}
-    return units.run_of_cells(study, model, encoded_task, score, run, **asked)
+    options = {"method": DROPPED, "layers": list(layers)}
+    return units.run_of_cells(study, model, encoded_task, score, run, **options)
 
 
 def report(result: Record) -> Iterable[Table | str]:
@@ -196,18 +196,18 @@ def _shares(points: Sequence[Record], sizes: Mapping[int, int]) -> Iterable[str]
             for p in points
             if (p["method"], p["module"], p["layer"]) == ("svd", module, first)
         }
-        told = ", ".join(f"{rate:g} {n / sizes[first]:.1%}" for rate, n in sorted(mine.items()))
-        yield f"removed of layer {first} by {module} at rate: {told}"
+        text = ", ".join(f"{rate:g} {n / sizes[first]:.1%}" for rate, n in sorted(mine.items()))
+        yield f"removed of layer {first} by {module} at rate: {text}"
 
 
 def _compared(points: Sequence[Record]) -> Iterable[str]:
     """Truncation against magnitude pruning at the same number of parameters."""
-    found: dict[tuple[Any, ...], dict[str, float]] = {}
+    scores: dict[tuple[Any, ...], dict[str, float]] = {}
     for p in points:
         if p["method"] != DROPPED and p["removed"] > 0:
             key = tuple(p[k] for k in ("task", "module", "layer", "rate"))
-            found.setdefault(key, {})[p["method"]] = p["mean"]
-    both = [row for row in found.values() if len(row) == 2]
+            scores.setdefault(key, {})[p["method"]] = p["mean"]
+    both = [row for row in scores.values() if len(row) == 2]
     if both:
         lead = [row["svd"] - row["magnitude"] for row in both]
         yield (

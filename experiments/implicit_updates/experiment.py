@@ -45,19 +45,19 @@ RATES = (0.5, 0.9, 0.99)
 MODULES = ("mlp", "attn")
 
 
-def prompts_of(model: Model, asked: argparse.Namespace, count: int) -> list[tuple[Any, Any]]:
+def prompts_of(model: Model, options: argparse.Namespace, count: int) -> list[tuple[Any, Any]]:
     """Tokens of each question with its demonstrations, and without.
 
     Raises:
         UserError: a task without demonstrations, or prompts longer than the model's context.
     """
     prepared = tasks.prepare(
-        task_of(asked.task, asked.model),
-        data=asked.data,
-        shots=asked.shots,
-        seed=asked.seed,
+        task_of(options.task, options.model),
+        data=options.data,
+        shots=options.shots,
+        seed=options.seed,
         validation_size=count,
-        protocol=asked.protocol,
+        protocol=options.protocol,
     )
     if not prepared.shots:
         raise UserError("--shots 0 leaves no context whose update could be measured; try 4")

@@ -125,8 +125,8 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
     legend(figure, [*handles, *extra], [*labels, "single draws", "chance"])
 
 
-def _where(found: Sequence[Mapping[str, Any]], **at: Any) -> list[Mapping[str, Any]]:
-    return [one for one in found if all(one[key] == value for key, value in at.items())]
+def _where(choices: Sequence[Mapping[str, Any]], **at: Any) -> list[Mapping[str, Any]]:
+    return [one for one in choices if all(one[key] == value for key, value in at.items())]
 
 
 def maps(result: Mapping[str, Any]) -> "Figure":

@@ -17,10 +17,10 @@ KEYS = ("task", "method", "module", "layer", "rate", "shots")
 
 def by_point(cells: Iterable[Cell]) -> dict[tuple[Any, ...], list[Cell]]:
     """Cells by the values of :data:`KEYS`, in the order of their first."""
-    found: dict[tuple[Any, ...], list[Cell]] = {}
+    points: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        found.setdefault(tuple(cell[key] for key in KEYS), []).append(cell)
-    return found
+        points.setdefault(tuple(cell[key] for key in KEYS), []).append(cell)
+    return points
 
 
 def spread_of(values: Sequence[float]) -> float | None:
@@ -49,7 +49,8 @@ def points(cells: Sequence[Cell]) -> list[Record]:
     count the seeds whose own change is beyond noise (:func:`judged`).
     """
     return [
-        dict(zip(KEYS, key, strict=True)) | _point(found) for key, found in by_point(cells).items()
+        dict(zip(KEYS, key, strict=True)) | _point(pooled)
+        for key, pooled in by_point(cells).items()
     ]
 
 
@@ -70,12 +71,12 @@ def _point(cells: Sequence[Cell]) -> Record:
     point |= {name: cells[0][name] for name in ("removed", "kept") if name in cells[0]}
     if all("difference" in cell for cell in cells):
         differences = [cell["difference"] for cell in cells]
-        told = [cell["difference"] for cell in cells if cell["beyond_noise"]]
+        significant = [cell["difference"] for cell in cells if cell["beyond_noise"]]
         point |= {
             "difference": statistics.fmean(differences),
             "difference_spread": spread_of(differences),
-            "gains": sum(d > 0 for d in told),
-            "losses": sum(d < 0 for d in told),
+            "gains": sum(d > 0 for d in significant),
+            "losses": sum(d < 0 for d in significant),
         }
     return point
 
@@ -84,10 +85,10 @@ def judged(cells: Sequence[Cell]) -> list[Record]:
     """Cells with ``beyond_noise``: Holm's correction at 5 % over all of the experiment."""
     family = [i for i, cell in enumerate(cells) if "p_value" in cell]
     verdicts = holm([cells[i]["p_value"] for i in family])
-    found = [dict(cell) for cell in cells]
+    judged_cells = [dict(cell) for cell in cells]
     for i, verdict in zip(family, verdicts, strict=True):
-        found[i]["beyond_noise"] = verdict
-    return found
+        judged_cells[i]["beyond_noise"] = verdict
+    return judged_cells
 
 
 def counted(cells: Iterable[Cell]) -> str:
@@ -95,11 +96,11 @@ def counted(cells: Iterable[Cell]) -> str:
     tried = [cell for cell in cells if "p_value" in cell]
     if not tried:
         return "Nothing was compared with the untouched model."
-    told = [cell["difference"] for cell in tried if cell["beyond_noise"]]
-    up = sum(d > 0 for d in told)
+    beyond = [cell["difference"] for cell in tried if cell["beyond_noise"]]
+    up = sum(d > 0 for d in beyond)
     return (
         f"Of {len(tried)} comparisons with the untouched model (each on one draw), {up} are "
-        f"better and {len(told) - up} worse beyond noise (exact McNemar, Holm's correction at "
+        f"better and {len(beyond) - up} worse beyond noise (exact McNemar, Holm's correction at "
         "5 % over all of them)."
     )
 
@@ -110,7 +111,7 @@ def best(points: Sequence[Record]) -> Record | None:
     return max(tried, key=lambda p: (p["difference"], -p["rate"])) if tried else None
 
 
-def best_told(points: Sequence[Record]) -> str | None:
+def best_significant(points: Sequence[Record]) -> str | None:
     """The best of all points in a sentence, with its caveat."""
     point = best(points)
     if point is None:

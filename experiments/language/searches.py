@@ -36,13 +36,13 @@ def summary_of(searches: Sequence[Mapping[str, Any]]) -> list[Record]:
     ``significant`` counts the seeds whose exact test rejects at 5 %, as each search tells by
     itself; ``gains`` and ``losses`` those after the correction of :func:`searches_of`.
     """
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for search in searches:
         key = search["task"], search["module"], search["layer"]
-        found.setdefault(key, []).append(search)
+        groups.setdefault(key, []).append(search)
     return [
         {"task": task, "module": module, "layer": layer} | _summary(rows)
-        for (task, module, layer), rows in found.items()
+        for (task, module, layer), rows in groups.items()
     ]
 
 
@@ -50,7 +50,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> Record:
     tests = [row["test"] for row in rows]
     base, pruned = ([test[name]["accuracy"] for test in tests] for name in ("base", "pruned"))
     differences = [test["difference"] for test in tests]
-    told = [row["test"]["difference"] for row in rows if row.get("beyond_noise")]
+    significant = [row["test"]["difference"] for row in rows if row.get("beyond_noise")]
     return {
         "seeds": [row["seed"] for row in rows],
         "chance": statistics.fmean(row["chance"] for row in rows),
@@ -64,8 +64,8 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> Record:
         "difference_spread": spread_of(differences),
         "best_rates": [row["best_rate"] for row in rows],
         "significant": sum(test["p_value"] < 0.05 for test in tests),
-        "gains": sum(d > 0 for d in told),
-        "losses": sum(d < 0 for d in told),
+        "gains": sum(d > 0 for d in significant),
+        "losses": sum(d < 0 for d in significant),
     }
 
 

@@ -27,7 +27,7 @@ EVERY = "every"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskSetting:
     """A task of an experiment.
 
     Attributes:
@@ -57,14 +57,14 @@ class Setting:
             ``skip_long``.
     """
 
-    tasks: tuple[Asked, ...]
+    tasks: tuple[TaskSetting, ...]
     layers: tuple[int, ...]
     modules: tuple[str, ...]
     rates: tuple[float, ...]
     shots: int | None
     draw: Mapping[str, Any]
 
-    def of(self, task: Asked) -> dict[str, Any]:
+    def of(self, task: TaskSetting) -> dict[str, Any]:
         """The draw of a task, as keyword arguments."""
         return {"data": task.data, **self.draw}
 
@@ -97,13 +97,13 @@ def _draw_options(*, shots: bool, test: bool) -> argparse.ArgumentParser:
     return parser
 
 
-def config_of(asked: argparse.Namespace) -> DecoderConfig:
+def config_of(options: argparse.Namespace) -> DecoderConfig:
     """The shape of the model, without its weights.
 
     Raises:
         UserError: no such model, or an unsupported one.
     """
-    path = model_directory(asked.model, asked.revision) / "config.json"
+    path = model_directory(options.model, options.revision) / "config.json"
     return read_known(read_json(path), str(path))[0]
 
 
@@ -118,7 +118,7 @@ def outermost(layers: int) -> tuple[int, ...]:
 
 
 def setting(
-    asked: argparse.Namespace,
+    parsed: argparse.Namespace,
     config: DecoderConfig,
     *,
     layers: Callable[[int], Sequence[int]] = ends,
@@ -128,7 +128,7 @@ def setting(
     """What options come to for a model.
 
     Args:
-        asked: the options.
+        parsed: the options.
         config: of the model.
         layers: the default, from the number of layers.
         modules: the default.
@@ -138,22 +138,22 @@ def setting(
         UserError: a layer or a module that the model does not have, an unknown task, a rate out
             of range, seeds where the protocol has its own.
     """
-    chosen = _modules(options.joined(getattr(asked, "modules", None)) or modules, config)
-    usual = quick_size if asked.quick else None
-    sizes = {"validation_size": asked.validation_size or usual}
-    if hasattr(asked, "test_size"):
-        sizes["test_size"] = asked.test_size or usual
-    shots = getattr(asked, "shots", None)
+    chosen = _modules(options.joined(getattr(parsed, "modules", None)) or modules, config)
+    usual = quick_size if parsed.quick else None
+    sizes = {"validation_size": parsed.validation_size or usual}
+    if hasattr(parsed, "test_size"):
+        sizes["test_size"] = parsed.test_size or usual
+    shots = getattr(parsed, "shots", None)
     return Setting(
-        tasks=_tasks(asked),
-        layers=_layers(options.joined(getattr(asked, "layers", None)), config, layers),
+        tasks=_tasks(parsed),
+        layers=_layers(options.joined(getattr(parsed, "layers", None)), config, layers),
         modules=chosen,
-        rates=check_rates(options.joined(getattr(asked, "rates", None)) or svd.RATES),
+        rates=check_rates(options.joined(getattr(parsed, "rates", None)) or svd.RATES),
         shots=shots if isinstance(shots, int) else None,
         draw={
             **sizes,
-            "protocol": asked.protocol,
-            "skip_long": asked.skip_long,
+            "protocol": parsed.protocol,
+            "skip_long": parsed.skip_long,
         },
     )
 
@@ -166,7 +166,7 @@ def _modules(given: Sequence[str], config: DecoderConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def rehearse(setting: Setting, shots: Callable[[Asked], int | None]) -> None:
+def rehearse(setting: Setting, shots: Callable[[TaskSetting], int | None]) -> None:
     """Draw each task once: what is wrong with the last one should not be told after hours.
 
     Args:
@@ -176,14 +176,16 @@ def rehearse(setting: Setting, shots: Callable[[Asked], int | None]) -> None:
     Raises:
         UserError: data that are missing or malformed, or a size that cannot be met.
     """
-    for asked in setting.tasks:
-        draw = setting.of(asked)
+    for task in setting.tasks:
+        draw = setting.of(task)
         draw.pop("skip_long")
         try:
-            tasks.prepare(asked.task, shots=shots(asked), seed=asked.seeds[0], **draw)
+            tasks.prepare(task.task, shots=shots(task), seed=task.seeds[0], **draw)
         except UserError as error:
-            told = str(error)
-            raise UserError(told if asked.name in told else f"{asked.name}: {told}") from None
+            message = str(error)
+            raise UserError(
+                message if task.name in message else f"{task.name}: {message}"
+            ) from None
 
 
 def _layers(
@@ -200,8 +202,8 @@ def _layers(
     return tuple(sorted({layer_index(config, int(layer)) for layer in given}))
 
 
-def _tasks(asked: argparse.Namespace) -> tuple[Asked, ...]:
-    given = tuple(dict.fromkeys(options.joined(asked.tasks) or ["bundled"]))
+def _tasks(parsed: argparse.Namespace) -> tuple[TaskSetting, ...]:
+    given = tuple(dict.fromkeys(options.joined(parsed.tasks) or ["bundled"]))
     names = [task if task in (*SPECS, "bundled") else Path(task).stem for task in given]
     for task, name in zip(given, names, strict=True):
         if name == task and task not in (*SPECS, "bundled"):
@@ -210,16 +212,16 @@ def _tasks(asked: argparse.Namespace) -> tuple[Asked, ...]:
         if names.count(name) > 1:
             raise UserError(f"two tasks are called {name!r}; a run keeps them apart by their names")
     return tuple(
-        Asked(name, task, _folder(asked, task, name, len(given)), _seeds(asked, task))
+        TaskSetting(name, task, _folder(parsed, task, name, len(given)), _seeds(parsed, task))
         for task, name in zip(given, names, strict=True)
     )
 
 
-def _folder(asked: argparse.Namespace, task: str, name: str, count: int) -> Path | None:
+def _folder(options: argparse.Namespace, task: str, name: str, count: int) -> Path | None:
     """The folder of a task: ``--data`` itself, or what is called as the task is within."""
-    if asked.data is None or (task == "bundled" and count > 1):
+    if options.data is None or (task == "bundled" and count > 1):
         return None
-    folder, inner = Path(asked.data), Path(asked.data) / name
+    folder, inner = Path(options.data), Path(options.data) / name
     if task == "bundled" or (count == 1 and not inner.is_dir()):
         return folder
     if not inner.is_dir():
@@ -229,12 +231,12 @@ def _folder(asked: argparse.Namespace, task: str, name: str, count: int) -> Path
     return inner
 
 
-def _seeds(asked: argparse.Namespace, task: str) -> tuple[int, ...]:
-    given = options.joined(asked.seeds)
-    if asked.protocol == "scripts" and task in SCRIPTS:
+def _seeds(parsed: argparse.Namespace, task: str) -> tuple[int, ...]:
+    given = options.joined(parsed.seeds)
+    if parsed.protocol == "scripts" and task in SCRIPTS:
         if given is not None:
             raise UserError("the scripts protocol has seeds of its own; leave --seeds out")
         return (SCRIPTS[task].seed,)
     if given is not None:
         return tuple(dict.fromkeys(given))
-    return tuple(range(asked.seed, asked.seed + (QUICK_SEEDS if asked.quick else SEEDS)))
+    return tuple(range(parsed.seed, parsed.seed + (QUICK_SEEDS if parsed.quick else SEEDS)))

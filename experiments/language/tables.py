@@ -54,12 +54,12 @@ def marked(point: Mapping[str, Any]) -> str:
 
 def rate_tables(points: Sequence[Record]) -> Iterable[Table]:
     """Mean accuracy by clipping rate: a table each task and number of shots."""
-    found: dict[tuple[str, Any], dict[tuple[Any, ...], dict[float, Record]]] = {}
+    curves: dict[tuple[str, Any], dict[tuple[Any, ...], dict[float, Record]]] = {}
     for point in points:
-        rows = found.setdefault((point["task"], point["shots"]), {})
+        rows = curves.setdefault((point["task"], point["shots"]), {})
         row = rows.setdefault((point["method"], point["module"], point["layer"]), {})
         row[point["rate"]] = point
-    for (task, shots), rows in found.items():
+    for (task, shots), rows in curves.items():
         rates = sorted({rate for row in rows.values() for rate in row})
         yield table(
             f"{task}, {shots} shots: mean validation accuracy by clipping rate",
@@ -91,7 +91,10 @@ def findings(result: Mapping[str, Any]) -> Iterable[str]:
     """What was found in cells and points, claiming no more than the numbers carry."""
     yield legend(result)
     yield pooled.counted(result["cells"])
-    for line in (pooled.best_told(result["points"]), pooled.noise_compared(result["points"])):
+    for line in (
+        pooled.best_significant(result["points"]),
+        pooled.noise_compared(result["points"]),
+    ):
         if line:
             yield line
     if result["options"]["quick"]:

@@ -11,7 +11,7 @@ from typing import Any
 import jaxsvd
 from experiments.common.scaffold import Study
 from experiments.language import pooled
-from experiments.language.setting import Asked, Setting
+from experiments.language.setting import Setting, TaskSetting
 from jaxsvd.commands.sweep import points_of_edits
 from jaxsvd.devices.compilation import use_persistent_cache
 from jaxsvd.edits.edit import Edit
@@ -37,9 +37,9 @@ Record = dict[str, Any]
 def load(study: Study) -> Model:
     """The model that was asked for."""
     use_persistent_cache()
-    asked = study.options
+    options = study.options
     return jaxsvd.load(
-        asked.model, revision=asked.revision, dtype=asked.dtype, progress=study.progress
+        options.model, revision=options.revision, dtype=options.dtype, progress=study.progress
     )
 
 
@@ -47,7 +47,7 @@ def sweep(
     study: Study,
     model: Model,
     setting: Setting,
-    asked: Asked,
+    task: TaskSetting,
     seed: int,
     *,
     shots: int | None = None,
@@ -59,7 +59,7 @@ def sweep(
         study: of the experiment.
         model: to be truncated.
         setting: what the experiment was asked.
-        asked: the task.
+        task: the task.
         seed: of the draw.
         shots: demonstrations; the setting's by default.
         layers: the setting's by default.
@@ -69,30 +69,30 @@ def sweep(
         task as it was drawn; ``run``, the directory; ``notices``.
     """
     shots = setting.shots if shots is None else shots
-    run = unit_name(asked, shots, seed)
+    run = unit_name(task, shots, seed)
 
     def measure() -> Record:
-        found = jaxsvd.sweep(
+        result = jaxsvd.sweep(
             model,
-            asked.task,
+            task.task,
             layers=setting.layers if layers is None else layers,
             modules=setting.modules,
             rates=setting.rates,
             shots=None if shots is None else (shots,),
             seeds=(seed,),
             **own_run(study, run),
-            **setting.of(asked),
+            **setting.of(task),
         )
-        return cells_record(asked, run, found.record)
+        return cells_record(task, run, result.record)
 
-    return study.once({"task": asked.name, "shots": shots, "seed": seed}, measure)
+    return study.once({"task": task.name, "shots": shots, "seed": seed}, measure)
 
 
 def search(
     study: Study,
     model: Model,
     setting: Setting,
-    asked: Asked,
+    task: TaskSetting,
     seed: int,
     module: str,
     layer: LayerChoice | int,
@@ -105,38 +105,38 @@ def search(
         what :func:`sweep` tells of a run.
     """
     at = layer.layer if isinstance(layer, LayerChoice) else layer
-    run = f"{unit_name(asked, setting.shots, seed)}-{module}-layer-{at}"
+    run = f"{unit_name(task, setting.shots, seed)}-{module}-layer-{at}"
 
     def measure() -> Record:
-        found = jaxsvd.search(
+        result = jaxsvd.search(
             model,
-            asked.task,
+            task.task,
             module=module,
             layer=layer,
             rates=setting.rates,
             shots=setting.shots,
             seed=seed,
             **own_run(study, run),
-            **setting.of(asked),
+            **setting.of(task),
         )
         return {
-            "top": list(found.choice.top),
-            "best_rate": found.best_rate,
-            "chance": found.task.chance,
-            "validation": found.record["validation"],
-            "test": found.record["test"],
-            **cells_record(asked, run, found.record | {"cells": _validation(study, found)}),
+            "top": list(result.choice.top),
+            "best_rate": result.best_rate,
+            "chance": result.task.chance,
+            "validation": result.record["validation"],
+            "test": result.record["test"],
+            **cells_record(task, run, result.record | {"cells": _validation(study, result)}),
         }
 
-    unit = {"task": asked.name, "module": module, "layer": at, "seed": seed}
+    unit = {"task": task.name, "module": module, "layer": at, "seed": seed}
     return study.once(unit, measure)
 
 
-def _validation(study: Study, found: SearchResult) -> list[Record]:
+def _validation(study: Study, result: SearchResult) -> list[Record]:
     """A search's validation points, with what its predictions tell of each change."""
-    assert found.out is not None
-    outcomes = read_outcomes(found.out / PREDICTIONS, study.progress)
-    points, _ = paired(found.points, outcomes)
+    assert result.out is not None
+    outcomes = read_outcomes(result.out / PREDICTIONS, study.progress)
+    points, _ = paired(result.points, outcomes)
     return [point.to_json() for point in points if point.split == "validation"]
 
 
@@ -150,15 +150,17 @@ def own_run(study: Study, name: str) -> Record:
     }
 
 
-def unit_name(asked: Asked, shots: int | None, seed: int) -> str:
+def unit_name(task: TaskSetting, shots: int | None, seed: int) -> str:
     """Of the run directory of a draw."""
-    return f"{asked.name}-{'' if shots is None else f'{shots}-shots-'}seed-{seed}"
+    return f"{task.name}-{'' if shots is None else f'{shots}-shots-'}seed-{seed}"
 
 
-def cells_record(asked: Asked, run: str, result: Mapping[str, Any], method: str = "svd") -> Record:
+def cells_record(
+    task: TaskSetting, run: str, result: Mapping[str, Any], method: str = "svd"
+) -> Record:
     """What an experiment keeps of a run with cells."""
     return {
-        "cells": [{"task": asked.name, "method": method, **cell} for cell in result["cells"]],
+        "cells": [{"task": task.name, "method": method, **cell} for cell in result["cells"]],
         "drawn": result["task"],
         "run": run,
         "notices": result["notices"],
@@ -240,17 +242,17 @@ def chosen_layer(study: Study, model: Model, module: str) -> LayerChoice:
         choice = choose_layer(model, module, progress=study.progress)
         return {"layer": choice.layer, "top": list(choice.top), "numbers": list(choice.numbers)}
 
-    found = study.once({"choice": module}, measure)
-    return LayerChoice(found["layer"], tuple(found["top"]), tuple(found["numbers"]))
+    record = study.once({"choice": module}, measure)
+    return LayerChoice(record["layer"], tuple(record["top"]), tuple(record["numbers"]))
 
 
 def tasks_record(units: Sequence[Mapping[str, Any]]) -> Record:
     """The ``tasks`` of result.json: each as it was drawn, shots and seeds as lists if several."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
     for unit in units:
-        found.setdefault(unit["task"], []).append(unit["drawn"])
+        by_task.setdefault(unit["task"], []).append(unit["drawn"])
     tasks = {}
-    for name, drawn in found.items():
+    for name, drawn in by_task.items():
         tasks[name] = dict(drawn[0])
         for key in ("shots", "seed"):
             values = list(dict.fromkeys(draw[key] for draw in drawn))

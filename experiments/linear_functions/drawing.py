@@ -48,8 +48,8 @@ def learning(result: Record) -> "Figure":
     """Training loss over steps."""
     figure = style.figure()
     axes = figure.subplots()
-    found = result["training"]["curve"]
-    axes.plot(found["steps"], found["loss"])
+    record = result["training"]["curve"]
+    axes.plot(record["steps"], record["loss"])
     for steps in (curve["steps"] for curve in result["curves"]):
         axes.axvline(steps, color="#bbbbbb", lw=0.6, zorder=0)
     axes.set(xlabel="step (lines: weights kept)", ylabel="training error, mean over points")

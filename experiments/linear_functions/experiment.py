@@ -59,8 +59,8 @@ def study(study: Study) -> Record:
     curves = []
     for steps in size.lengths():
         unit = {"steps": steps}
-        found = study.once(unit, lambda s=steps: {"curve": curve(measurement(s).base)})
-        curves.append(unit | found["curve"])
+        record = study.once(unit, lambda s=steps: {"curve": curve(measurement(s).base)})
+        curves.append(unit | record["curve"])
     final = functools.partial(measurement, size.steps)
     baselines = study.once({"baselines": size.d}, lambda: {"curves": final().baselines()})["curves"]
     cells = _truncate(study, size, final)
@@ -84,10 +84,10 @@ def _truncate(study: Study, size: Size, final: Any) -> list[Record]:
     with study.progress.bar("truncating", len(units), "modules") as advance:
         for layer, module in units:
             unit = {"layer": layer, "module": module}
-            found = study.once(
+            record = study.once(
                 unit, lambda at=(layer, module): {"cells": final().cells(*at, svd.RATES)}
             )
-            cells += found["cells"]
+            cells += record["cells"]
             advance(1)
     return cells
 

@@ -91,23 +91,23 @@ class Measurement:
         ``last`` is the difference at the last point, ``mean`` that of the average over all points.
         """
         factors = self.trained.factors(layer, module)
-        made = []
+        cells = []
         for rate in rates:
-            found = self.base
+            base = self.base
             if rate:
-                found = self.trained.edited(Edit(layer, module, rate), factors).errors(self.prompts)
-            made.append(
+                base = self.trained.edited(Edit(layer, module, rate), factors).errors(self.prompts)
+            cells.append(
                 {
                     "layer": layer,
                     "module": module,
                     "rate": rate,
                     "rank": self._rank(layer, module, rate) if rate else None,
-                    **curve(found),
-                    "last": paired(self.base[:, -1], found[:, -1]),
-                    "mean": paired(self.base.mean(axis=1), found.mean(axis=1)),
+                    **curve(base),
+                    "last": paired(self.base[:, -1], base[:, -1]),
+                    "mean": paired(self.base.mean(axis=1), base.mean(axis=1)),
                 }
             )
-        return made
+        return cells
 
     def _rank(self, layer: int, module: str, rate: float) -> int:
         names = matrices(self.trained.size.config, module)
@@ -133,22 +133,22 @@ def corrected(cells: Sequence[Record]) -> list[Record]:
         (i, name) for i, cell in enumerate(cells) if cell["rate"] for name in ("last", "mean")
     ]
     adjusted = holm([cells[i][name]["p_value"] for i, name in tested])
-    made = [dict(cell) for cell in cells]
+    copies = [dict(cell) for cell in cells]
     for (i, name), value in zip(tested, adjusted, strict=True):
-        made[i][name] = made[i][name] | {"adjusted": value}
-    return made
+        copies[i][name] = copies[i][name] | {"adjusted": value}
+    return copies
 
 
 def verdict(cells: Sequence[Record], measure: str) -> dict[str, list[Record]]:
     """Truncated cells that are better and worse than the untouched model at 5 %, corrected."""
-    found: dict[str, list[Record]] = {"better": [], "worse": [], "neither": []}
+    by_sign: dict[str, list[Record]] = {"better": [], "worse": [], "neither": []}
     for cell in cells:
         if not cell["rate"]:
             continue
         tested = cell[measure]
         side = "better" if tested["difference"] < 0 else "worse"
-        found[side if tested["adjusted"] < 0.05 else "neither"].append(cell)
-    return found
+        by_sign[side if tested["adjusted"] < 0.05 else "neither"].append(cell)
+    return by_sign
 
 
 def _standard_error(values: Float[np.ndarray, "B P"]) -> Float[np.ndarray, " P"]:

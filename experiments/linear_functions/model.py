@@ -57,11 +57,11 @@ class Regressor(nnx.Module):
         self, x: Float[Array, "B P d"], y: Float[Array, "B P"]
     ) -> list[Float[Array, "B T D"]]:
         """The residual stream before every layer and after the last."""
-        found = [self.embed(x, y)]
-        places = Places.in_order(self.config, *found[0].shape[:2])
+        streams = [self.embed(x, y)]
+        places = Places.in_order(self.config, *streams[0].shape[:2])
         for block in self.blocks:
-            found.append(block(found[-1], places)[0])
-        return found
+            streams.append(block(streams[-1], places)[0])
+        return streams
 
     def read(self, stream_BPD: Float[Array, "B P D"]) -> Float[Array, "B P"]:
         """Predictions from the stream after the last layer at the tokens that are an x."""

@@ -57,11 +57,11 @@ def _training(result: Record) -> str:
 def _learnt(result: Record) -> str:
     size, curve = result["size"], result["curves"][-1]
     at = min(2 * size["d"], size["points"] - 1)
-    found = f"error {curve['error'][at]:.4f} +- {curve['standard_error'][at]:.2g}"
+    text = f"error {curve['error'][at]:.4f} +- {curve['standard_error'][at]:.2g}"
     if curve["error"][at] < LEARNT:
-        return f"has learnt to regress: {found} at {at} examples (predicting 0: 1)"
+        return f"has learnt to regress: {text} at {at} examples (predicting 0: 1)"
     why = "quick: too short to learn" if result["options"]["quick"] else "more steps are needed"
-    return f"has NOT learnt to regress: {found} at {at} examples (predicting 0: 1); {why}"
+    return f"has NOT learnt to regress: {text} at {at} examples (predicting 0: 1); {why}"
 
 
 def _truncation_table(result: Record) -> Table:
@@ -78,8 +78,8 @@ def _truncation_table(result: Record) -> Table:
         "(- lower, + higher than untouched beyond noise, corrected)",
         ["layer", "module", *(f"{rate:g}" for rate in rates)],
         (
-            [str(layer), module, *(found[rate] for rate in rates)]
-            for (layer, module), found in sorted(rows.items(), key=lambda row: row[0][::-1])
+            [str(layer), module, *(cells_of[rate] for rate in rates)]
+            for (layer, module), cells_of in sorted(rows.items(), key=lambda row: row[0][::-1])
         ),
     )
 
@@ -93,8 +93,8 @@ def _mark(tested: Record) -> str:
 def _answer(result: Record) -> Iterable[str]:
     cells, last = result["truncation"], result["size"]["points"] - 1
     for measure, where in (("last", f"at {last} examples"), ("mean", "on average over the points")):
-        found = verdict(cells, measure)
-        better, worse, neither = (len(found[name]) for name in ("better", "worse", "neither"))
+        by_sign = verdict(cells, measure)
+        better, worse, neither = (len(by_sign[name]) for name in ("better", "worse", "neither"))
         count = better + worse + neither
         yield (
             f"{where}: of {count} truncations {better or 'none'} "
@@ -117,9 +117,9 @@ def _twins(cells: list[Record]) -> str:
     return "; ".join(", ".join(f"{rate:g}" for rate in group) for group in groups)
 
 
-def _confirmed(found: Record) -> str:
-    low, high = found["interval"]
-    what = f"rate {found['rate']:g} on {found['module']} of layer {found['layer']}"
+def _confirmed(test: Record) -> str:
+    low, high = test["interval"]
+    what = f"rate {test['rate']:g} on {test['module']} of layer {test['layer']}"
     if high < 0:
         holds = "it lowers the error there too"
     elif low > 0:
@@ -127,7 +127,7 @@ def _confirmed(found: Record) -> str:
     else:
         holds = "there it makes no difference beyond noise"
     return (
-        f"the least error: {what}; on as many other prompts {found['base']:.5f} -> "
-        f"{found['truncated']:.5f}, difference {found['difference']:+.2g} "
-        f"[{low:+.2g}, {high:+.2g}], {found['difference'] / found['base']:+.2%}: {holds}"
+        f"the least error: {what}; on as many other prompts {test['base']:.5f} -> "
+        f"{test['truncated']:.5f}, difference {test['difference']:+.2g} "
+        f"[{low:+.2g}, {high:+.2g}], {test['difference'] / test['base']:+.2%}: {holds}"
     )

@@ -76,7 +76,7 @@ def train(
     first = done = int(state.step)
     run_steps, ends = make_steps(size, seed), size.lengths()
     saved, cost, count = time.perf_counter(), 0.0, 1
-    teller = _Teller(size, progress, done)
+    reporter = _LossReporter(size, progress, done)
     with progress.bar("training", size.steps, "steps") as advance:
         advance(done)
         while done < size.steps:
@@ -93,7 +93,7 @@ def train(
                 cost = saved - saving
             advance(count)
             interruption.check()
-            teller.tell(state, done)
+            reporter.report(state, done)
             count = _next_count(count, took, call_seconds, compiled=done - count > first)
     seconds, cpu = clock.now()
     ends_of_curve, losses = learning_curve(size, np.asarray(state.losses))
@@ -109,20 +109,20 @@ def _next_count(count: int, took: float, wanted: float, *, compiled: bool) -> in
     return max(1, min(4 * count, int(count * wanted / took))) if compiled else count
 
 
-class _Teller:
+class _LossReporter:
     """Lines with the loss and the time left: some twenty a run, and an early one."""
 
     def __init__(self, size: Size, progress: Progress, done: int) -> None:
         self.size, self.progress = size, progress
-        self.told = done * NOTICES // size.steps
+        self.reported = done * NOTICES // size.steps
         self.began, self.first, self.last = time.perf_counter(), done, 0.0
 
-    def tell(self, state: RegressionTrainState, done: int) -> None:
+    def report(self, state: RegressionTrainState, done: int) -> None:
         steps, spent = self.size.steps, time.perf_counter() - self.began
-        due = done * NOTICES // steps > self.told or (not self.last and spent > EARLY_SECONDS)
+        due = done * NOTICES // steps > self.reported or (not self.last and spent > EARLY_SECONDS)
         if not due or done == steps or spent - self.last < LEAST_SECONDS:
             return
-        self.told, self.last = done * NOTICES // steps, spent
+        self.reported, self.last = done * NOTICES // steps, spent
         ends, losses = learning_curve(self.size, np.asarray(state.losses))
         finished = [loss for end, loss in zip(ends, losses, strict=True) if end <= done]
         left = spent / (done - self.first) * (steps - done)

@@ -105,7 +105,7 @@ class TrainedModel:
         Any number of prompts; no more points than the model was trained with.
         """
         batch, parameters = len(x), self.parameters
-        found = []
+        predictions = []
         for first in range(0, batch, BATCH):
             rows = min(BATCH, batch - first)
             part_x, part_y = (
@@ -115,8 +115,8 @@ class TrainedModel:
                 )
                 for a in (x, y)
             )
-            found.append(np.asarray(_predict(self.size, parameters, part_x, part_y))[:rows])
-        return np.concatenate(found)
+            predictions.append(np.asarray(_predict(self.size, parameters, part_x, part_y))[:rows])
+        return np.concatenate(predictions)
 
     def errors(self, prompts: RegressionPrompts) -> Float[np.ndarray, "B P"]:
         """The normalised squared error at every point (:func:`prompts.errors`)."""

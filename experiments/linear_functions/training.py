@@ -134,16 +134,16 @@ def make_steps(
         parameters: Parameters, prompts: RegressionPrompts, weights: Array
     ) -> tuple[Array, Array]:
         model = nnx.merge(graph, parameters)
-        found = errors(model(prompts.x, prompts.y), prompts).mean(axis=0) @ weights
+        value = errors(model(prompts.x, prompts.y), prompts).mean(axis=0) @ weights
         # Undivided by d, as Garg et al. train: Adam does not mind, a clip does.
-        return size.d * found, found
+        return size.d * value, value
 
     def one(_: Array, state: RegressionTrainState) -> RegressionTrainState:
         prompts, weights = batch_at(size, seed, state.step)
-        gradients, found = jax.grad(loss, has_aux=True)(state.parameters, prompts, weights)
+        gradients, value = jax.grad(loss, has_aux=True)(state.parameters, prompts, weights)
         updates, moments = adam.update(gradients, state.optimizer)
         parameters = cast(Any, optax.apply_updates(cast(Any, state.parameters), updates))
-        losses = state.losses.at[state.step // length].add(found)
+        losses = state.losses.at[state.step // length].add(value)
         return RegressionTrainState(state.step + 1, parameters, moments, losses)
 
     @functools.partial(jax.jit, donate_argnums=0)

@@ -89,7 +89,7 @@ def clip(weights: Weights, layer: int, matrix: pruning.Matrix, samples: int) -> 
         w = np.asarray(bounds.predictors(states))
         return bounds.regression_risks(w, prompts, TASK.noise)
 
-    found = pruning.path_report(
+    path = pruning.path_report(
         jax.random.key(1),
         prompts,
         weights,
@@ -100,33 +100,33 @@ def clip(weights: Weights, layer: int, matrix: pruning.Matrix, samples: int) -> 
         settings=SETTINGS,
         judge=judge,
     )
-    return {**asdict(found), "verdicts": verdicts(found)}
+    return {**asdict(path), "verdicts": verdicts(path)}
 
 
-def verdicts(found: pruning.PathReport) -> Record:
+def verdicts(report: pruning.PathReport) -> Record:
     """Each claim on one path: true or false; missing where it says nothing of the path."""
-    own = found.norms[found.layer]
-    later = found.norms[found.layer + 1 :]
-    made: Record = {
-        f"norm falls, {found.matrix}": own.share == 1,
-        f"gradient falls, {found.matrix}": found.gradient_norms[found.layer].share == 1,
-        "upper bound as printed": all(printed == 1 for printed, _ in found.holds),
-        "upper bound times N": all(right == 1 for _, right in found.holds),
-        "upper bound falls": found.paper_ub[found.layer].share == 1,
+    own = report.norms[report.layer]
+    later = report.norms[report.layer + 1 :]
+    record: Record = {
+        f"norm falls, {report.matrix}": own.share == 1,
+        f"gradient falls, {report.matrix}": report.gradient_norms[report.layer].share == 1,
+        "upper bound as printed": all(printed == 1 for printed, _ in report.holds),
+        "upper bound times N": all(right == 1 for _, right in report.holds),
+        "upper bound falls": report.paper_ub[report.layer].share == 1,
         "earlier layers unchanged": all(
             max(path.values) - min(path.values) <= 1e-12 * max(path.values)
-            for path in found.norms[: found.layer]
+            for path in report.norms[: report.layer]
         ),
     }
     if later:
-        made["later norms fall"] = all(path.share == 1 for path in later)
-    for name, path in found.bounds.items():
-        made[f"bound falls: {name}"] = path.falls
-    assert found.gap is not None  # there is a judge
-    assert found.risk is not None
-    made["gap falls"] = found.gap.falls
-    made["risk falls somewhere"] = min(found.risk.values) < found.risk.values[0]
-    return made
+        record["later norms fall"] = all(path.share == 1 for path in later)
+    for name, path in report.bounds.items():
+        record[f"bound falls: {name}"] = path.falls
+    assert report.gap is not None  # there is a judge
+    assert report.risk is not None
+    record["gap falls"] = report.gap.falls
+    record["risk falls somewhere"] = min(report.risk.values) < report.risk.values[0]
+    return record
 
 
 def drop_layers(weights: Weights, samples: int) -> Record:
@@ -147,14 +147,14 @@ def drop_layers(weights: Weights, samples: int) -> Record:
 def drop(weights: Weights, samples: int) -> dict[str, float]:
     """Lemma 6 (g = 0) of a stack under each setting."""
     prompts = bounds.regression_prompts(jax.random.key(0), samples, N, TASK.d, TASK.noise)
-    found = {}
+    errors = {}
     for name, (subspace, ridge) in SETTINGS.items():
         run = noise.noisy_trajectory(
             jax.random.key(1), prompts, weights, N // 2, subspace=subspace, ridge=ridge
         )
         measured = bounds.measure(run.factors, N // 2, run.states, spectral=False)
-        found[name] = bounds.lemma6(measured, subspace=subspace, ridge=ridge).value
-    return found
+        errors[name] = bounds.lemma6(measured, subspace=subspace, ridge=ridge).value
+    return errors
 
 
 def study(study: Study) -> Record:
@@ -166,7 +166,7 @@ def study(study: Study) -> Record:
     stacks = [
         (kind, seed) for kind in KINDS for seed in range(1 if kind == "gradient descent" else seeds)
     ]
-    made = {
+    settings = {
         (kind, seed): make_weights(kind, 1000 * study.seed + seed, layers, study)
         for kind, seed in stacks
     }
@@ -181,11 +181,11 @@ def study(study: Study) -> Record:
     with study.progress.bar("paths", len(clipped), "paths") as advance:
         for kind, seed, layer, matrix in clipped:
             unit = {"kind": kind, "stack": seed, "layer": layer, "matrix": matrix}
-            measure = functools.partial(clip, made[kind, seed], layer, matrix, samples)
+            measure = functools.partial(clip, settings[kind, seed], layer, matrix, samples)
             paths.append(study.once(unit, measure))
             advance(1)
     with study.progress.bar("layers dropped", len(stacks), "stacks") as advance:
-        for (kind, seed), weights in made.items():
+        for (kind, seed), weights in settings.items():
             unit = {"kind": kind, "stack": seed, "dropped": "each layer"}
             dropped.append(study.once(unit, functools.partial(drop_layers, weights, samples)))
             advance(1)
@@ -205,9 +205,9 @@ def tally(paths: list[Record]) -> Record:
     names = list(dict.fromkeys(name for path in paths for name in path["verdicts"]))
     return {
         name: {
-            kind: {"holds": sum(told), "paths": len(told)}
+            kind: {"holds": sum(judged), "paths": len(judged)}
             for kind in KINDS
-            if (told := [p["verdicts"][name] for p in paths if _about(p, kind, name)])
+            if (judged := [p["verdicts"][name] for p in paths if _about(p, kind, name)])
         }
         for name in names
     }

@@ -70,23 +70,23 @@ def report(result: Record) -> Iterable[Table | str]:
         yield f"risk before clipping, {kind}: {np.mean(risks):.3f}"
 
 
-def subspace_report(found: Record) -> Iterable[Table | str]:
+def subspace_report(record: Record) -> Iterable[Table | str]:
     """Remarks 4 and 5 without a ridge, in the gradients' subspace and in one held fixed."""
-    kinds = list(next(iter(found["falls"].values())))
+    kinds = list(next(iter(record["falls"].values())))
     rows = []
-    for name, counts in found["falls"].items():
+    for name, counts in record["falls"].items():
         cells = [_counted(counts[kind]) for kind in kinds]
         rows.append([name, *cells])
     yield table(
         "Remark 4 without a ridge (D = 4): the bound falls at every rate", ["bound", *kinds], rows
     )
-    layers = len(found["spread"][0]["spread"])
+    layers = len(record["spread"][0]["spread"])
     yield table(
         "Remark 5: spread over the rates of Lemma 6 in the gradients' subspace, by layer clipped",
         ["weights, matrix", *(f"layer {t + 1}" for t in range(layers))],
         [
             [f"{row['kind']}, {row['matrix']}", *(f"{spread:.4f}" for spread in row["spread"])]
-            for row in found["spread"]
+            for row in record["spread"]
         ],
     )
 

@@ -17,7 +17,7 @@ from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table
 from experiments.language import drawing, tables, units
 from experiments.language.pooled import spread_of
-from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
+from experiments.language.setting import Setting, TaskSetting, config_of, parents, rehearse, setting
 from jaxsvd.edits.edit import Edit
 from jaxsvd.encoded_task import encode_task
 from jaxsvd.model import Model
@@ -37,20 +37,20 @@ def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(options, config_of(options)), lambda asked: options.shots)
+    rehearse(_setting(options, config_of(options)), lambda task: options.shots)
 
 
 @dataclass(frozen=True)
 class TaskAndSeed:
     """A draw of a task: ``number`` counts the draws of a task, which have seeds of their own."""
 
-    asked: Asked
+    task: TaskSetting
     number: int
 
     @property
     def seed(self) -> int:
         """Of the draw."""
-        return self.asked.seeds[self.number]
+        return self.task.seeds[self.number]
 
     def lends_to(self, other: "TaskAndSeed", *, one_task: bool) -> bool:
         """Whether its best rates are tried on another draw (or its own, for comparison)."""
@@ -60,15 +60,15 @@ class TaskAndSeed:
 def study(study: Study) -> Record:
     """Every draw on validation; then every draw's test set at the rates of the others."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     places = [
         (module, layer)
-        for module in asked_for.modules
-        for layer in asked_for.layers or (units.chosen_layer(study, model, module).layer,)
+        for module in setting.modules
+        for layer in setting.layers or (units.chosen_layer(study, model, module).layer,)
     ]
-    draws = [TaskAndSeed(asked, n) for asked in asked_for.tasks for n in range(len(asked.seeds))]
-    every = dict.fromkeys(places, asked_for.rates)
-    validated = [_scored(study, model, asked_for, draw, "validation", every) for draw in draws]
+    draws = [TaskAndSeed(task, n) for task in setting.tasks for n in range(len(task.seeds))]
+    every = dict.fromkeys(places, setting.rates)
+    validated = [_scored(study, model, setting, draw, "validation", every) for draw in draws]
     best = {
         (draw, place): best_rate(unit["cells"], place)
         for draw, unit in zip(draws, validated, strict=True)
@@ -76,9 +76,9 @@ def study(study: Study) -> Record:
     }
     tested, transfers = [], []
     for to in draws:
-        lenders = [d for d in draws if d.lends_to(to, one_task=len(asked_for.tasks) == 1)]
+        lenders = [d for d in draws if d.lends_to(to, one_task=len(setting.tasks) == 1)]
         wanted = {p: tuple(sorted({0.0, *(best[d, p] for d in lenders)})) for p in places}
-        tested.append(_scored(study, model, asked_for, to, "test", wanted))
+        tested.append(_scored(study, model, setting, to, "test", wanted))
         transfers += [
             transfer(tested[-1]["cells"], source, to, place, best[source, place])
             for place in places
@@ -100,30 +100,30 @@ def _scored(
     rates: Mapping[Place, Sequence[float]],
 ) -> Record:
     """Cells of a split at some rates of each module and layer."""
-    asked = draw.asked
-    run = f"{units.unit_name(asked, setting.shots, draw.seed)}-{split}"
+    task = draw.task
+    run = f"{units.unit_name(task, setting.shots, draw.seed)}-{split}"
 
     def measure() -> Record:
         encoded_task = encode_task(
             model,
-            asked.task,
+            task.task,
             (split,),
             shots=setting.shots,
             seed=draw.seed,
             progress=study.progress,
-            **setting.of(asked),
+            **setting.of(task),
         )
         edits = [
             Edit(layer, module, rate)
             for (module, layer), of_place in rates.items()
             for rate in of_place
         ]
-        found = units.score_edits(
+        result = units.score_edits(
             study, model, encoded_task, split, edits, run, rates=[*map(list, rates.values())]
         )
-        return units.cells_record(asked, run, found)
+        return units.cells_record(task, run, result)
 
-    return study.once({"task": asked.name, "seed": draw.seed, "split": split}, measure)
+    return study.once({"task": task.name, "seed": draw.seed, "split": split}, measure)
 
 
 def best_rate(cells: Sequence[Mapping[str, Any]], place: Place) -> float:
@@ -144,9 +144,9 @@ def transfer(
     cut, counts = mine[rate], ("correct", "total", "accuracy", "interval")
     changed = rate > 0
     return {
-        "from_task": source.asked.name,
+        "from_task": source.task.name,
         "from_seed": source.seed,
-        "to_task": to.asked.name,
+        "to_task": to.task.name,
         "seed": to.seed,
         "module": place[0],
         "layer": place[1],
@@ -178,11 +178,11 @@ def own(transfer: Mapping[str, Any]) -> bool:
 def pairs(result: Mapping[str, Any]) -> list[Record]:
     """Mean changes by lender, borrower, module and layer."""
     one_task = len(result["tasks"]) == 1
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for t in result["transfers"]:
         ends = ("from_seed", "seed") if one_task else ("from_task", "to_task")
         key = (*(t[end] for end in ends), t["module"], t["layer"])
-        found.setdefault(key, []).append(t)
+        groups.setdefault(key, []).append(t)
     return [
         {
             "from": str(lender),
@@ -196,7 +196,7 @@ def pairs(result: Mapping[str, Any]) -> list[Record]:
             "losses": sum(t["beyond_noise"] and t["difference"] < 0 for t in rows),
             "draws": len(rows),
         }
-        for (lender, borrower, module, layer), rows in found.items()
+        for (lender, borrower, module, layer), rows in groups.items()
     ]
 
 
@@ -226,7 +226,7 @@ def report(result: Record) -> Iterable[Table | str]:
 
 def compared(transfers: Sequence[Mapping[str, Any]]) -> str:
     """Own rates beside borrowed ones, in a sentence."""
-    told = []
+    counts = []
     for name, mine in (
         ("own", [t for t in transfers if own(t)]),
         ("borrowed", [t for t in transfers if not own(t)]),
@@ -236,12 +236,12 @@ def compared(transfers: Sequence[Mapping[str, Any]]) -> str:
             up, down = (
                 sum(t["beyond_noise"] and s * t["difference"] > 0 for t in mine) for s in (1, -1)
             )
-            told.append(
+            counts.append(
                 f"{name} rates change test accuracy by {mean:+.4f} on average ({up} gains and "
                 f"{down} losses of {len(mine)} beyond noise)"
             )
     return (
-        f"{'; '.join(told).capitalize()}. Exact McNemar, Holm's correction at 5 % over all; the "
+        f"{'; '.join(counts).capitalize()}. Exact McNemar, Holm's correction at 5 % over all; the "
         "rows of a column share their test questions and are not independent."
     )
 
@@ -261,10 +261,10 @@ def draw(result: Mapping[str, Any]) -> "Figure":
         for row in mine:
             i, j = names.index(row["from"]), names.index(row["to"])
             values[i, j] = row["difference"]
-            told = f"{row['difference']:+.3f}\n{'+' * row['gains']}{'-' * row['losses']}".strip()
+            text = f"{row['difference']:+.3f}\n{'+' * row['gains']}{'-' * row['losses']}".strip()
             dark = abs(row["difference"]) > 0.7 * most
             colour = "white" if dark else "black"
-            axes.text(j, i, told, ha="center", va="center", fontsize=6, color=colour)
+            axes.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
         image = axes.imshow(values, vmin=-most, vmax=most, cmap="PuOr", aspect="auto")
         labels = [drawing.short(name) for name in names]
         axes.set_xticks(range(len(names)), labels)

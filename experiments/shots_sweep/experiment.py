@@ -15,8 +15,8 @@ from rich.table import Table
 from experiments.common.scaffold import Experiment, Record, Study
 from experiments.language import drawing, tables, units
 from experiments.language.setting import (
-    Asked,
     Setting,
+    TaskSetting,
     config_of,
     ends,
     outermost,
@@ -39,54 +39,54 @@ SHOTS = (0, 4, 10)
 BUNDLED_SHOTS = (0, 4, 8)
 
 
-def _setting(asked: argparse.Namespace, config: DecoderConfig) -> Setting:
-    return setting(asked, config, layers=outermost if asked.quick else ends, quick_size=60)
+def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
+    return setting(options, config, layers=outermost if options.quick else ends, quick_size=60)
 
 
-def _shots(given: argparse.Namespace, asked: Asked) -> tuple[int, ...]:
-    default = BUNDLED_SHOTS if asked.task == "bundled" else SHOTS
+def _shots(given: argparse.Namespace, task: TaskSetting) -> tuple[int, ...]:
+    default = BUNDLED_SHOTS if task.task == "bundled" else SHOTS
     return tuple(sorted(set(options.joined(given.shots) or default)))
 
 
 def check(given: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(given, config_of(given)), lambda asked: max(_shots(given, asked)))
+    rehearse(_setting(given, config_of(given)), lambda task: max(_shots(given, task)))
 
 
 def study(study: Study) -> Record:
     """A sweep of each task, number of shots and draw."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     done = [
-        _unit(study, model, asked_for, asked, seed, shots)
-        for asked in asked_for.tasks
-        for shots in _shots(study.options, asked)
-        for seed in asked.seeds
+        _unit(study, model, setting, task, seed, shots)
+        for task in setting.tasks
+        for shots in _shots(study.options, task)
+        for seed in task.seeds
     ]
-    wordings = {asked.name: _wording(study.options, asked) for asked in asked_for.tasks}
+    wordings = {task.name: _wording(study.options, task) for task in setting.tasks}
     return units.gathered(model, done) | {"zero_shot": wordings}
 
 
-def _wording(given: argparse.Namespace, asked: Asked) -> Record | None:
+def _wording(given: argparse.Namespace, task: TaskSetting) -> Record | None:
     """How a task asks without demonstrations; None where it always shows some."""
-    if 0 not in _shots(given, asked):
+    if 0 not in _shots(given, task):
         return None
-    template = zero_shot_template(asked.task)
+    template = zero_shot_template(task.task)
     return {"wording": "the task's template" if template is None else "scripts", "text": template}
 
 
 def _unit(
-    study: Study, model: Model, setting: Setting, asked: Asked, seed: int, shots: int
+    study: Study, model: Model, setting: Setting, task: TaskSetting, seed: int, shots: int
 ) -> Record:
     scripts = setting.draw["protocol"] == "scripts"
-    if shots or scripts or zero_shot_template(asked.task) is None:
-        return units.sweep(study, model, setting, asked, seed, shots=shots)
-    run = units.unit_name(asked, 0, seed)
+    if shots or scripts or zero_shot_template(task.task) is None:
+        return units.sweep(study, model, setting, task, seed, shots=shots)
+    run = units.unit_name(task, 0, seed)
 
     def measure() -> Record:
-        draw = setting.of(asked)
+        draw = setting.of(task)
         skip_long = draw.pop("skip_long")
-        prepared = tasks.prepare(asked.task, shots=0, seed=seed, zero_shot="scripts", **draw)
+        prepared = tasks.prepare(task.task, shots=0, seed=seed, zero_shot="scripts", **draw)
         encoded_task = EncodedTask.of(
             model, prepared.only(("validation",)), skip_long=skip_long, progress=study.progress
         )
@@ -96,12 +96,12 @@ def _unit(
             for module in setting.modules
             for rate in setting.rates
         ]
-        found = units.score_edits(
+        result = units.score_edits(
             study, model, encoded_task, "validation", edits, run, zero_shot="scripts"
         )
-        return units.cells_record(asked, run, found)
+        return units.cells_record(task, run, result)
 
-    return study.once({"task": asked.name, "shots": 0, "seed": seed}, measure)
+    return study.once({"task": task.name, "shots": 0, "seed": seed}, measure)
 
 
 def report(result: Record) -> Iterable[Table | str]:
@@ -119,10 +119,10 @@ def report(result: Record) -> Iterable[Table | str]:
 def _by_shots(points: Sequence[Record]) -> Iterable[str]:
     """Untouched accuracy by shots: demonstrations should help before a truncation can matter."""
     for task in dict.fromkeys(point["task"] for point in points):
-        found = {p["shots"]: p for p in points if p["task"] == task and p["rate"] == 0}
-        told = ", ".join(f"{n} shots {tables.accuracy(p)}" for n, p in sorted(found.items()))
-        if told:
-            yield f"untouched, {task}: {told}"
+        by_shots = {p["shots"]: p for p in points if p["task"] == task and p["rate"] == 0}
+        text = ", ".join(f"{n} shots {tables.accuracy(p)}" for n, p in sorted(by_shots.items()))
+        if text:
+            yield f"untouched, {task}: {text}"
 
 
 def _draw(result: Mapping[str, Any]) -> "Figure":

@@ -31,19 +31,19 @@ def _setting(options: argparse.Namespace, config: DecoderConfig) -> Setting:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what the model or the data do not have."""
-    rehearse(_setting(options, config_of(options)), lambda asked: options.shots)
+    rehearse(_setting(options, config_of(options)), lambda task: options.shots)
 
 
 def study(study: Study) -> Record:
     """A search of each task, layer, matrix and draw."""
     model = units.load(study)
-    asked_for = _setting(study.options, model.config)
+    setting = _setting(study.options, model.config)
     done = [
-        units.search(study, model, asked_for, asked, seed, module, layer)
-        for asked in asked_for.tasks
-        for layer in asked_for.layers
-        for module in asked_for.modules
-        for seed in asked.seeds
+        units.search(study, model, setting, task, seed, module, layer)
+        for task in setting.tasks
+        for layer in setting.layers
+        for module in setting.modules
+        for seed in task.seeds
     ]
     searches = searches_of(done)
     return units.gathered(model, done) | {

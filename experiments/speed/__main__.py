@@ -129,21 +129,21 @@ def _growth(ours: _Ours, study: Study) -> Record:
         "shots": [(k, ["--shots", k], None) for k in (2, 4, 10, 20)],
     }
     layers = (1, 2, 4, 8)
-    found: Record = {}
+    by_arm: Record = {}
     total = sum(map(len, steps.values())) + len(layers)
     with study.progress.bar("growth", total, "processes") as advance:
         for name, points in steps.items():
-            found[name] = []
+            by_arm[name] = []
             for k, arguments, examples in points:
                 measured = ours(f"{name} {k}", *arguments, "--warm", 5, examples=examples or n)
-                found[name].append([k, min(measured["warm"]), measured["prefix"]])
+                by_arm[name].append([k, min(measured["warm"]), measured["prefix"]])
                 advance(1)
-        found["layers"] = []
+        by_arm["layers"] = []
         for k in layers:
             measured = ours(f"layers {k}", "--sweep", k, examples=min(n, 20))
-            found["layers"].append([len(measured["layers"]), measured["sweep"], 0])
+            by_arm["layers"].append([len(measured["layers"]), measured["sweep"], 0])
             advance(1)
-    return found
+    return by_arm
 
 
 def _summary(study: Study, repeats: int, arms: list[str]) -> Record:
@@ -247,8 +247,8 @@ def picture(result: Record) -> "Figure":
     """The arms on a log scale, and growth."""
     arms, names = result["arms"], TORCH | OURS
     keys = [key for key in names if key in arms][::-1]
-    made = style.figure(style.PAGE, 2.8)
-    left, right = made.subplots(1, 2, width_ratios=(3, 2))
+    figure = style.figure(style.PAGE, 2.8)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     seconds = [arms[key]["median"] for key in keys]
     colours = [style.PALETTE[0] if key in OURS else style.PALETTE[1] for key in keys]
     # Points: the length of a bar would mean nothing on an axis without a zero.
@@ -271,7 +271,7 @@ def picture(result: Record) -> "Figure":
     right.set_ylabel("times longer (dashed: linear)")
     if result["growth"]:
         right.legend()
-    return made
+    return figure
 
 
 DRAWINGS: Mapping[str, Callable[[Record], "Figure"]] = {"speed.png": picture}

@@ -47,9 +47,9 @@ def main() -> None:
     texts = [Text("".join(q.demonstrations), q.query, q.candidates) for q in questions]
     whole = PromptEncoder(tokenizer)
     whole.seams = None
-    pieces, found = core_seconds(PromptEncoder(tokenizer), texts)
+    pieces, encoded = core_seconds(PromptEncoder(tokenizer), texts)
     joint, expected = core_seconds(whole, texts)
-    equal = all(map(same, found, expected))
+    equal = all(map(same, encoded, expected))
     result = {"prompts": len(texts), "pieces": pieces, "whole": joint, "equal": equal}
     json.dump(result | {"ratio": joint / pieces}, sys.stdout)
 

@@ -98,8 +98,8 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", options.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     model = jaxsvd.load(options.model, dtype=options.dtype)
-    asked = {"validation_size": options.examples, "shots": options.shots}
-    encoded = encode_task(model, options.task, ("validation",), **asked).encoded
+    sizes = {"validation_size": options.examples, "shots": options.shots}
+    encoded = encode_task(model, options.task, ("validation",), **sizes).encoded
     if options.prompts:
         options.prompts.write_text(json.dumps(prompts(encoded)), "utf-8")
     engine, config = model.engine, model.config

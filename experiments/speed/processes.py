@@ -22,8 +22,10 @@ def measure(module: str, *arguments: object) -> Record:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     if done.returncode:
-        told = done.stderr.strip().splitlines()
-        raise UserError(f"{' '.join(command)} failed: {told[-1] if told else done.returncode}")
+        message = done.stderr.strip().splitlines()
+        raise UserError(
+            f"{' '.join(command)} failed: {message[-1] if message else done.returncode}"
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -35,5 +37,9 @@ def has_torch() -> bool:
 
 def agree(ours: Sequence[Sequence[int]], theirs: Sequence[dict[str, int]]) -> tuple[int, int]:
     """How many of an arm's predictions are ours, and how many there are."""
-    pairs = [(ours[rate][int(i)], p) for rate, found in enumerate(theirs) for i, p in found.items()]
+    pairs = [
+        (ours[rate][int(i)], p)
+        for rate, predictions in enumerate(theirs)
+        for i, p in predictions.items()
+    ]
     return sum(a == b for a, b in pairs), len(pairs)

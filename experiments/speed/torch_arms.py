@@ -133,10 +133,10 @@ class Search:
 
     def whole_prompts(self, batches: Sequence[Sequence[int]]) -> list[dict[int, int]]:
         """Arms ``one`` and ``batched``: transformers' own forward pass of whole prompts."""
-        found: list[dict[int, int]] = []
+        answers: list[dict[int, int]] = []
         for rate in self.rates:
             self.truncate(rate)
-            found.append({})
+            answers.append({})
             for chosen in batches:
                 ids, last = self.padded(chosen, self.prefix)
                 logits = self.model(ids).logits if len(chosen) == 1 else None
@@ -150,8 +150,8 @@ class Search:
                     bias = None if head.bias is None else head.bias[self.labels]
                     predictions = functional.linear(x, head.weight[self.labels], bias)
                     predictions = predictions.argmax(-1).tolist()
-                found[-1] |= dict(zip(chosen, predictions, strict=True))
-        return found
+                answers[-1] |= dict(zip(chosen, predictions, strict=True))
+        return answers
 
     def cached(self, start: int) -> list[dict[int, int]]:
         """Arms ``prefix`` (start 0) and ``branch`` (start at the truncated layer)."""
@@ -163,20 +163,20 @@ class Search:
             x, own = layer(x, angles, None, None)
             below.append(own)
         streams = [self.start(chosen, below, start) for chosen in self.batches(CACHED_BATCH)]
-        found: list[dict[int, int]] = []
+        answers: list[dict[int, int]] = []
         for rate in self.rates:
             self.truncate(rate)
             above, y = [], x
             for layer in self.layers[start:]:
                 y, own = layer(y, angles, None, None)
                 above.append(own)
-            found.append({})
+            answers.append({})
             for chosen, z, turn, mask, last in streams:
                 for layer, own in zip(self.layers[start:], above, strict=True):
                     z, _ = layer(z, turn, mask, own)
                 predictions = self.labelled(z[torch.arange(len(z)), last])
-                found[-1] |= dict(zip(chosen, predictions, strict=True))
-        return found
+                answers[-1] |= dict(zip(chosen, predictions, strict=True))
+        return answers
 
     def start(self, chosen: list[int], below: list[tuple[Tensor, Tensor]], start: int) -> tuple:
         """A batch's stream before a layer, with what all layers above need of it."""

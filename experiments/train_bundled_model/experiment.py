@@ -31,7 +31,7 @@ from experiments.train_bundled_model.checkpoint import (
 )
 from experiments.train_bundled_model.measure import draw_curve, measure
 from experiments.train_bundled_model.training import HF_CONFIG, Plan, Stage, State, make_step, start
-from jaxsvd.checkpoints.load import save_decoder
+from jaxsvd.checkpoints.export import save_decoder
 from jaxsvd.model import load
 from jaxsvd.models.families.gptj import GPTJ
 from jaxsvd.runs.directory import RESULT, Run, pretty, surroundings, write_whole

@@ -57,7 +57,7 @@ def cases() -> tuple[Case, ...]:
     """The one-layer problems with a known optimum."""
     step, _ = reference.von_oswald_step()
     uniform = reference.Preconditioner((step.eta,) * 10, step.loss)
-    made = [
+    all_cases = [
         Case(
             "uniform inputs",
             "von Oswald et al.",
@@ -74,8 +74,8 @@ def cases() -> tuple[Case, ...]:
     ):
         optimum = reference.preconditioned_optimum(lam, n, noise)
         task = Task(len(lam), covariance=lam, noise=noise)
-        made.append(Case(name, "Ahn et al.", task, n, optimum))
-    return tuple(made)
+        all_cases.append(Case(name, "Ahn et al.", task, n, optimum))
+    return tuple(all_cases)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "n", "prompts"))
@@ -93,14 +93,14 @@ def evaluate(
     it; and the cosine between the two regressors, which are the predictions' sensitivities to x.
     """
     drawn = regression.sample(key, task, n, (prompts,))
-    found = jax.vmap(regression.implicit_regressor, (None, 0))(weights, drawn.demonstrations)
+    predicted = jax.vmap(regression.implicit_regressor, (None, 0))(weights, drawn.demonstrations)
     x, y = drawn.demonstrations[..., :-1], drawn.demonstrations[..., -1]
     scale = jnp.ones(task.d) if diagonal is None else diagonal
     best = jnp.einsum("pnd,pn,d->pd", x, y, scale / n)
     lam = jnp.asarray(task.variances)
-    losses, optimal = (jnp.einsum("pd,d->p", (r - drawn.w) ** 2, lam) for r in (found, best))
-    norms = jnp.linalg.norm(found, axis=1) * jnp.linalg.norm(best, axis=1)
-    return losses, optimal, jnp.einsum("pd,pd->p", found, best) / norms
+    losses, optimal = (jnp.einsum("pd,d->p", (r - drawn.w) ** 2, lam) for r in (predicted, best))
+    norms = jnp.linalg.norm(predicted, axis=1) * jnp.linalg.norm(best, axis=1)
+    return losses, optimal, jnp.einsum("pd,pd->p", predicted, best) / norms
 
 
 def mean_and_error(values: Array | np.ndarray) -> tuple[float, float]:
@@ -139,12 +139,12 @@ def measure_layer(case: Case, weights: Weights, key: Array, prompts: int) -> Rec
 def best_one_size(steps: int) -> float:
     """Loss of the best gradient descent whose steps all have one size."""
     d = DEPTH_TASK.d
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda eta: reference.gd_loss(steps, float(eta), DEPTH_N, d),
         bounds=(0.05, 1.0),
         method="bounded",
     )
-    return d * float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]
+    return d * float(optimum.fun)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _train(
@@ -207,9 +207,9 @@ def study(study: Study) -> Record:
         }
         for form in ("descent", "full"):
             unit = {"layers": count, "form": form}
-            found = study.once(unit, functools.partial(_stack, study, form, count))
-            row |= {form: found["loss"], f"{form}_error": found["loss_error"]}
-            row[f"{form}_median"] = found["median"]
+            record = study.once(unit, functools.partial(_stack, study, form, count))
+            row |= {form: record["loss"], f"{form}_error": record["loss_error"]}
+            row[f"{form}_median"] = record["median"]
         stacks.append(row)
     setting = {"d": DEPTH_TASK.d, "n": DEPTH_N, "one_layer": best_one_size(1)}
     return {
@@ -222,12 +222,12 @@ def study(study: Study) -> Record:
 
 def claims(layers: list[Record], stacks: list[Record]) -> list[Record]:
     """What is claimed, what was found, and whether it holds."""
-    made = []
+    rows = []
     for layer in layers:
         where, closed = f"one layer, {layer['case']}", layer["closed_form"]["loss"]
         off = layer["loss"] / closed - 1
         spread = 2 * layer["loss_error"] / closed
-        made += [
+        rows += [
             _claim(
                 f"{where}: loss within {TOLERANCE:.0%} of the closed form",
                 f"{off:+.2%} (2 standard errors {spread:.2%})",
@@ -245,16 +245,16 @@ def claims(layers: list[Record], stacks: list[Record]) -> list[Record]:
         text = (
             f"{row['layers']} layers of descent: loss within {TOLERANCE:.0%} + 2 errors of the best"
         )
-        made.append(
+        rows.append(
             _claim(
                 text, f"{off:+.2%} (2 standard errors {spread:.2%})", abs(off) < TOLERANCE + spread
             )
         )
-    return made
+    return rows
 
 
-def _claim(text: str, found: str, holds: bool) -> Record:
-    return {"claim": text, "found": found, "holds": holds}
+def _claim(text: str, value: str, holds: bool) -> Record:
+    return {"claim": text, "found": value, "holds": holds}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

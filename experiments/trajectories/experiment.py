@@ -53,9 +53,9 @@ def random_prompt(rng: np.random.Generator, n: int, width: int, layers: int) -> 
     return tokens, Weights(*matrices), Mlp(inner, outer)
 
 
-def relative(found: np.ndarray | jax.Array, exact: np.ndarray | jax.Array) -> float:
+def relative(computed: np.ndarray | jax.Array, exact: np.ndarray | jax.Array) -> float:
     """Largest distance over the largest norm, token by token."""
-    distance = np.linalg.norm(np.asarray(found, float) - np.asarray(exact, float), axis=-1)
+    distance = np.linalg.norm(np.asarray(computed, float) - np.asarray(exact, float), axis=-1)
     return float(distance.max() / np.linalg.norm(np.asarray(exact, float), axis=-1).max())
 
 
@@ -105,8 +105,8 @@ def single_precision(tokens: np.ndarray, weights: Weights) -> float:
     with jax.default_matmul_precision("highest"):
         run = implicit.masked_linear_stack(tokens32, weights32)
         state = implicit.updates(tokens32, weights32).state
-        found = jnp.einsum("lde,e->ld", state, tokens32[-1])
-    return relative(np.asarray(found), np.asarray(run[:, -1]))
+        predicted = jnp.einsum("lde,e->ld", state, tokens32[-1])
+    return relative(np.asarray(predicted), np.asarray(run[:, -1]))
 
 
 def softmax_step(
@@ -115,9 +115,9 @@ def softmax_step(
     """What softmax attention adds to tokens that see the demonstrations and themselves, and D'."""
     value, key, query = (np.asarray(matrix) for matrix in layer)
     keys, own = tokens @ key.T, test @ key.T
-    asked = test @ query.T / np.sqrt(test.shape[-1])
-    among = np.exp(asked @ keys.T)
-    itself = np.exp((asked * own).sum(-1))
+    logits = test @ query.T / np.sqrt(test.shape[-1])
+    among = np.exp(logits @ keys.T)
+    itself = np.exp((logits * own).sum(-1))
     normaliser = among.sum(-1) + itself
     added = among @ (tokens @ value.T) + itself[..., None] * (test @ value.T)
     return added / normaliser[..., None], normaliser
@@ -224,9 +224,9 @@ def report(result: Record) -> Iterable[Table | str]:
         "what breaks: median and smallest relative error over all prompts",
         ["variant", "median", "smallest"],
         [
-            [text, f"{np.median(found):.2g}", f"{min(found):.2g}"]
+            [text, f"{np.median(broken):.2g}", f"{min(broken):.2g}"]
             for name, text in BROKEN.items()
-            for found in [[row["broken"][name] for row in rows]]
+            for broken in [[row["broken"][name] for row in rows]]
         ],
     )
 

@@ -26,6 +26,8 @@ from jaxsvd.checkpoints.tensors import FLOATS, Tensor
 from jaxsvd.runtime.errors import UserError
 
 FIELD = "jaxsvd_factors"
+PROVENANCE = "jaxsvd"
+"""The field of config.json that says what a model was made of, and how."""
 FILES = "model.factored"
 """The name of the files with the tensors, without the suffix."""
 
@@ -51,7 +53,7 @@ def without_factors(raw: Mapping[str, Any], where: Path) -> tuple[dict[str, Any]
     Raises:
         UserError: the field is not an object of tensor name to rank.
     """
-    plain = {key: value for key, value in raw.items() if key != FIELD}
+    plain = {key: value for key, value in raw.items() if key not in (FIELD, PROVENANCE)}
     ranks = raw.get(FIELD, {})
     if not isinstance(ranks, dict) or not all(
         isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 for rank in ranks.values()
@@ -84,7 +86,8 @@ def merged(tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> dict[str,
             problems.append(f"{name} is there whole and as factors")
         else:
             shape = (left.shape[0], right.shape[1])
-            found[name] = Tensor(shape, "F32", partial(_product, left, right))
+            product = partial(_product, left, right)
+            found[name] = Tensor(shape, "F32", product, file=left.file, stored=left.dtype)
     if problems:
         raise UserError("; ".join(problems))
     return found

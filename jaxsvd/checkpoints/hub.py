@@ -1,6 +1,7 @@
 """Where a model comes from: a directory here, or a repository on the Hugging Face hub."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxsvd.checkpoints.gguf import header
 from jaxsvd.checkpoints.gguf.header import is_gguf
 from jaxsvd.checkpoints.tensors import LAYOUTS, is_file, read_json, require_torch, unreadable
 from jaxsvd.models import read_config
+from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.hf_config import Family
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
@@ -18,16 +20,25 @@ BUNDLED = resolved(Path(__file__).parents[1] / "bundled")
 """The model that is used when none is named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
-_SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt")
+_HUB_GGUF = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*)/(?P<file>[\w./ -]+\.gguf)")
+_SMALL = ("*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt", "README.md")
+_SMALL += ("LICEN[CS]E*", "NOTICE*")
 
 
-def model_directory(source: str | Path | None, revision: str | None = None) -> Path:
+def model_directory(
+    source: str | Path | None,
+    revision: str | None = None,
+    *,
+    judge: Callable[[DecoderConfig], None] = lambda config: None,
+) -> Path:
     """The local directory or GGUF file that holds a model, downloaded first if it is a hub id.
 
     Args:
-        source: a directory in Hugging Face layout or with one GGUF file, such a file, a hub id, or
-            None (or ``"bundled"``) for the bundled model.
+        source: a directory in Hugging Face layout or with one GGUF file, such a file, a hub id
+            (of a GGUF file of several ``OWNER/NAME/FILE.gguf``), or None (or ``"bundled"``) for
+            the bundled model.
         revision: branch, tag or commit on the hub.
+        judge: refuses a model of the hub by its config.json, before its weights are fetched.
 
     Returns:
         For a directory its absolute path, symbolic links followed.
@@ -47,11 +58,13 @@ def model_directory(source: str | Path | None, revision: str | None = None) -> P
         raise UserError(
             f"{source} is a file; a model is a directory in Hugging Face layout, or a .gguf file"
         )
+    if isinstance(source, str) and (named := _HUB_GGUF.fullmatch(source)):
+        return _download_gguf(named["id"], named["file"], revision)
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise UserError(
             f"{source}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
-    return _download(source, revision)
+    return _download(source, revision, judge)
 
 
 def recorded_source(source: str | Path | None, directory: Path) -> str:
@@ -117,7 +130,7 @@ def is_local(source: str | Path | None) -> bool:
     return source in (None, "bundled") or _path(source).exists()
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _download(hub_id: str, revision: str | None, judge: Callable[[DecoderConfig], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
@@ -136,17 +149,55 @@ def _download(hub_id: str, revision: str | None) -> Path:
             raise UserError(f"{where}: {_reason(error)}") from None
 
     # A model that is not supported is refused before gigabytes of it are fetched.
-    family = _judged(fetch("config.json") / "config.json")
+    config = fetch("config.json") / "config.json"
+    if not config.is_file() and (file := _only_gguf(hub_id, revision, where)):
+        return _download_gguf(hub_id, file, revision)
+    judged, family = _read(config)
+    judge(judged)
     directory = fetch(*_SMALL, "model*.safetensors")
     if any((directory / layout).is_file() for layout in LAYOUTS if ".bin" not in layout):
         return directory
+    if file := _only_gguf(hub_id, revision, where):
+        return _download_gguf(hub_id, file, revision)
     require_torch(where, family)
     return fetch(*_SMALL, "pytorch_model*.bin")
 
 
-def _judged(path: Path) -> Family:
+def _download_gguf(hub_id: str, file: str, revision: str | None) -> Path:
+    """One GGUF file of a repository, which has no config.json to be judged before it."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(hub_id, file, revision=revision))
+    except Exception as error:  # the hub's client raises its own, httpx's and the system's
+        raise UserError(f"{hub_id}/{file}: {_reason(error)}") from None
+
+
+def _only_gguf(hub_id: str, revision: str | None, where: str) -> str | None:
+    """The one GGUF file of a repository without weights of another kind; None if it has none.
+
+    Raises:
+        UserError: it has several.
+    """
+    from huggingface_hub import model_info
+
+    try:
+        siblings = model_info(hub_id, revision=revision).siblings or []
+    except Exception:  # whoever fetches the weights next says what is wrong
+        return None
+    names = sorted(file.rfilename for file in siblings)
+    if any(name.endswith((".bin", ".safetensors")) for name in names):
+        return None
+    found = [name for name in names if is_gguf(Path(name))]
+    if len(found) > 1:
+        shown = ", ".join(f"{hub_id}/{name}" for name in found)
+        raise UserError(f"{where} holds {len(found)} GGUF files; name one of them: {shown}")
+    return found[0] if found else None
+
+
+def _read(path: Path) -> tuple[DecoderConfig, Family]:
     raw, _ = without_factors(read_json(path), path)
-    return read_config(raw, str(path))[1]
+    return read_config(raw, str(path))
 
 
 def config_file(hub_id: str, revision: str | None = None) -> Path:
@@ -182,6 +233,8 @@ def _reason(error: Exception) -> str:
             return "the hub has no such revision"
         case errors.RepositoryNotFoundError():
             return "no such directory here, and no such model on the hub (or a private one)"
+        case errors.RemoteEntryNotFoundError():
+            return "no such file here, and none in that repository of the hub"
         case errors.LocalEntryNotFoundError() | errors.OfflineModeIsEnabled():
             return (
                 "no such directory here, and the hub cannot be reached (no network, or offline "

@@ -7,21 +7,20 @@ go through torch with ``weights_only=True``.
 
 import dataclasses
 import functools
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from jaxsvd.checkpoints.factored import FIELD, FILES, Pair, merged
+from jaxsvd.checkpoints.factored import Pair, merged
 from jaxsvd.checkpoints.placement import part_of, to_devices
-from jaxsvd.checkpoints.save import Joined, whole_directory, write_tensors
 from jaxsvd.checkpoints.tensors import FLOATS, Tensor, open_tensors, summarise
 from jaxsvd.devices.sharding import sharding_of
 from jaxsvd.models.config import DecoderConfig
@@ -30,6 +29,34 @@ from jaxsvd.models.hf_config import Family
 from jaxsvd.models.layout import Layout, Stored, resolve
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a parameter is stored in the files that it was read from.
+
+    Attributes:
+        dtype: of its numbers, as safetensors call it.
+        file: name of the shard; empty where files have no bounds worth keeping (GGUF).
+    """
+
+    dtype: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from the files of a model.
+
+    Attributes:
+        decoder: with the weights.
+        origins: of its parameters, by path.
+        factors: the matrices that the files hold as products, by path.
+    """
+
+    decoder: Decoder
+    origins: Mapping[str, Origin]
+    factors: Mapping[str, Pair]
 
 
 @functools.cache
@@ -76,7 +103,7 @@ def tensor_names(config: DecoderConfig, family: Family) -> dict[str, str]:
     return {path: entry.name for path, entry in layout_of(config, family).entries.items()}
 
 
-def load_decoder(
+def load_checkpoint(
     directory: Path,
     config: DecoderConfig,
     family: Family,
@@ -86,7 +113,7 @@ def load_decoder(
     mesh: Mesh | None = None,
     problems: Sequence[str] = (),
     progress: Progress = SILENT,
-) -> Decoder:
+) -> Checkpoint:
     """A decoder with the weights of a checkpoint, cast once to ``dtype``.
 
     Each tensor goes from its file to the device before the next is read: memory never holds
@@ -112,7 +139,8 @@ def load_decoder(
     arrays: dict[str, jax.Array] = {}
     try:
         with open_tensors(directory, family) as stored:
-            tensors = _renamed(merged(stored, ranks or {}), layout, family)
+            ranks = ranks or {}
+            tensors = _renamed(merged(stored, ranks), layout, family)
             layout = _split(layout, config, tensors if ranks else {})
             wrong = _header_problems(tensors, layout, config, family)
             finite: dict[str, bool] = {}
@@ -129,6 +157,14 @@ def load_decoder(
                     finite[name] = good and finite.get(name, True)
                     if not wrong and not problems:  # else the tensors are only looked through
                         arrays[path] = array
+            factors: dict[str, Pair] = {}
+            if mesh is None and not wrong and not problems:
+                factors = _factors(stored, ranks, layout, dtype)
+            origins = {
+                path: Origin(tensor.stored or tensor.dtype, tensor.file)
+                for path, (_, name, _) in layout.entries.items()
+                if (tensor := tensors.get(name)) is not None
+            }
             if bad := sorted(name for name, ok in finite.items() if not ok):
                 wrong.append(f"NaN or infinite weights in {summarise(bad)}")
             head = _head_name(family)
@@ -142,7 +178,41 @@ def load_decoder(
         raise UserError("; ".join([*problems, str(error)])) from None
     if problems:
         raise UserError("; ".join(problems))
-    return fill(config, arrays, dtype)
+    return Checkpoint(fill(config, arrays, dtype), origins, factors)
+
+
+def _factors(
+    stored: Mapping[str, Tensor], ranks: Mapping[str, int], layout: Layout, dtype: DTypeLike
+) -> dict[str, Pair]:
+    """The matrices that files hold as products, by path in the decoder, ``[out, in]``."""
+    pairs = {}
+    for name in ranks:
+        [path] = layout.members[name]
+        sides = (stored[f"{name}.{side}"] for side in ("left", "right"))
+        pair = Pair(*(to_devices(side, dtype)[0] for side in sides))
+        pairs[path] = pair.transposed() if layout.entries[path].share.transposed else pair
+    return pairs
+
+
+def read_parameter(directory: Path, config: DecoderConfig, family: Family, path: str) -> np.ndarray:
+    """One parameter of a checkpoint that was loaded before, ``[out, in]``, in float32.
+
+    Args:
+        directory: of the checkpoint.
+        config: of its model.
+        family: tells the tensor names.
+        path: of the parameter.
+
+    Raises:
+        UserError: the files have changed since.
+    """
+    layout = layout_of(config, family)
+    _, name, share = layout.entries[path]
+    with open_tensors(directory, family) as stored:
+        tensor = _renamed(stored, layout, family).get(name)
+        if tensor is None or tensor.shape != layout.shapes[name] or tensor.dtype not in FLOATS:
+            raise UserError(f"{directory}: {name} is no longer there as it was loaded")
+        return np.asarray(to_devices(part_of(tensor, share), np.float32)[0])
 
 
 def fill(config: DecoderConfig, arrays: Mapping[str, jax.Array], dtype: DTypeLike) -> Decoder:
@@ -190,6 +260,13 @@ def _split(layout: Layout, config: DecoderConfig, tensors: Mapping[str, Tensor])
     return layout.split(split, parameter_shapes(config)) if split else layout
 
 
+_PACKED = re.compile(
+    r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|SCB|absmax|quant_map"
+    r"|weight\.(absmax|quant_map|quant_state.*)|weight_(blocks|scales))$"
+)
+"""Names that GPTQ, AWQ, bitsandbytes, compressed-tensors and FP8 give the parts of a matrix."""
+
+
 def _header_problems(
     tensors: Mapping[str, Tensor],
     layout: Layout,
@@ -204,6 +281,11 @@ def _header_problems(
         if not any(re.fullmatch(buffer, name) for buffer in family.buffers)
     ]
     problems = []
+    if packed := sorted(name for name in extra if _PACKED.search(name)):
+        return [
+            f"its weights are quantised ({packed[0]}, for example), which is not read; use the "
+            "model's unquantised checkpoint, or a GGUF file of it"
+        ]
     if missing := sorted(wanted.keys() - tensors.keys()):
         problems.append(f"missing {summarise(missing)}")
     if extra:
@@ -217,59 +299,3 @@ def _header_problems(
         if tensor.dtype not in FLOATS:
             problems.append(f"{name} is {tensor.dtype}, should be one of {' '.join(FLOATS)}")
     return problems
-
-
-def save_decoder(
-    decoder: Decoder,
-    family: Family,
-    hf_config: Mapping[str, Any],
-    directory: Path,
-    *,
-    write_companions: Callable[[Path], None] | None = None,
-    factors: Mapping[str, Pair] | None = None,
-) -> None:
-    """Write a Hugging Face model directory: config.json, safetensors, tokenizer files.
-
-    Args:
-        decoder: its parameters are written in the dtype they have.
-        family: tells the tensor names.
-        hf_config: the config.json to write, its dtype set to the decoder's.
-        directory: a new one; it appears when all is written.
-        write_companions: writes the tokenizer's files into the directory, before it appears.
-        factors: matrices to be written as products, by path (:mod:`jaxsvd.checkpoints.factored`).
-
-    Raises:
-        UserError: the directory exists already, or other processes have a part of the model.
-    """
-    if not decoder.embedding.tokens[...].is_fully_addressable:
-        raise UserError("a model of several processes cannot be saved; load it in one")
-    layout, factors = layout_of(decoder.config, family), factors or {}
-    fused = {path for path in factors if layout.fused(layout.entries[path].name)}
-    siblings = {p for path in fused for p in layout.members[layout.entries[path].name]}
-    layout = layout.split(siblings, parameter_shapes(decoder.config))
-    state = nnx.to_flat_state(nnx.state(decoder))
-    arrays = {".".join(map(str, path)): leaf.get_value() for path, leaf in state}
-    pairs = {
-        layout.entries[path].name: pair.transposed()
-        if layout.entries[path].share.transposed
-        else pair
-        for path, pair in factors.items()
-    }
-    tensors: dict[str, jax.Array | Joined] = {}
-    for name in dict.fromkeys(layout.entries[path].name for path in arrays):
-        if name in pairs:
-            tensors |= pairs[name].of(name)
-        elif layout.plain(name):
-            tensors[name] = arrays[layout.members[name][0]]
-        else:
-            tensors[name] = Joined(layout, name, {p: arrays[p] for p in layout.members[name]})
-    config = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
-    config["dtype"] = decoder.dtype.name
-    if pairs:
-        config[FIELD] = {name: pair.left.shape[1] for name, pair in pairs.items()}
-    with whole_directory(directory) as partial:
-        if write_companions is not None:
-            write_companions(partial)
-        text = json.dumps(config, indent=2, sort_keys=True)
-        (partial / "config.json").write_text(text + "\n", "utf-8")
-        write_tensors(partial, tensors, name=FILES if factors else "model")

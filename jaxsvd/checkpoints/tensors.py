@@ -39,6 +39,8 @@ class Tensor:
         into: fills an array of the stored dtype with the elements from a given one on, in the
             order of the file; None where only all of it can be read.
         transposed: whether that order is the one of the transposed tensor.
+        file: name of the shard that it stands in; empty where files have no bounds worth keeping.
+        stored: dtype of its numbers in the file, where reading gives another.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +48,8 @@ class Tensor:
     read: Callable[[], np.ndarray]
     into: Callable[[int, np.ndarray], None] | None = None
     transposed: bool = False
+    file: str = ""
+    stored: str | None = None
 
 
 _POINTER = b"version https://git-lfs"
@@ -231,7 +235,7 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Tens
         part, start = file.get_slice(name), 8 + size + entries[name]["data_offsets"][0]
         shape, dtype = tuple(part.get_shape()), part.get_dtype()
         whole, into = partial(_read, path, start, shape, dtype), partial(_read_into, path, start)
-        tensors[name] = Tensor(shape, dtype, whole, into)
+        tensors[name] = Tensor(shape, dtype, whole, into, file=path.name)
     return tensors
 
 
@@ -290,6 +294,7 @@ def _open_pickle(path: Path, stack: contextlib.ExitStack) -> dict[str, Tensor]:
             tuple(value.shape),
             kind(value),
             lambda value=value: read(value),
+            file=path.name,
         )
         for name, value in values.items()
     }

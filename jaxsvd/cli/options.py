@@ -76,7 +76,8 @@ def model_options() -> Parser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a directory in Hugging Face layout, or a hub id (default: the bundled model)",
+        help="a directory in Hugging Face layout, a .gguf file, or a hub id (default: the bundled "
+        "model)",
     )
     group.add_argument(
         "--revision", help="branch, tag or commit of a hub id (default: the hub's main branch)"
@@ -259,6 +260,12 @@ def rates(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(
             f"{text!r} should be numbers in [0, 1), separated by spaces or commas"
         ) from None
+
+
+def rates_or_rules(text: str) -> list[float | str]:
+    """Clipping rates, or names of rules for a rank, separated by commas."""
+    parts = text.split(",")
+    return [part if part in ("mp", "gd") else rates(part)[0] for part in parts]
 
 
 def names(text: str) -> list[str]:

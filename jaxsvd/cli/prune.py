@@ -25,7 +25,9 @@ class PruneArguments(ModelArguments):
     svd: Literal["exact", "randomized"]
     seed: int
     out: Path
+    format: Literal["dense", "lora", "factored"]
     factored: bool
+    run: Path | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--edit)",
     )
     options.edit_option(group)
+    group.add_argument(
+        "--from",
+        type=Path,
+        dest="run",
+        metavar="RUN",
+        help="take model and edit of a finished search, and put its numbers on the model card "
+        "(default: none)",
+    )
     options.svd_option(group)
     group.add_argument(
         "--seed",
@@ -59,25 +69,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", required=True, help="a new model directory (required)"
     )
     group.add_argument(
-        "--factored",
-        action="store_true",
-        help="store each truncated matrix as two factors: smaller, but only jaxsvd reads it "
-        "(default: whole matrices)",
+        "--format",
+        choices=("dense", "lora", "factored"),
+        default="dense",
+        help="dense: whole matrices, for transformers, vLLM and llama.cpp; lora: what was removed, "
+        "as a PEFT adapter of the source; factored: each truncated matrix as two factors, smaller, "
+        "but only jaxsvd reads it (default: %(default)s)",
     )
+    group.add_argument("--factored", action="store_true", help="the same as --format factored")
 
 
 def run(arguments: PruneArguments) -> None:
     """Truncate, write the model, and print what was kept."""
     from jaxsvd.checkpoints.save import refuse_existing
     from jaxsvd.cli import tables
-    from jaxsvd.commands.prune import summary
+    from jaxsvd.commands.prune import found_by, summary
 
-    edits = edits_of(arguments)
+    given = (arguments.edit, arguments.layer, arguments.rate)
+    if arguments.factored and arguments.format == "lora":
+        raise UserError("--factored and --format lora are two formats; give one")
+    format = "factored" if arguments.factored else arguments.format
     refuse_existing(arguments.out)
-    pruned = load_model(arguments).edited(edits, progress=progress())
-    pruned.save(arguments.out, factored=arguments.factored)
+    if arguments.run is None:
+        found, edits, measured = None, edits_of(arguments), ""
+    elif any(value is not None for value in given):
+        raise UserError("--from takes the edit of a search; leave out --edit, --layer and --rate")
+    else:
+        found = found_by(arguments.run)
+        edits, measured = found.edits, found.measured
+        if arguments.model is None:
+            arguments.model, arguments.revision = found.source, found.revision
+    model = load_model(arguments)
+    if found is not None:
+        found.check(model)
+    pruned = model.edited(edits, progress=progress())
+    pruned.save(arguments.out, format=format, measured=measured)
     console = output()
-    for line in summary(pruned, arguments.out, factored=arguments.factored):
+    for line in summary(pruned, arguments.out, format):
         tables.say(console, line)
 
 
@@ -92,13 +120,16 @@ def edits_of(arguments: PruneArguments) -> "Edits":
     given = arguments.layer is not None, arguments.rate is not None
     if any(given) if arguments.edit is not None else not all(given):
         raise UserError(
-            "give --layer and --rate, or --edit alone (such as 26:mlp:0.95+25:attn:0.9)"
+            "give --layer and --rate, or --edit alone (such as 26:mlp:0.95+25:attn:0.9), or --from "
+            "a search"
         )
     if arguments.edit is not None:
         edits = parse_edits(arguments.edit)
     else:
         assert arguments.layer is not None
         edits = (Edit(arguments.layer, arguments.module, arguments.rate),)
+    if arguments.svd == "exact":
+        return edits
     return tuple(
         dataclasses.replace(edit, method=arguments.svd, seed=arguments.seed) for edit in edits
     )

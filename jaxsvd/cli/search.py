@@ -1,6 +1,7 @@
 """``jaxsvd search``: Algorithm 1 of the paper."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxsvd.cli import options
@@ -16,6 +17,7 @@ from jaxsvd.cli.arguments import (
 )
 from jaxsvd.cli.command import Command
 from jaxsvd.cli.console import output, print_picture, print_run
+from jaxsvd.runtime.errors import UserError
 
 
 class SearchArguments(ModelArguments, TaskArguments, DrawArguments, RunArguments, DeviceArguments):
@@ -23,8 +25,16 @@ class SearchArguments(ModelArguments, TaskArguments, DrawArguments, RunArguments
 
     module: str
     layer: int | Literal["auto"]
-    rates: list[list[float]] | None
+    rates: list[list[float | str]] | None
     top_layers: int
+    select: Literal["condition", "all", "gradient", "race", "greedy"]
+    layers: list[list[int | str]] | None
+    modules: list[list[str]] | None
+    epsilon: float
+    delta: float
+    margin: float
+    most_edits: int
+    proposals: int
     svd: Literal["exact", "randomized"]
     score: Literal["accuracy", "calibrated", "nll", "auc"]
 
@@ -43,10 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--rates",
-        type=options.rates,
+        type=options.rates_or_rules,
         nargs="+",
         metavar="X",
-        help=f"clipping rates in [0, 1), separated by spaces or commas (default: {options.RATES})",
+        help="clipping rates in [0, 1), separated by spaces or commas; mp or gd is the rank that "
+        "Marchenko and Pastur's or Gavish and Donoho's rule gives each matrix "
+        f"(default: {options.RATES})",
     )
     group.add_argument(
         "--top-layers",
@@ -65,15 +77,97 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "the ROC curve (default: %(default)s)",
     )
 
+    group = parser.add_argument_group("selection")
+    group.add_argument(
+        "--select",
+        choices=("condition", "all", "gradient", "race", "greedy"),
+        default="condition",
+        help="condition: Algorithm 1; all: score every layer, module and rate; gradient: score the "
+        "few that one backward pass proposes; race: drop those that cannot be the best; greedy: "
+        "several together, one after the other (default: %(default)s)",
+    )
+    group.add_argument(
+        "--layers",
+        type=options.layers,
+        nargs="+",
+        metavar="N",
+        help="layers of the candidates, or all (default: all; a --layer that is given)",
+    )
+    group.add_argument(
+        "--modules",
+        type=options.names,
+        nargs="+",
+        metavar="M",
+        help="modules of the candidates (default: --module)",
+    )
+    group.add_argument(
+        "--epsilon",
+        type=float,
+        default=0.02,
+        metavar="E",
+        help="race: the winner may be worse than the best by so much (default: %(default)s)",
+    )
+    group.add_argument(
+        "--delta",
+        type=float,
+        default=0.05,
+        metavar="D",
+        help="race: the chance that it is worse by more (default: %(default)s)",
+    )
+    group.add_argument(
+        "--margin",
+        type=float,
+        default=0.005,
+        metavar="S",
+        help="greedy: what an addition has to bring on validation (default: %(default)s)",
+    )
+    group.add_argument(
+        "--most-edits",
+        type=options.size,
+        default=4,
+        metavar="K",
+        help="greedy: how many there may be (default: %(default)s)",
+    )
+    group.add_argument(
+        "--proposals",
+        type=options.size,
+        default=8,
+        metavar="K",
+        help="gradient: candidates that are scored (default: %(default)s)",
+    )
+
+
+def candidate_layers(arguments: SearchArguments) -> Sequence[int] | Literal["all"]:
+    """``--layers``.
+
+    Raises:
+        UserError: with Algorithm 1, which chooses one by ``--layer``; all beside indices.
+    """
+    named = {"--layers": arguments.layers, "--modules": arguments.modules}
+    for option, value in named.items():
+        if value is not None and arguments.select == "condition":
+            raise UserError(
+                f"{option} bounds the candidates of --select all, gradient, race or greedy; "
+                "Algorithm 1 takes --layer and --module"
+            )
+    layers = options.joined(arguments.layers) or ["all"]
+    if layers == ["all"]:
+        return "all"
+    if "all" in layers:
+        raise UserError("--layers should be all, or indices, not both")
+    return [layer for layer in layers if isinstance(layer, int)]
+
 
 def run(arguments: SearchArguments) -> None:
     """Choose the layer, try the rates, test the best; print and draw the result."""
     from jaxsvd import svd
     from jaxsvd.cli import pictures, published, tables
-    from jaxsvd.commands.search import check_rates, search
+    from jaxsvd.commands.search import search
+    from jaxsvd.commands.search_candidates import check_rates_or_rules
 
     task = task_of(arguments.task, arguments.model)
-    rates = check_rates(options.joined(arguments.rates) or svd.RATES)
+    rates = check_rates_or_rules(options.joined(arguments.rates) or svd.RATES)
+    layers = candidate_layers(arguments)
     run_options = open_run(arguments, task)
     model = load_model(arguments, mesh=arguments.mesh)
     result = search(
@@ -86,6 +180,14 @@ def run(arguments: SearchArguments) -> None:
         method=arguments.svd,
         seeds=options.joined(arguments.seeds),
         score=arguments.score,
+        select=arguments.select,
+        layers=layers,
+        modules=options.joined(arguments.modules),
+        epsilon=arguments.epsilon,
+        delta=arguments.delta,
+        margin=arguments.margin,
+        most_edits=arguments.most_edits,
+        proposals=arguments.proposals,
         data=arguments.data,
         shots=arguments.shots,
         seed=arguments.seed,

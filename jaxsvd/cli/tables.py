@@ -11,7 +11,7 @@ from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.points import Point
 from jaxsvd.results.records import Several
 from jaxsvd.results.search import SearchResult
-from jaxsvd.results.search_summary import explanation_lines, search_answer
+from jaxsvd.results.search_summary import candidates_lines, explanation_lines, search_answer
 from jaxsvd.results.statistics import Accuracy
 from jaxsvd.results.summary import sweep_answer
 from jaxsvd.results.sweep import SweepResult
@@ -150,7 +150,8 @@ def print_search(result: SearchResult, console: Console) -> None:
     console.print()
     say(console, search_answer(result))
     console.print()
-    for line in (selection_line(result), *explanation_lines(result)):
+    lines = (*candidates_lines(result), selection_line(result), *explanation_lines(result))
+    for line in lines:
         if line is not None:
             say(console, line)
 

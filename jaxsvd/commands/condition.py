@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxsvd.devices import distributed
 from jaxsvd.model import Model
 from jaxsvd.results.conditions import ConditionResult
+from jaxsvd.results.request import RunRequest
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.score import Stopwatch, measured, model_record
 from jaxsvd.selection.condition import condition_numbers
@@ -40,7 +41,9 @@ def condition(
             numbers=numbers,
             measured=measured(model, watch, started),
         )
-        request = {"command": "condition", "model": model_record(model).to_json(), "module": module}
+        request = RunRequest(
+            command="condition", model=model_record(model), options={"module": module}
+        ).to_json()
         with distributed.opened(out, request, resume=False, progress=progress) as run:
             assert run is not None
             run.finish(result.to_json())

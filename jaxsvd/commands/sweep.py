@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from jaxsvd import svd
 from jaxsvd.commands.search import check_rates
+from jaxsvd.commands.search_candidates import layer_indices
 from jaxsvd.devices import distributed
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import smallest_rank
@@ -24,7 +25,7 @@ from jaxsvd.encoded_task import (
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.limits import Limits
 from jaxsvd.model import Model
-from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.models.matrices import matrices
 from jaxsvd.results.points import Point, corrected
 from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.statistics import Accuracy, paired_difference
@@ -89,7 +90,7 @@ def sweep(
     """
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     rates = check_rates(rates)
-    chosen = _layers(model, layers)
+    chosen = layer_indices(model, layers)
     modules = distinct("modules", modules)
     for module in modules:
         matrices(model.config, module)
@@ -146,14 +147,6 @@ def sweep(
             write_predictions(run, lines)
             run.finish(result.to_json())
     return result
-
-
-def _layers(model: Model, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
-    """Indices from 0, ascending and each once."""
-    if layers == "all":
-        return tuple(range(model.config.layers))
-    indices = {layer_index(model.config, int(layer)) for layer in distinct("layers", layers)}
-    return tuple(sorted(indices))
 
 
 def points_of_edits(

@@ -5,7 +5,7 @@ layer that it touches. What a group of requests shares (its prefix) and what a p
 :mod:`jaxsvd.engine.passes`, the jitted pieces in :mod:`jaxsvd.engine.kernels`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -20,10 +20,18 @@ from jaxsvd.engine.limits import PACKED, Limits
 from jaxsvd.engine.packing import Batch, Shape, choose_shape, pack
 from jaxsvd.engine.passes import Done, Pass, nothing_done
 from jaxsvd.engine.requests import Group, Request, grouped
-from jaxsvd.engine.variants import UNTOUCHED, Scored, Variants
+from jaxsvd.engine.variants import (
+    UNTOUCHED,
+    Place,
+    Replacement,
+    Scored,
+    Variants,
+    blocks_with,
+)
 from jaxsvd.engine.workers import workers
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
+from jaxsvd.models.lowrank import from_factors
 from jaxsvd.models.matrices import part
 
 BATCHES_A_CHUNK = 64
@@ -49,11 +57,29 @@ class Engine:
     mesh: Mesh | None = None
 
     @classmethod
-    def of(cls, decoder: Decoder, mesh: Mesh | None = None) -> "Engine":
-        """The engine of a decoder; shares its arrays."""
+    def of(
+        cls,
+        decoder: Decoder,
+        mesh: Mesh | None = None,
+        factors: Mapping[Place, tuple[Array, Array]] | None = None,
+    ) -> "Engine":
+        """The engine of a decoder; shares its arrays.
+
+        Args:
+            decoder: with the weights.
+            mesh: where they are.
+            factors: matrices that are products of two, ``[rows, rank]`` and ``[rank, columns]``;
+                they are multiplied as such where that is fewer operations.
+        """
+        blocks = [nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks]
+        low: dict[Place, Replacement] = {}
+        for (layer, name), (left, right) in (factors or {}).items():
+            weight = blocks[layer][part(name)][name]["weight"]
+            if (made := from_factors(weight, left, right)) is not None:
+                low[layer, name] = made
         return cls(
             decoder.config,
-            tuple(nnx.to_pure_dict(nnx.state(block)) for block in decoder.blocks),
+            blocks_with(blocks, low, mesh),
             nnx.to_pure_dict(nnx.state(decoder.embedding)),
             nnx.to_pure_dict(nnx.state(decoder.head)),
             mesh,

@@ -100,6 +100,8 @@ def block_with(
         half = weights[part(name)]
         if name not in half or not ("attn" in touched or part(name) in touched):
             continue
+        if name not in matrices and "left" in half[name]:
+            continue  # the model's own is a product already
         matrix = matrices.get(name, half[name]["weight"])
         if not isinstance(matrix, LowRank):
             matrix = full_rank(matrix, name, mesh)

@@ -19,7 +19,7 @@ from jaxsvd.models.families.phi3 import PHI3
 from jaxsvd.models.families.qwen import QWEN2, QWEN3
 from jaxsvd.models.families.smollm3 import SMOLLM3
 from jaxsvd.models.families.stablelm import STABLELM
-from jaxsvd.models.hf_config import ConfigReader, Family
+from jaxsvd.models.hf_config import ConfigReader, Family, kind_of_unsupported
 from jaxsvd.runtime.errors import UserError
 
 _ALL = (
@@ -56,7 +56,9 @@ def read_known(raw: Mapping[str, Any], where: str) -> tuple[DecoderConfig, Famil
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
         known = ", ".join(FAMILIES)
-        raise UserError(f"{where}: model_type = {name!r} is not supported; supported: {known}")
+        other = kind_of_unsupported(raw)
+        what = f"model_type = {name!r} is not supported"
+        raise UserError(f"{where}: {what}{other and f': {other}'}; supported: {known}")
     reader = ConfigReader(raw)
     config = family.read(reader)
     unknown = reader.unread()

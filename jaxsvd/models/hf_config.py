@@ -76,8 +76,25 @@ _ON_BY_DEFAULT = frozenset(
 )
 """Attributes that are true unless config.json says otherwise: false changes the model."""
 
+_EXPERTS = (
+    *("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "n_experts"),
+    *("num_experts_per_tok", "num_experts_per_token", "moe_intermediate_size", "moe_layer_freq"),
+)
+_DENSE_INSTEAD = (
+    "a mixture of experts is not read: its MLPs are many, chosen by the token; use a dense model "
+    "of the same makers"
+)
+_TEXT_INSTEAD = (
+    "a multimodal model is not read; use its language model alone: transformers saves it "
+    "(save_pretrained of its language_model, or of the text class such as Gemma3ForCausalLM), and "
+    "a GGUF file holds nothing else"
+)
+_OTHER_SENSES = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "visual")
+
 _ADVICE = {
-    "quantization_config": "quantised weights are not read; use the model's unquantised checkpoint",
+    "quantization_config": "weights quantised in Hugging Face's formats are not read; use the "
+    "model's unquantised checkpoint, or a GGUF file of it",
+    **dict.fromkeys(_EXPERTS, _DENSE_INSTEAD),
     "sliding_window": "this family's forward pass has no window; if the checkpoint's has none "
     "either, remove it from config.json",
     "auto_map": "a checkpoint's own Python code never runs; remove it from config.json if "
@@ -85,6 +102,7 @@ _ADVICE = {
     "rope_interleaved": "rotary pairs of neighbours are not what this family's weights have; "
     "convert q_proj and k_proj to halves",
 }
+_ADVICE |= dict.fromkeys(_OTHER_SENSES, _TEXT_INSTEAD)
 _GO_ON = "it may change the model; if it does not, remove it from config.json or set it to null"
 
 
@@ -229,6 +247,20 @@ class ConfigReader:
         ]
 
 
+def kind_of_unsupported(raw: Mapping[str, Any]) -> str:
+    """What would do in place of a model of no family here; empty where nothing is known of it.
+
+    Args:
+        raw: a config.json.
+    """
+    name = str(raw.get("model_type"))
+    if any(raw.get(key) for key in _OTHER_SENSES):
+        return _TEXT_INSTEAD
+    if any(raw.get(key) for key in _EXPERTS) or "moe" in name or "mixtral" in name:
+        return _DENSE_INSTEAD
+    return _ADVICE["quantization_config"] if raw.get("quantization_config") else ""
+
+
 def _could_matter(name: str, value: Any) -> bool:
     """Whether an attribute that nothing here reads may enter a forward pass.
 
@@ -286,6 +318,7 @@ class Family:
             path; ``{layer}`` stands for the index of a block.
         description: in a few words, for users.
         example: a hub id, for users.
+        architecture: transformers' class, which config.json names for programs that serve models.
         buffers: regular expressions of tensors that old checkpoints carry and no model reads.
         safetensors_revision: hub id to a revision that has safetensors where main has none.
         aliases: other names of tensors that some files have.
@@ -298,6 +331,7 @@ class Family:
     layout: Mapping[str, Stored | str]
     description: str
     example: str
+    architecture: str = ""
     buffers: tuple[str, ...] = ()
     safetensors_revision: Mapping[str, str] = dataclasses.field(default_factory=dict)
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)

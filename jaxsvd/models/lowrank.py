@@ -45,6 +45,20 @@ def widths(rows: int, columns: int) -> tuple[int, ...]:
     return tuple(w for w in candidates if w * (rows + columns) < rows * columns)
 
 
+def from_factors(
+    weight: Float[Array, "rows columns"],
+    left: Float[Array, "rows rank"],
+    right: Float[Array, "rank columns"],
+) -> LowRank | None:
+    """A matrix that is a product, to be multiplied as one; None where that is more operations."""
+    rank, width = left.shape[1], max(widths(*weight.shape), default=0)
+    if rank > width:
+        return None
+    missing = width - rank
+    wide = jnp.pad(left, ((0, 0), (0, missing))), jnp.pad(right, ((0, missing), (0, 0)))
+    return LowRank(weight, *wide, jnp.asarray(rank, jnp.int32))
+
+
 class LowRankLinear(nnx.Module):
     """``x W_r^T + b`` for a :class:`LowRank` ``W_r``; stands where a ``Linear`` stands."""
 

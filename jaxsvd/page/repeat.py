@@ -1,20 +1,29 @@
-"""The command that repeats a run, from what its records say was asked."""
+"""The command that repeats a run, from its records."""
 
 import os
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from jaxsvd.results.conditions import ConditionResult
-from jaxsvd.results.fields import COUNT, FLAG, TEXT, Fields
 from jaxsvd.results.other import OtherResult
 from jaxsvd.results.points import Point
 from jaxsvd.results.read import FinishedRun
 from jaxsvd.results.records import TaskRecord
+from jaxsvd.results.request import DrawRequest
 from jaxsvd.results.sweep import SweepResult
 from jaxsvd.tasks.specs import SPECS
 
 _BUILT_IN = (*SPECS, "bundled")
+_SELECTION = (
+    "select",
+    "layers",
+    "modules",
+    "epsilon",
+    "delta",
+    "margin",
+    "most_edits",
+    "proposals",
+)
 
 
 def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
@@ -32,7 +41,8 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
         if isinstance(result.command, str):
             return None, []
         return shlex.join(_without(result.command, ("--out",), ("--resume",))), []
-    asked = dict(run.fields) | dict(run.request)
+    request = run.typed_request
+    options = dict(run.fields) | dict(request.options if request else {})
     notes: list[str] = []
     words = ["jaxsvd", result.command]
     source = result.model.source
@@ -42,49 +52,18 @@ def repeat(run: FinishedRun) -> tuple[str | None, list[str]]:
             notes.append("Paths are relative to where the run was started.")
     words += _option("--revision", result.model.revision)
     if not isinstance(result, ConditionResult):
-        drawn = AskedDraw.from_json(run.request.get("asked")) or _guessed(result.task, notes)
+        drawn = (request and request.draw) or _guessed(result.task, notes)
         words += _task_words(result.command, result.task, drawn)
     if isinstance(result, SweepResult):
         words += _sweep_words(result.points)
     else:
-        for name in ("layer", "module", "rates", "top_layers"):
-            words += _option(f"--{name.replace('_', '-')}", asked.get(name))
-    words += _option("--svd", asked.get("svd")) + _option("--score", asked.get("score"))
+        for name in ("layer", "module", "rates", "top_layers", *_SELECTION):
+            words += _option(f"--{name.replace('_', '-')}", options.get(name))
+    words += _option("--svd", options.get("svd")) + _option("--score", options.get("score"))
     words += _option("--dtype", result.model.dtype)
     if run.prompts:
         words.append("--save-prompts")
     return shlex.join(words), notes
-
-
-@dataclass(frozen=True)
-class AskedDraw:
-    """What was asked of :func:`jaxsvd.encoded_task.encode_task`; None where the default was."""
-
-    task: str
-    data: str | None
-    validation_size: int | None
-    test_size: int | None
-    skip_long: bool
-    allow_zero_shot: bool = False
-
-    @classmethod
-    def from_json(cls, value: object) -> "AskedDraw | None":
-        """The ``asked`` of run.json; None where it has none, as in runs before 0.1.0.
-
-        Raises:
-            Damaged: a field is missing or cannot be.
-        """
-        if not value:
-            return None
-        fields = Fields.of(value, "asked")
-        return cls(
-            task=fields.read("task", TEXT),
-            data=fields.maybe("data", TEXT),
-            validation_size=fields.maybe("validation_size", COUNT),
-            test_size=fields.maybe("test_size", COUNT),
-            skip_long=fields.maybe("skip_long", FLAG) or False,
-            allow_zero_shot=fields.maybe("allow_zero_shot", FLAG) or False,
-        )
 
 
 def _option(name: str, value: object) -> list[str]:
@@ -95,7 +74,7 @@ def _option(name: str, value: object) -> list[str]:
     return [name, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
 
 
-def _task_words(command: str, task: TaskRecord, drawn: AskedDraw) -> list[str]:
+def _task_words(command: str, task: TaskRecord, drawn: DrawRequest) -> list[str]:
     """The task and its draw."""
     words = ["--task", drawn.task, *_option("--data", drawn.data)]
     words += _option("--protocol", task.protocol)
@@ -107,11 +86,11 @@ def _task_words(command: str, task: TaskRecord, drawn: AskedDraw) -> list[str]:
     if command != "sweep":
         words += _option("--test-size", drawn.test_size)
     words += ["--skip-long"] * drawn.skip_long
-    return words + ["--allow-zero-shot"] * drawn.allow_zero_shot
+    return words + ["--allow-zero-shot"] * bool(drawn.allow_zero_shot)
 
 
-def _guessed(task: TaskRecord, notes: list[str]) -> AskedDraw:
-    """What was asked, as far as what was drawn tells."""
+def _guessed(task: TaskRecord, notes: list[str]) -> DrawRequest:
+    """The arguments of a draw, as far as its record implies them."""
     source = task.source or ""
     files = source.removeprefix("files: ").split(", ") if source.startswith("files: ") else []
     built_in, skipped = task.name in _BUILT_IN, task.skipped_queries or 0
@@ -123,7 +102,7 @@ def _guessed(task: TaskRecord, notes: list[str]) -> AskedDraw:
             "are not recorded: add --validation-size and --test-size if they were given."
         )
     folder = os.path.commonpath([os.path.dirname(f) or "." for f in files]) if files else None
-    return AskedDraw(
+    return DrawRequest(
         task=task.name if built_in else "TASK.toml",
         data=folder if built_in else None,
         validation_size=None if skipped else task.validation_size or None,

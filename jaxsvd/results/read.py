@@ -8,6 +8,7 @@ from jaxsvd.results.conditions import ConditionResult
 from jaxsvd.results.evaluation import Evaluation
 from jaxsvd.results.fields import Damaged, Fields, JsonObject
 from jaxsvd.results.other import OtherResult
+from jaxsvd.results.request import RunRequest
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.sweep import SweepResult
 from jaxsvd.runs.directory import PREDICTIONS, PROMPTS, REQUEST, RESULT
@@ -32,13 +33,27 @@ class FinishedRun:
         path: the run directory.
         result: of a kind that its command has.
         fields: result.json as it is, with what no kind has a place for: a newer version's fields.
-        request: run.json; empty where there is none.
+        request: run.json as it is; empty where there is none.
     """
 
     path: Path
     result: AnyResult
     fields: JsonObject
     request: JsonObject
+
+    @property
+    def typed_request(self) -> RunRequest | None:
+        """run.json of a command; None where there is none, or it is an experiment's.
+
+        Raises:
+            UserError: a field of it cannot be.
+        """
+        if "command" not in self.request:
+            return None
+        try:
+            return RunRequest.from_json(Fields(self.request))
+        except Damaged as error:
+            raise UserError(f"{self.path / REQUEST}: damaged: {error}") from None
 
     @property
     def predictions(self) -> Path | None:

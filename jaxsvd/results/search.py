@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from jaxsvd.results.candidates import Candidates
 from jaxsvd.results.explanation import Explanation
 from jaxsvd.results.fields import NUMBER, RATE, TEXT, WHOLE, Fields
 from jaxsvd.results.header import TaskHeader, read_model, read_notices, read_task
 from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.points import Point
-from jaxsvd.results.records import Measured, without_none
+from jaxsvd.results.records import EditRecord, Measured, read_edits, without_none
 from jaxsvd.results.search_draw import RateScore, SearchDraw, Tested
 from jaxsvd.results.selection_bias import Selection
 from jaxsvd.results.statistics import Accuracy, PairedDifference
@@ -25,17 +26,19 @@ class LayerChoice:
             the layer was given.
         numbers: condition number by layer and matrix; a layer's own is the largest of its
             matrices'.
+        reason: in words, where it was chosen in another way.
     """
 
     layer: int
     top: tuple[int, ...] = ()
     numbers: tuple[dict[str, float], ...] = ()
+    reason: str = ""
 
     @property
     def rule(self) -> str:
         """In words."""
         if not self.numbers:
-            return "given"
+            return self.reason or "given"
         return f"deepest of the {len(self.top)} layers with the largest condition number"
 
     def to_json(self) -> dict[str, object]:
@@ -59,10 +62,12 @@ class LayerChoice:
         if fields.has("condition_numbers"):
             rows = fields.objects("condition_numbers", empty=True)
             numbers = tuple(row.named("matrices", NUMBER) for row in rows)
+        rule = fields.maybe("rule", TEXT) or ""
         return cls(
             layer=fields.read("layer", WHOLE),
             top=fields.several("top", WHOLE, empty=True) if fields.has("top") else (),
             numbers=numbers,
+            reason="" if numbers or rule == "given" else rule,
         )
 
 
@@ -78,6 +83,8 @@ class SearchResult(TaskHeader):
         best_rate: the best on the validation set, the smallest among equals.
         base, pruned: on the test set, nothing truncated and at the best rate.
         paired: the two compared, example by example.
+        candidates: how the truncation was chosen among many; None of Algorithm 1.
+        edits: what is tested; empty where nothing is truncated, and in runs of 0.1.0.
         score: what the rate was chosen by, see :data:`jaxsvd.results.selection_score.Score`.
         selection: that score on validation, with and without the optimism of having chosen it;
             None in runs of 0.1.0.
@@ -99,6 +106,8 @@ class SearchResult(TaskHeader):
     base: Accuracy
     pruned: Accuracy
     paired: PairedDifference
+    candidates: Candidates | None = None
+    edits: tuple[EditRecord, ...] = ()
     score: str = "accuracy"
     selection: Selection | None = None
     draws: tuple[SearchDraw, ...] = ()
@@ -110,6 +119,13 @@ class SearchResult(TaskHeader):
     def several(self) -> bool:
         """Whether there are several draws: intervals are then over draws and examples."""
         return len(self.draws) > 1
+
+    @property
+    def composed(self) -> bool:
+        """Whether what is tested is several edits, or one by rank: no clipping rate of a module."""
+        return self.candidates is not None and (
+            len(self.edits) > 1 or any(edit.rate is None for edit in self.edits)
+        )
 
     @property
     def points(self) -> list[Point]:
@@ -136,6 +152,8 @@ class SearchResult(TaskHeader):
 
         ranks = {score.rate: score.rank for score in validation}
         at = {0.0: tested.base} | ({self.best_rate: tested.pruned} if self.best_rate > 0 else {})
+        if self.composed:  # no point of one module's curve
+            return []
         return [
             *(point("validation", s.rate, s.rank, s.accuracy) for s in validation),
             *(point("test", rate, ranks.get(rate), found) for rate, found in at.items()),
@@ -162,6 +180,10 @@ class SearchResult(TaskHeader):
                 "best_rate": self.best_rate,
             }
             | without_none(selection=selection)
+            | without_none(
+                candidates=self.candidates and self.candidates.to_json(),
+                edits=[edit.to_json() for edit in self.edits] or None,
+            )
             | {"test": Tested(self.base, self.pruned, self.paired).to_json()}
             | without_none(draws=[draw.to_json() for draw in self.draws] or None)
             | without_none(seconds=measured.seconds)
@@ -184,6 +206,7 @@ class SearchResult(TaskHeader):
         best_rate = fields.read("best_rate", RATE)
         tested = Tested.from_json(fields.nested("test"))
         explanation = fields.nested("explanation") if fields.has("explanation") else None
+        candidates = fields.nested("candidates") if fields.has("candidates") else None
         score, selection = "accuracy", None
         if fields.has("selection"):
             score = fields.nested("selection").read("score", TEXT)
@@ -203,6 +226,8 @@ class SearchResult(TaskHeader):
             base=tested.base,
             pruned=tested.pruned,
             paired=tested.paired,
+            candidates=candidates and Candidates.from_json(candidates),
+            edits=read_edits(fields),
             score=score,
             selection=selection,
             draws=tuple(map(SearchDraw.from_json, draws)),

@@ -9,8 +9,16 @@ from jaxsvd.results.statistics import PairedDifference
 def search_answer(result: SearchResult) -> str:
     """The result of a search in a few sentences that claim no more than the numbers carry."""
     where = f"{result.module} of layer {result.layer}"
+    what = f"{where} at rate {result.best_rate:g}"
+    if result.composed and result.candidates is not None:
+        what = result.candidates.chosen
     sentences = []
-    if result.best_rate == 0:
+    if result.best_rate == 0 and result.candidates is not None:
+        sentences.append(
+            f"None of {result.candidates.count - 1:,} candidates beat the untouched model on "
+            f"validation (test accuracy {result.base.value:.4f})."
+        )
+    elif result.best_rate == 0:
         sentences.append(
             f"No rate beat the untouched model on validation: {where} is best left alone "
             f"(test accuracy {result.base.value:.4f})."
@@ -20,7 +28,7 @@ def search_answer(result: SearchResult) -> str:
         test = "Student's t over draws and examples" if result.several else "exact McNemar"
         on = f" over {len(result.draws)} draws" if result.several else ""
         sentences.append(
-            f"Truncating {where} at rate {result.best_rate:g} changes test accuracy by "
+            f"Truncating {what} changes test accuracy by "
             f"{paired.difference:+.4f}{on}, 95 % interval {_interval(paired.interval)}, "
             f"p = {paired.p_value:.3g} ({test}, {paired.gained} gained, {paired.lost} lost): "
             f"{_finding(paired, result.explanation)}."
@@ -114,6 +122,33 @@ def constant_answers(counts: LabelCounts | None, model: str = "untouched") -> li
             share = f"all {total:,}" if said[label] == total else f"{said[label]:,} of {total:,}"
             sentences.append(f"The {name} model answers {label!r} to {share} questions.")
     return sentences
+
+
+def candidates_lines(result: SearchResult) -> list[str]:
+    """How the truncation was chosen among many, what that took, and what it promises."""
+    found = result.candidates
+    if found is None:
+        return []
+    beyond = [one for one in found.tried if one.beyond_noise]
+    share = found.passes / found.exhaustive if found.exhaustive else 1.0
+    lines = [
+        f"chosen among {found.count - 1:,} candidates by --select {found.select}: "
+        f"{found.chosen or 'none'}; {found.passes:,} example-passes on validation, "
+        f"{share:.2f} of scoring every candidate on every example",
+    ]
+    tested = sum(one.p_value is not None for one in found.tried)
+    lines.append(
+        f"of {tested:,} candidates that were scored on all of validation {len(beyond):,} differ "
+        "from the untouched model beyond noise (Holm's correction at 5 %)"
+    )
+    if found.epsilon is not None and found.delta is not None:
+        lines.append(
+            f"with probability {1 - found.delta:g} no candidate is better than the winner by more "
+            f"than {found.epsilon:.4f} in accuracy"
+        )
+    if found.margin is not None:
+        lines.append(f"each addition had to bring more than {found.margin:g} on validation")
+    return lines
 
 
 def explanation_lines(result: SearchResult) -> list[str]:

@@ -148,7 +148,7 @@ def _check_tokens(path: Path) -> None:
     longest = 0
     if size > LONGEST_TOKEN:
         data = np.fromfile(path, np.uint8)
-        longest = int(np.diff(np.flatnonzero(data == ord('"')), prepend=0, append=size).max())
+        longest = int(np.diff(np.flatnonzero(data == ord('"')), prepend=0, append=size).max()) - 1
     if size > _LARGE and longest <= LONGEST_TOKEN:
         raw = read_json(path)
         added = raw.get("added_tokens") or ()

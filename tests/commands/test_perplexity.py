@@ -59,6 +59,7 @@ def by_hand(model: Model, tokens: list[int], stride: int) -> tuple[float, int]:
     return math.exp(-total / count), count
 
 
+@pytest.mark.long
 def test_windows_by_hand(model: Model, text: str) -> None:
     tokens = model.tokenizer.encode(text, add_special_tokens=False)
     plain, strided = perplexity(model, [text], edit="1:mlp:0.9", window=WINDOW)

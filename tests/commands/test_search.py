@@ -188,6 +188,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_what_is_scored_is_not_scored_again(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ def test_automatic_layer_is_recorded(model: Model, tmp_path: Path) -> None:
     assert entry["condition_number"] == max(entry["matrices"].values())
 
 
+@pytest.mark.long
 def test_randomized_mode_is_recorded_and_repeatable(model: Model) -> None:
     options = SMALL | {"rates": [0.5], "method": "randomized"}
     one, two = (jaxsvd.search(model, **options) for _ in range(2))

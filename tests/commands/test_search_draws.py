@@ -137,6 +137,7 @@ def check_label_counts(run: Path, result: dict[str, Any], seeds: list[int]) -> N
         assert result["label_counts"][name] == expected
 
 
+@pytest.mark.long
 def test_an_explanation_follows_from_the_predictions(run: Path) -> None:
     result = result_of(run)
     assert result["best_rate"] > 0

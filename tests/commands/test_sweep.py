@@ -136,6 +136,7 @@ def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:
     assert result.cells == swept.cells
 
 
+@pytest.mark.long
 def test_small_memory_changes_nothing(
     model: Model, swept: SweepResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_matrix_edited_again_is_of_the_edited_model(tiny: Callable[..., Model]
 # --- the engine --------------------------------------------------------------------------------
 
 
+@pytest.mark.brief(family=("llama",))
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str) -> None:
     """All in one call, beside single ones and the untouched model, each against a plain pass."""
@@ -156,6 +157,7 @@ def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str
         assert (np.abs(wanted - untouched).max() > 1e-2) == changed
 
 
+@pytest.mark.long
 def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> None:
     """Every method, random numbers included: what is scored is what is written."""
     model, asked = tiny("gptj"), requests()
@@ -170,6 +172,7 @@ def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> Non
         assert_close(found, np.array(plain), edited_sums(model.config, edits, 21))
 
 
+@pytest.mark.long
 def test_matrices_made_beforehand_are_the_same(tiny: Callable[..., Model]) -> None:
     engine, asked = tiny("gptj").engine, requests()
     edited = [parse_edits(text) for text in SEVERAL]
@@ -190,6 +193,7 @@ def test_ranks(tiny: Callable[..., Model]) -> None:
     assert smallest_rank(engine, Edit(0, "mlp", 0.0)) is None
 
 
+@pytest.mark.long
 def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     """Other rates, layers, seeds and numbers of requests, of several edits at once."""
     model, shape = tiny("gptj", n_layer=5), Shape(2, 48, 8)
@@ -213,6 +217,7 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     assert compiled_since(before) == []
 
 
+@pytest.mark.long
 def test_the_attention_of_the_lowest_layer_is_shared(
     tiny: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_against_a_plain_pass(family: str, heads: int, tiny: Callable[..., Model
         assert_close(found, turned[:PREFIX], decoder_sums(model.config, 48))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "module"), [("gptj", "mlp"), ("llama", "attn")])
 def test_a_variant_goes_on_from_the_untouched_model(
     family: str, module: str, tiny: Callable[..., Model]

@@ -116,7 +116,7 @@ def assert_same(ours: np.ndarray, reference: np.ndarray) -> None:
     assert_close(ours, reference, [*decoder_sums(config, PADDED), *[config.width] * 2 * 7])
 
 
-@pytest.mark.brief(layer=(0, 2))
+@pytest.mark.brief(layer=(0, 2), module=("attn", "mlp"))
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize(
     ("family", "module"),
@@ -134,7 +134,7 @@ def test_engine_equals_brute_force(
     assert np.abs(ours[0] - ours[2]).max() > 1e-2, "truncation changed nothing"
 
 
-@pytest.mark.brief(family=("gpt2", "gemma3_text"))
+@pytest.mark.long
 @pytest.mark.parametrize("family", every_family())
 def test_every_family_and_module(tiny: Callable[..., Model], family: str) -> None:
     """Prefix and packing, windows shorter than the prompt, each module in a layer of its own."""
@@ -150,6 +150,7 @@ def test_every_family_and_module(tiny: Callable[..., Model], family: str) -> Non
         assert np.abs(ours[0] - ours[2]).max() > 1e-3, f"truncating {module} changed nothing"
 
 
+@pytest.mark.long
 @pytest.mark.brief(family=("gemma2",))
 @pytest.mark.parametrize("family", ["gemma2", "opt"])
 def test_mean_logits_with_caps_and_projections(tiny: Callable[..., Model], family: str) -> None:
@@ -172,6 +173,7 @@ def test_every_kind_of_score(tiny: Callable[..., Model], family: str, scoring: S
         assert_same(scores, brute_force(truncated(model, 1, "mlp", rate), encoded))
 
 
+@pytest.mark.long
 @pytest.mark.brief(shape=(Shape(8, 64, 16),))
 @pytest.mark.parametrize("shape", [Shape(1, 64, 64), Shape(2, 128, 24), Shape(8, 64, 16)])
 def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None:
@@ -183,7 +185,7 @@ def test_shape_does_not_matter(tiny: Callable[..., Model], shape: Shape) -> None
         assert_same(scores, brute_force(truncated(model, 1, "all", rate), encoded))
 
 
-@pytest.mark.brief(prefix=(1, 64))
+@pytest.mark.brief(prefix=(64,))
 @pytest.mark.parametrize("prefix", [0, 1, 63, 64, 65])
 def test_any_prefix_length(tiny: Callable[..., Model], prefix: int) -> None:
     """No prefix at all, and lengths around the multiple that they are padded to."""
@@ -211,6 +213,7 @@ def test_what_is_done_changes_nothing_for_the_rest(tiny: Callable[..., Model]) -
         np.testing.assert_array_equal(scores, whole[question])
 
 
+@pytest.mark.brief(family=("llama",))
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> None:
     """A sweep's points, several of a layer and in any order: each as if it were alone."""
@@ -224,6 +227,7 @@ def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> Non
             assert_same(scores, brute_force(truncated(model, layer, module, rate), encoded))
 
 
+@pytest.mark.long
 def test_passes_of_one_batch(tiny: Callable[..., Model]) -> None:
     """Memory for one batch only, one worker: more passes, the same scores."""
     model = tiny("gptj")
@@ -276,6 +280,7 @@ def test_nothing_compiles_again(tiny: Callable[..., Model]) -> None:
     assert compile_count() - before <= before - start
 
 
+@pytest.mark.long
 def test_one_program_for_a_kind_of_layer(tiny: Callable[..., Model]) -> None:
     """Two kinds in turn compile each piece twice, however many layers there are."""
     types = ["sliding_attention", "full_attention"]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import jaxsvd
-from experiments.bounds_vs_accuracy import agreement, asked, study
-from experiments.bounds_vs_accuracy.asked import Design, SupersampledTask
+from experiments.bounds_vs_accuracy import agreement, questions, study
 from experiments.bounds_vs_accuracy.conclusions import distinct
 from experiments.bounds_vs_accuracy.experiment import EXPERIMENT
 from experiments.bounds_vs_accuracy.measured import clustered, measure, removed
+from experiments.bounds_vs_accuracy.questions import Design, SupersampledTask
 from experiments.common.records import restore
 from experiments.common.scaffold import main, parser, run
-from experiments.language.setting import Asked
+from experiments.language.setting import TaskSetting
 from jaxsvd.edits.edit import Edit
 from jaxsvd.model import Model
 from jaxsvd.results.statistics import paired_difference
@@ -38,8 +38,8 @@ def model() -> Model:
 def draw(model: Model) -> SupersampledTask:
     options = parser(EXPERIMENT).parse_args(["--validation-size", "20", "--test-size", "40"])
     setting = study.resolve(options)
-    task = Asked("bundled", "bundled", None, (0,))
-    return asked.make_draw(model, setting, task, 0, Design(3, 2), SILENT)
+    task = TaskSetting("bundled", "bundled", None, (0,))
+    return questions.make_draw(model, setting, task, 0, Design(3, 2), SILENT)
 
 
 def plain_answer(model: Model, question: Question) -> int:
@@ -53,11 +53,12 @@ def plain_answer(model: Model, question: Question) -> int:
     return predict(logits[[one[-1] for one in both]])  # pyright: ignore
 
 
+@pytest.mark.long
 def test_supersample_scores_are_those_of_plain_evaluation(
     model: Model, draw: SupersampledTask
 ) -> None:
     """Every sixth question of the one pass, demonstrations and supersamples included."""
-    found = asked.answers(model.engine, draw.encoded, [()])[0]
+    found = questions.answers(model.engine, draw.encoded, [()])[0]
     for name, at in draw.positions.items():
         chosen = at[:: max(1, len(at) // 16)]
         wanted = [plain_answer(model, draw.encoded.questions[i]) for i in chosen]
@@ -74,9 +75,9 @@ def test_all_truncations_come_from_one_pass(model: Model, draw: SupersampledTask
     """Answers of several modules together are those of each alone."""
     engine = model.engine
     edits = [(Edit(2, module, rate),) for module in ("mlp", "k_proj") for rate in (0.5, 0.95)]
-    together = asked.answers(engine, draw.encoded, edits)
+    together = questions.answers(engine, draw.encoded, edits)
     for edit, found in zip(edits, together, strict=True):
-        assert (found == asked.answers(engine, draw.encoded, [edit])[0]).all()
+        assert (found == questions.answers(engine, draw.encoded, [edit])[0]).all()
         assert (found >= 0).all()
 
 
@@ -107,20 +108,20 @@ def test_every_demonstration_is_asked_under_its_prompt(draw: SupersampledTask) -
 
 def test_the_longest_label_that_fits() -> None:
     words = (" entailment", " not entailment")
-    assert asked.split_demonstration("a b: not entailment\n", words) == ("a b:", 1)
-    assert asked.split_demonstration("a b: entailment\n", words) == ("a b:", 0)
+    assert questions.split_demonstration("a b: not entailment\n", words) == ("a b:", 1)
+    assert questions.split_demonstration("a b: entailment\n", words) == ("a b:", 0)
     with pytest.raises(UserError, match="ends with none"):
-        asked.split_demonstration("a b: neutral\n", words)
+        questions.split_demonstration("a b: neutral\n", words)
 
 
 def test_too_few_examples_are_refused() -> None:
     with pytest.raises(UserError, match="examples for 20 supersamples of 16, not for 21"):
-        asked.candidates("bundled", None, 8, 0, Design(21, 1))
+        questions.candidates("bundled", None, 8, 0, Design(21, 1))
     with pytest.raises(UserError, match="up to 16"):
-        asked.candidates("bundled", None, 17, 0, Design(2, 1))
+        questions.candidates("bundled", None, 17, 0, Design(2, 1))
     one = Question("test", 0, (), "q", (" a", " b"), 0)
     with pytest.raises(UserError, match="3 examples make 1 pairs of one label, not 2"):
-        asked.pairs_of([one, replace(one, gold=1), one], 2)
+        questions.pairs_of([one, replace(one, gold=1), one], 2)
 
 
 def test_standard_errors() -> None:
@@ -226,6 +227,7 @@ def test_the_verdict_finds_the_planted_predictor() -> None:
     assert any("change of the gap beyond the baselines" in line for line in told)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_verdict_finds_none_where_none_is(seed: int) -> None:
     """Lemma 6 follows the rate as well as the rate does, and nothing else."""
@@ -239,6 +241,7 @@ def test_the_verdict_finds_none_where_none_is(seed: int) -> None:
     assert not any(line.startswith("Better than xi") and "lemma 6" in line for line in told)
 
 
+@pytest.mark.long
 def test_bounds_from_predictions_have_to_beat_the_errors_they_come_from() -> None:
     """A copy of the supersample's own gap is no theory, however well it does."""
     rng = np.random.default_rng(0)
@@ -271,7 +274,7 @@ def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(EXPERIMENT, [*SMALL, "--out", str(out)]) == 0
     told = capsys.readouterr().out
     assert "xi alone ranks" in told
-    assert asked.COPYING[:60] in told
+    assert questions.COPYING[:60] in told
     result = restore(json.loads((out / "result.json").read_text()))
     cells = result["cells"]
     assert [(c["seed"], c["layer"], c["rate"]) for c in cells] == list(

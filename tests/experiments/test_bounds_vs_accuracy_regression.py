@@ -110,7 +110,7 @@ def test_losses_of_the_linear_function_transformer(
     model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     """A point asked is the last of its prompt; of demonstrations likewise."""
-    for asked, found in zip((bench.asked, bench.shown), bench.risks(model), strict=True):
+    for asked, found in zip((bench.queries, bench.shown), bench.risks(model), strict=True):
         for b in (0, 3):
             each = []
             for point in asked[b]:
@@ -128,7 +128,7 @@ def test_norms_of_the_linear_function_transformer(
     model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     """Where every token is some demonstration's, dW_t is the Jacobian: by differentiation."""
-    rows = np.concatenate([bench.shown[:4], bench.asked[:4, :1]], axis=1)
+    rows = np.concatenate([bench.shown[:4], bench.queries[:4, :1]], axis=1)
     streams = model.streams(jnp.asarray(rows[..., :-1]), jnp.asarray(rows[..., -1]))
     places = Places.in_order(SIZE.config, 1, 11)
     at_last = jax.tree.map(lambda a: a[:, -1:], places)

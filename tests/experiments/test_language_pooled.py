@@ -12,8 +12,8 @@ from experiments.common.scaffold import Experiment, parser
 from experiments.condition_numbers import experiment as condition_numbers
 from experiments.language import pooled, searches
 from experiments.language.setting import (
-    Asked,
     Setting,
+    TaskSetting,
     config_of,
     ends,
     parents,
@@ -68,7 +68,7 @@ def test_holm_over_all_draws() -> None:
     assert (half["gains"], half["losses"]) == (2, 0)
     assert (most["gains"], most["losses"]) == (0, 1)
     assert "2 are better and 1 worse beyond noise" in pooled.counted(found)
-    told = pooled.best_told(pooled.points(found))
+    told = pooled.best_significant(pooled.points(found))
     assert told is not None
     assert "mlp of layer 2 at rate 0.5: +0.1400 +- 0.0849" in told
     assert "in 2 of 2 draws" in told
@@ -77,7 +77,7 @@ def test_holm_over_all_draws() -> None:
 def test_nothing_is_best_where_nothing_gains() -> None:
     """An equal is no gain."""
     points = pooled.points(pooled.judged([cell(0, 0.0, 30), change(30, 0, 0.5, 30, 1.0)]))
-    assert pooled.best_told(points) == "No change raises the mean accuracy over the draws."
+    assert pooled.best_significant(points) == "No change raises the mean accuracy over the draws."
 
 
 def test_one_draw_has_no_spread() -> None:
@@ -85,7 +85,7 @@ def test_one_draw_has_no_spread() -> None:
     assert point["spread"] is None
     assert point["interval"] == pytest.approx(list(wilson(13, 50)))
     assert pooled.noise_compared([point]) is None
-    assert pooled.best_told([point]) is None
+    assert pooled.best_significant([point]) is None
 
 
 def test_noise_of_the_examples() -> None:
@@ -154,7 +154,7 @@ def test_settings() -> None:
     assert made.layers == (0, 3)
     assert made.modules == ("mlp", "attn")
     assert made.rates == (0.0, 0.5, 0.9)
-    assert made.tasks == (Asked("bundled", "bundled", None, (4, 5, 6)),)
+    assert made.tasks == (TaskSetting("bundled", "bundled", None, (4, 5, 6)),)
     assert made.draw["validation_size"] is None
     quick = asked_for("--quick", "--modules", "every", "--layers", "all", "--test-size", "7")
     assert quick.tasks[0].seeds == (0, 1)

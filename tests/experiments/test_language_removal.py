@@ -86,6 +86,7 @@ def requests(prompts: list[list[int]]) -> list[Request]:
     return [Request(prompt, [[label] for label in LABELS], "label tokens") for prompt in prompts]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 @pytest.mark.parametrize("layer", [0, 2])
 @pytest.mark.brief(family=("llama",))
@@ -109,6 +110,7 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
     assert_close(found, plain, decoder_sums(model.config, len(prompts[0])))
 
 
+@pytest.mark.long
 def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
     """Pruned matrices written into the model, and a plain pass."""
     model, layer = tiny("llama"), 1

@@ -75,6 +75,7 @@ class Killing(Progress):
         return contextlib.nullcontext(advance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", [1, 24, 61])
 def test_killed_and_resumed_is_the_same_run(
     tmp_path: Path, whole: tuple[Path, RegressionTrainState], moment: int
@@ -120,6 +121,7 @@ def test_kept_weights_are_those_of_their_step(whole: tuple[Path, RegressionTrain
         np.testing.assert_array_equal(mine, wanted)
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss(whole: tuple[Path, RegressionTrainState]) -> None:
     """Of the points but the first, whose error nothing can lower."""
     ends, losses = learning_curve(TINY, np.asarray(whole[1].losses))

@@ -132,6 +132,7 @@ def test_expected_errors() -> None:
     assert expected_error("least squares", 5, 5) == 0
 
 
+@pytest.mark.long
 def test_predictions_look_at_nothing_later(either: TrainedModel) -> None:
     """Changing y_i and all after it leaves the predictions up to x_i; y_i moves the next ones."""
     x, y = (np.asarray(a) for a in prompts_of(either, 2)[:2])
@@ -147,6 +148,7 @@ def test_predictions_look_at_nothing_later(either: TrainedModel) -> None:
         assert np.all(np.abs(either.predict(x, only_y) - base)[:, i + 1 :] > 1e-4)
 
 
+@pytest.mark.long
 def test_positions_matter(either: TrainedModel) -> None:
     """Without any, two examples that change places would change no later prediction."""
     x, y = (np.asarray(a) for a in prompts_of(either, 4)[:2])
@@ -155,6 +157,7 @@ def test_positions_matter(either: TrainedModel) -> None:
     assert np.all(np.abs(swapped - either.predict(x, y))[:, 2:] > 1e-5)
 
 
+@pytest.mark.long
 def test_predictions_are_read_from_the_streams(either: TrainedModel) -> None:
     """The shortened last layer is the whole one, and a stream is the layer's of the one before."""
     prompts = prompts_of(either, 8)

@@ -39,6 +39,7 @@ def whole(tmp_path_factory):
     return out, state
 
 
+@pytest.mark.brief(moment=(3,))
 @pytest.mark.parametrize("moment", [1, 3, 6])
 def test_killed_and_resumed_is_the_same_run(tmp_path, whole, moment):
     def kill(step):
@@ -128,12 +129,14 @@ def rows(episodes):
         yield tokenizer, ids[real].tolist(), tokenizer.decode(ids[real].tolist())
 
 
+@pytest.mark.long
 def test_episodes_are_text_as_the_tokenizer_writes_it(episodes):
     for tokenizer, ids, text in rows(episodes):
         assert tokenizer.encode(text).ids == ids
         assert re.fullmatch(r"(text:( [a-z]+){3,5}\nlabel : [a-z]+\n){4}", text)
 
 
+@pytest.mark.long
 def test_episodes_never_show_held_out_pairs_together(episodes):
     held_out = {frozenset(pair) for pair in held_out_pairs()}
     lists = list(CATEGORIES.values())

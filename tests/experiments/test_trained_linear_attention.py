@@ -51,6 +51,7 @@ def test_the_cases_are_the_published_ones() -> None:
     assert isotropic.optimum.loss == pytest.approx(15 / 13)
 
 
+@pytest.mark.long
 def test_another_layer_does_not() -> None:
     """Twice the best step: its loss by the closed form of one step, and no claim holds."""
     case = experiment.cases()[3]

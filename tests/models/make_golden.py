@@ -21,7 +21,7 @@ from .random_models import (
     padded_batch,
     weights,
 )
-from .tiny_families import Json
+from .tiny_families import TINY, Json
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -57,6 +57,7 @@ MODELS: dict[str, Json] = {
         rope_theta=2000.0, rope_scaling={"type": "linear", "factor": 2.5}, num_hidden_layers=3
     ),
     "llama-dynamic": llama_json(rope_parameters={"rope_type": "dynamic", "factor": 2.0}),
+    **{name: family.json() for name, family in TINY.items() if name not in ("gptj", "llama")},
 }
 
 

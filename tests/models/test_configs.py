@@ -116,6 +116,35 @@ def test_an_unknown_attribute_whose_name_tells_that_it_is_metadata(family: str, 
 
 
 @pytest.mark.parametrize(
+    "attributes",
+    [
+        {"is_llama_config": True, "rope_interleaved": False},
+        {"max_sequence_length": 2048, "pad_token_id": -1},
+        {"internal_version": "7b-x"},
+        {"_attn_implementation_autoset": True},
+        {"_commit_hash": "0" * 40},
+        {"unsloth_fixed": True, "unsloth_version": "2024.11"},
+        {"diversity_penalty": 0.0, "pruned_heads": {}, "chunk_size_feed_forward": 0},
+        {"badwordsids": [[1]], "newlinemode": "s"},
+        {"neftune_noise_alpha": 5, "_flash_attn_2_enabled": True},
+    ],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_attributes_of_real_files_that_enter_no_forward_pass(attributes: Any) -> None:
+    """Of SmolLM2, Vicuna, ALLaM, transformers 4.46 to 4.51, unsloth, KoboldAI and NEFTune."""
+    assert read_config(JSON_OF["llama"](**attributes), "") == read_config(JSON_OF["llama"](), "")
+
+
+def test_yarn_as_it_was_written_in_2023() -> None:
+    scaling = {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 6}
+    old, new = (
+        read_config(JSON_OF["llama"](rope_scaling=scaling | more), "")[0]
+        for more in ({"finetuned": True}, {})
+    )
+    assert old == new
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("rope_interleaved", True),
@@ -130,6 +159,33 @@ def test_an_unknown_attribute_whose_name_tells_that_it_is_metadata(family: str, 
 )
 def test_attributes_of_other_models_that_matter(name: str, value: Any) -> None:
     assert f"{name} = {value!r}" in config_refusal(JSON_OF["llama"](**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mixtral", "num_local_experts": 8}, "use a dense model"),
+        ({"model_type": "qwen3_moe", "num_experts": 128}, "use a dense model"),
+        ({"model_type": "deepseek_v3", "n_routed_experts": 256}, "use a dense model"),
+        (JSON_OF["llama"](num_experts_per_tok=2), "use a dense model"),
+        ({"model_type": "gemma3", "vision_config": {"a": 1}}, "use its language model alone"),
+        ({"model_type": "llava", "vision_config": {"a": 1}}, "use its language model alone"),
+        ({"model_type": "qwen2_audio", "audio_config": {"a": 1}}, "use its language model alone"),
+        (JSON_OF["llama"](mm_vision_tower="clip"), "use its language model alone"),
+        (
+            JSON_OF["llama"](quantization_config={"quant_method": "awq"}),
+            "use the model's unquantised checkpoint, or a GGUF file of it",
+        ),
+        (
+            {"model_type": "falcon", "quantization_config": {"quant_method": "gptq"}},
+            "use the model's unquantised checkpoint, or a GGUF file of it",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["model_type"],
+)
+def test_what_is_not_read_and_what_would_do(config: Any, said: str) -> None:
+    """A mixture of experts, several senses, weights of a few bits."""
+    assert said in config_refusal(config)
 
 
 def test_nothing_is_said_of_what_transformers_writes_itself() -> None:

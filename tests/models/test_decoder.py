@@ -46,7 +46,7 @@ def build(config: Json, tensors: Weights) -> Decoder:
     return fill(decoder_config, arrays, jnp.float32)
 
 
-@pytest.fixture(scope="module", params=every_family())
+@pytest.fixture(scope="module", params=every_family(brief=("gptj", "gpt2", "gemma3_text")))
 def family(request: pytest.FixtureRequest) -> str:
     """Each family."""
     return request.param
@@ -149,6 +149,7 @@ def test_who_sees_whom(data: st.DataObject, window: int | None) -> None:
         assert found[query, key] == sees
 
 
+@pytest.mark.brief(window=(2,))
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_a_window_reaches_as_far_as_it_says(window: int) -> None:
     """One layer: a logit depends on ``window`` tokens, its own included, and on no other."""
@@ -226,6 +227,7 @@ def test_padding_on_any_side_changes_nothing(family: str, decoder: Decoder) -> N
         assert_close(padded[row, real], plain[row, : real.sum()], sums, DOUBLE)
 
 
+@pytest.mark.long
 def test_rows_do_not_see_each_other(decoder: Decoder) -> None:
     ids = tokens(3, 12)
     before, _ = run(decoder, ids)

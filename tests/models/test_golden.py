@@ -9,16 +9,27 @@ import pytest
 import jaxsvd
 
 from .random_models import GOLDEN, TOLERANCE, checksum, relative_error, weights, write_checkpoint
+from .tiny_families import NAMES
 
 FILES = sorted(GOLDEN.glob("*.npz"))
 
 
-def test_both_families_have_golden_files() -> None:
-    assert {file.stem.split("-")[0] for file in FILES} == {"gptj", "llama"}
+def test_every_family_has_golden_files() -> None:
+    assert {file.stem.split("-")[0] for file in FILES} == set(NAMES)
     assert sum(file.stat().st_size for file in FILES) < 300_000
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(
+            file,
+            id=file.stem,
+            marks=() if file.stem.startswith(("gptj", "llama")) else pytest.mark.long,
+        )
+        for file in FILES
+    ],
+)
 def test_logits_are_those_of_transformers(file: Path, tmp_path: Path) -> None:
     golden = np.load(file)
     config = json.loads(str(golden["config"]))

@@ -89,6 +89,7 @@ def test_parts_are_read_in_pieces(
             np.testing.assert_array_equal(own, expected.astype(own.dtype))
 
 
+@pytest.mark.brief(module=("mlp",))
 @pytest.mark.parametrize("factored", [False, True], ids=["dense", "factored"])
 @pytest.mark.parametrize("module", ["attn", "k_proj", "mlp"])
 @pytest.mark.parametrize("family", FUSED)

@@ -44,7 +44,9 @@ def test_every_tensor_arrives_where_it_belongs(tmp_path: Path, family: str, shar
     assert (model.source, model.revision, model.dtype) == (str(tmp_path / "model"), None, "float32")
     assert model.parameters == sum(value.size for value in tensors.values())
     model.save(tmp_path / "saved")
-    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    files = sorted((tmp_path / "saved").glob("*.safetensors"))
+    assert len(files) == (3 if sharded else 1)
+    saved = {name: value for file in files for name, value in load_file(file).items()}
     assert saved.keys() == tensors.keys()
     assert all((saved[name] == tensors[name]).all() for name in tensors)
     assert json.loads((tmp_path / "saved" / "config.json").read_text()) == config | {

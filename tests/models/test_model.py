@@ -77,7 +77,7 @@ def test_saving_that_fails_leaves_nothing(
     seen = UserError if isinstance(error, OSError) else type(error)
     before = sorted(tmp_path.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr("safetensors.numpy.save_file", fail)
+        patch.setattr("jaxsvd.checkpoints.save.write_safetensors", fail)
         with pytest.raises(seen):
             model.save(tmp_path / "out")
         assert sorted(tmp_path.iterdir()) == before

@@ -71,6 +71,31 @@ def test_rotary_tables_and_masks_at_any_level(tmp_path: Path, family: str) -> No
     assert "model.layers.0.self_attn.bias" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("qweight", "qzeros", "scales", "g_idx"),
+        ("weight_packed", "weight_scale", "weight_shape"),
+        ("weight", "weight.absmax", "weight.quant_map", "weight.quant_state.bitsandbytes__nf4"),
+        ("weight", "SCB"),
+    ],
+    ids=["gptq", "compressed-tensors", "bitsandbytes 4 bits", "bitsandbytes 8 bits"],
+)
+def test_quantised_weights_whose_config_does_not_say_so(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    """One thing is wrong and one is said, not every tensor that is missing or too much."""
+    tensors = tiny_checkpoint(tmp_path)
+    stem = "model.layers.0.mlp.gate_proj"
+    del tensors[f"{stem}.weight"]
+    packed = {f"{stem}.{part}": np.ones((4, 4), np.int8) for part in parts}
+    rewrite(tmp_path, tensors | packed)
+    line = refusal(tmp_path)
+    assert "its weights are quantised" in line
+    assert "use the model's unquantised checkpoint, or a GGUF file of it" in line
+    assert "missing" not in line
+
+
 def test_every_command_gives_one_verdict(tmp_path: Path) -> None:
     """What load refuses for its config.json, `jaxsvd models` refuses with the same words."""
     tiny_checkpoint(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
@@ -79,7 +104,11 @@ def test_every_command_gives_one_verdict(tmp_path: Path) -> None:
     assert str(error.value) == refusal(tmp_path)
 
 
-@pytest.mark.parametrize("raw", ['{"model_type": "resnet"}', "{"])
+@pytest.mark.parametrize(
+    "raw",
+    ['{"model_type": "resnet"}', "{", '{"model_type": "llama", "num_hidden_layers": 1000}'],
+    ids=["family", "damaged", "memory"],
+)
 def test_the_hubs_config_is_judged_before_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: str
 ) -> None:
@@ -95,7 +124,7 @@ def test_the_hubs_config_is_judged_before_weights(
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(UserError, match=r"config\.json"):
+    with pytest.raises(UserError, match=r"config\.json|GB for its weights"):
         jaxsvd.load("someone/some-7b")
     assert asked == [["config.json"]]
 

@@ -349,14 +349,17 @@ TINY: dict[str, TinyFamily] = {
 NAMES = tuple(TINY)
 
 
-def every_family(*, usual: bool = False) -> list[Any]:
+def every_family(*, usual: bool = False, brief: Sequence[str] | None = None) -> list[Any]:
     """Parameters for pytest: all families, or only those that the default tests take.
 
-    Without ``usual`` the relatives of those come along, marked long.
+    Args:
+        usual: leave out the relatives of those, which else come along, marked long.
+        brief: the names of those that the default tests take, where they are fewer.
     """
     chosen = []
     for name, family in TINY.items():
         if family.usual or not usual:
-            marks = () if family.usual else (pytest.mark.long,)
+            taken = family.usual if brief is None else name in brief
+            marks = () if taken else (pytest.mark.long,)
             chosen.append(pytest.param(name, marks=marks, id=name))
     return chosen

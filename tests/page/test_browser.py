@@ -76,6 +76,7 @@ def series(page: Browser) -> set[str]:
     )
 
 
+@pytest.mark.long
 def test_hover_and_keys_tell_counts_and_interval(chromium: Browser, searched: Path) -> None:
     page = opened(chromium, searched)
     result = json.loads((searched / "result.json").read_text())
@@ -92,6 +93,7 @@ def test_hover_and_keys_tell_counts_and_interval(chromium: Browser, searched: Pa
     assert tip(page)[0].endswith("test")
 
 
+@pytest.mark.long
 def test_toggles_hide_and_show_curves(chromium: Browser, swept: Path) -> None:
     page = opened(chromium, swept)
     everything = {f"validation {m} {n}" for m in ("mlp", "attn") for n in (0, 1, 6, 7)}
@@ -226,6 +228,7 @@ def test_a_server_is_asked_for_the_page_alone(chromium: Browser, swept: Path) ->
     assert asked == ["/report.html"]
 
 
+@pytest.mark.long
 def test_words_of_a_table_stay_whole_on_a_phone(chromium: Browser, searched: Path) -> None:
     """A wide table scrolls instead of breaking `validation` into letters."""
     page = opened(chromium, searched)

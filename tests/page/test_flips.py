@@ -34,6 +34,7 @@ def record_of(run: Path) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.long
 def test_demonstrations_are_kept_once(tmp_path: Path) -> None:
     """The page has each prompt and each set of demonstrations a single time."""
     run = made.sweep(tmp_path / "run", shots=(4, 10), seeds=(0, 1))

@@ -78,6 +78,7 @@ def test_changes_are_counted_on_the_same_examples(swept: Path, points: list[Poin
     assert {point.layer for point in family if point.beyond_noise} == {0, 1}
 
 
+@pytest.mark.long
 def test_order_of_lines_does_not_matter(swept: Path, points: list[Point]) -> None:
     lines = [json.loads(line) for line in (swept / "predictions.jsonl").read_text().splitlines()]
     outcomes = Outcomes()

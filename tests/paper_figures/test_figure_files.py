@@ -283,7 +283,7 @@ def test_a_run_is_read_once(tmp_path: Path) -> None:
     run = made.plain_search(tmp_path / "runs" / "a")
     found = find([tmp_path, run, tmp_path / "runs"])
     assert [source.path.resolve() for source in found.sources] == [run.resolve()]
-    assert found == reading.Found(found.sources, ())
+    assert found == reading.RunFolders(found.sources, ())
 
 
 def test_results_of_others(tmp_path: Path) -> None:

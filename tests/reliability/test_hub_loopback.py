@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers.pre_tokenizers import ByteLevel
 
 import jaxsvd
 from jaxsvd.checkpoints.hub import BUNDLED
@@ -124,6 +125,42 @@ def test_downloads_revisions_and_refusals(
     assert "the hub cannot be reached (no network, or offline mode)" in answers[3]["error"]
     assert answers[4]["error"].startswith("can't load aps/super_glue/rte@main from the")
     assert answers[4]["error"].endswith("give local files with --data DIR")
+
+
+@pytest.mark.long
+def test_gguf_files_of_the_hub(tmp_path: Path) -> None:
+    """By name, or alone in their repository; of several none is guessed."""
+    pytest.importorskip("gguf")
+    from tests.models import gguf_files
+
+    config = llama_json(vocab_size=257)
+    tokenizer = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": [*sorted(ByteLevel.alphabet()), "aa"],
+        "tokenizer.ggml.merges": ["a a"],
+    }
+    path = gguf_files.write(tmp_path / "tiny-F32.gguf", config, weights(config), metadata=tokenizer)
+    data = path.read_bytes()
+    served = {
+        "models/someone/one": Repository({"main": {path.name: data, "README.md": b"#"}}),
+        "models/someone/two": Repository({"main": {"a.gguf": data, "b.gguf": data}}),
+    }
+    total = float(np.asarray(jaxsvd.load(path).decoder.embedding.tokens[...], np.float64).sum())
+    with serving(Hub(served)) as hub:
+        alone, named, several, missing = ask(
+            tmp_path / "home",
+            hub.endpoint,
+            {"model": "someone/one"},
+            {"model": "someone/two/b.gguf"},
+            {"model": "someone/two"},
+            {"model": "someone/two/c.gguf"},
+        )
+        assert len(hub.downloads("a.gguf")) == 0
+    assert alone["sum"] == named["sum"] == total
+    names = "someone/two/a.gguf, someone/two/b.gguf"
+    assert several["error"] == f"someone/two holds 2 GGUF files; name one of them: {names}"
+    assert missing["error"].startswith("someone/two/c.gguf: no such file here, and none in that")
 
 
 @pytest.mark.long

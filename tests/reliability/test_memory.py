@@ -1,12 +1,15 @@
 """Files of megabytes, good and damaged at their end: never more than four times their size."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from jaxsvd.checkpoints.hub import BUNDLED
+from jaxsvd.model import load_tokenizer
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import sources
 from jaxsvd.tasks.specs import SPECS
@@ -50,3 +53,26 @@ def test_rows_of_a_large_file(tmp_path: Path, suffix: str) -> None:
         with peak_memory() as peak, pytest.raises(UserError):
             sources.load(SPECS["sst2"], tmp_path)
         assert peak.bytes < 4 * size + SLACK
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["vocabulary", "added token", "special token"])
+def test_a_token_of_100_megabytes(tmp_path: Path, where: str) -> None:
+    """Refused before the tokenizers library, which would take ninety bytes for each of its own."""
+    shutil.copytree(BUNDLED, tmp_path / "m")
+    name = "tokenizer_config.json" if where == "special token" else "tokenizer.json"
+    path = tmp_path / "m" / name
+    raw = json.loads(path.read_text("utf-8"))
+    token = "x" * 10**8
+    if where == "vocabulary":
+        raw["model"]["vocab"][token] = len(raw["model"]["vocab"])
+    elif where == "added token":
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+        raw["added_tokens"].append({"id": len(raw["model"]["vocab"]), "content": token} | flags)
+    else:
+        raw["bos_token"] = token
+    path.write_text(json.dumps(raw), "utf-8")
+    del raw
+    with peak_memory() as peak, pytest.raises(UserError, match="100,000,000 characters"):
+        load_tokenizer(tmp_path / "m")
+    assert peak.bytes < 9 * 10**8

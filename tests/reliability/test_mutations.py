@@ -52,6 +52,7 @@ def test_the_plan(targets: list[Target]) -> None:
     assert FULL * sum(PLAN.values()) >= 50_000
 
 
+@pytest.mark.long
 @pytest.mark.brief(share=(0.25,))
 @pytest.mark.parametrize("share", [0.25, 1])
 @pytest.mark.parametrize("name", PLAN)

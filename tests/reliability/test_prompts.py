@@ -117,6 +117,7 @@ def test_a_text_of_100_000_characters(model: Model) -> None:
     assert kept.encoded.skipped == 1
 
 
+@pytest.mark.long
 def test_a_long_text_that_fits(tiny: Callable[..., Model], tmp_path: Path) -> None:
     """100,000 characters that are few tokens are scored as any others."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -149,6 +150,7 @@ def task_file(directory: Path, texts: Sequence[str]) -> Path:
     return directory / "task.toml"
 
 
+@pytest.mark.long
 def test_from_a_file(model: Model, tmp_path: Path) -> None:
     """The same texts through a task file: white space is folded, nothing else is touched."""
     texts = [text for text in TEXTS.values() if text.strip() and "\0" not in text]

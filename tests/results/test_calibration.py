@@ -185,6 +185,7 @@ def test_the_area_is_tested_at_half_of_five_percent(standard_errors: float, reje
     assert discriminates_differently(change(0.0, 0.05, 1.0), area) == rejected
 
 
+@pytest.mark.long
 def test_two_tests_together_keep_their_level() -> None:
     """Nothing changes but noise: discrimination is said in at most 5 % of data sets.
 

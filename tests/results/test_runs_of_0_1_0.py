@@ -15,10 +15,12 @@ from jaxsvd.commands.report import report
 from jaxsvd.page.repeat import repeat
 from jaxsvd.results.conditions import ConditionResult
 from jaxsvd.results.evaluation import Evaluation
+from jaxsvd.results.fields import Fields
 from jaxsvd.results.other import OtherResult
 from jaxsvd.results.predictions import Prediction, read_predictions
 from jaxsvd.results.prompts import read_prompts
 from jaxsvd.results.read import read_run, result_of
+from jaxsvd.results.request import ExperimentRequest, RunRequest
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.sweep import SweepResult
 from jaxsvd.runs.directory import dump
@@ -55,6 +57,13 @@ def test_results_are_read_and_written_as_they_were(name: str) -> None:
 def test_predictions_are_read_and_written_as_they_were(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     assert [dump(line.to_json()) for line in read_predictions(path, SILENT)] == lines
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.rglob("run.json")), ids=str)
+def test_requests_are_read_and_written_as_they_were(path: Path) -> None:
+    fields = Fields(json.loads(path.read_text("utf-8")))
+    kind = RunRequest if "command" in fields.values else ExperimentRequest
+    assert dump(kind.from_json(fields).to_json()) == dump(fields.values)
 
 
 def test_prompts_are_read_and_written_as_they_were() -> None:

@@ -1,8 +1,8 @@
 """Loads a checkpoint in a process of its own and prints what that took, as JSON.
 
-``loading_peak.py DIR DTYPE [MESH]``. The peak is the process's own anonymous and shared memory
-above what it had before, by the kernel's count (VmHWM, reset first); pages of files that were read
-are the kernel's and not the process's.
+``loading_peak.py DIR DTYPE [MESH]``, or a GGUF file in place of the directory. The peak is the
+process's own anonymous and shared memory above what it had before, by the kernel's count (VmHWM,
+reset first); pages of files that were read are the kernel's and not the process's.
 """
 
 import json
@@ -16,6 +16,9 @@ import numpy as np
 from flax import nnx
 
 import jaxsvd
+from jaxsvd.checkpoints.gguf.header import is_gguf
+from jaxsvd.checkpoints.gguf.weights import library
+from jaxsvd.checkpoints.hub import read_raw_config
 from jaxsvd.checkpoints.load import parameter_shapes
 from jaxsvd.models import read_config
 
@@ -46,8 +49,11 @@ def read_plainly(directory: Path) -> float:
 def main() -> None:
     """See above."""
     directory, dtype, mesh = Path(sys.argv[1]), sys.argv[2], (*sys.argv[3:], "auto")[0]
-    config, _ = read_config(json.loads((directory / "config.json").read_text()), "config.json")
+    raw, where = read_raw_config(directory)
+    config, _ = read_config(raw, str(where))
     parameter_shapes(config)
+    if is_gguf(directory):
+        library()  # what importing it takes is no part of loading
     jnp.zeros(1).block_until_ready()  # what JAX itself takes is no part of loading
     plain = read_plainly(directory)
     reset_peak()

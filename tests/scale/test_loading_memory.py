@@ -20,7 +20,7 @@ from jaxsvd.checkpoints.tensors import Tensor, open_tensors
 from jaxsvd.models.families.llama import LLAMA
 from jaxsvd.runtime.errors import UserError
 
-from .big_checkpoint import write
+from .big_checkpoint import config_for, shards_of, write
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -160,3 +160,24 @@ def test_peak_memory_over_devices(checkpoint: Path) -> None:
     assert len(found["shares"]) == 4
     for share in found["shares"]:
         assert share == pytest.approx(found["bytes"] / 4, rel=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_peak_memory_of_quantised_weights(tmp_path: Path) -> None:
+    """Of a GGUF file too: each tensor is dequantised in parts, where it is to stay."""
+    gguf = pytest.importorskip("gguf", reason="needs the gguf library: install jaxsvd[gguf]")
+    from tests.models import gguf_files
+
+    config = config_for(360, itemsize=4, width=1024)
+    shapes = {name: shape for shard in shards_of(config) for name, shape in shard.items()}
+    pool = np.random.default_rng(0).standard_normal(2**20, np.float32) * 0.02
+    tensors = {name: np.resize(pool, shape) for name, shape in shapes.items()}
+    kinds = {
+        name: gguf.GGMLQuantizationType.Q8_0 for name, shape in shapes.items() if len(shape) == 2
+    }
+    config["rms_norm_eps"] = 1e-6
+    path = gguf_files.write(tmp_path / "big.gguf", config, tensors, quantize=kinds)
+    found = loaded(path, "float32")
+    assert found["bytes"] == 4 * found["parameters"]
+    assert found["bytes"] <= found["peak"] <= 1.15 * found["bytes"]

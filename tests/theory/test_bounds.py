@@ -31,6 +31,7 @@ def random_measured(m: int = 3, n: int = 5, width: int = 4, layers: int = 2) -> 
     return bounds.measure(factors, 2)
 
 
+@pytest.mark.long
 def test_as_printed_theorem_2_is_infinite() -> None:
     _, measured, _ = replicates()
     for measurement in (measured, random_measured()):
@@ -42,6 +43,7 @@ def test_as_printed_theorem_2_is_infinite() -> None:
         assert bounds.lemma6(measurement).status == "inf"
 
 
+@pytest.mark.long
 def test_no_noise_no_bound() -> None:
     run, _, block = replicates()
     deterministic = bounds.measure(run.factors, 12, run.states)
@@ -136,6 +138,7 @@ def test_a_ridge_makes_it_finite_and_is_named() -> None:
     assert "deterministic" not in bound.algorithm
 
 
+@pytest.mark.long
 def test_symmetric_subspace_of_arbitrary_weights() -> None:
     """D (D + 1) / 2 = 6 directions at D = 3: finite from N - 1 = 6 on, and only there."""
     rng = np.random.default_rng(0)

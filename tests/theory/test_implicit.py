@@ -17,6 +17,7 @@ shapes = st.sampled_from([(1, 1, 1), (2, 5, 3), (8, 3, 4), (6, 6, 2)])  # each c
 sizes = st.tuples(st.integers(0, 10**6), shapes).map(lambda drawn: (drawn[0], *drawn[1]))
 
 
+@pytest.mark.long
 @given(sizes)
 def test_theorem_1_every_token_follows_the_same_map(size: tuple[int, int, int, int]) -> None:
     tokens, weights = random_problem(*size)
@@ -232,6 +233,7 @@ def test_one_head_is_a_stack_without_heads() -> None:
     assert implicit.example_factors(tokens, one).v.shape == (3, 6, 1, 4)
 
 
+@pytest.mark.long
 def test_rectangular_matrices_of_a_3() -> None:
     """W_V, W_K and W_Q of 3 x D, brought back to D by the MLP, with and without activation."""
     rng = np.random.default_rng(9)

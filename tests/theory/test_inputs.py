@@ -84,6 +84,7 @@ def test_bounds_of_every_mixture_of_forms(first: str, second: str) -> None:
         assert bound.status == "finite"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_states", [True, False])
 @pytest.mark.parametrize(
     ("layers", "replicates", "n", "width"),
@@ -137,6 +138,7 @@ def test_zero_weights_tell_nothing() -> None:
             assert (bound.value, bound.status) == (0.0, "finite")
 
 
+@pytest.mark.long
 def test_one_prompt_in_a_path_report() -> None:
     tokens, weights = problem(n=8)
     report = pruning.path_report(

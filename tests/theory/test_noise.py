@@ -71,6 +71,7 @@ def test_float32_spectrum() -> None:
     np.testing.assert_allclose(single, exact, rtol=0, atol=1e-5 * exact.max())
 
 
+@pytest.mark.long
 def test_the_noise_has_covariance_c_and_the_ridge_adds_to_it() -> None:
     tokens, weights = random_problem(1, n=5, width=2, layers=1)
     m = 20_000

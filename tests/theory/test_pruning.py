@@ -120,6 +120,7 @@ def test_path_report() -> None:
     assert all(path.falls for path in (*same.norms, *same.bounds.values()))
 
 
+@pytest.mark.long
 def test_the_relative_bound_rises_under_pruning() -> None:
     """The opposite of Remark 4: C becomes more singular."""
     found = report().bounds["lemma6 zero, relative ridge"]
@@ -132,6 +133,7 @@ def test_the_relative_bound_rises_under_pruning() -> None:
         assert not found.falls
 
 
+@pytest.mark.long
 def test_mlp_matrices_can_be_pruned() -> None:
     rng = np.random.default_rng(2)
     mlp = Mlp(rng.normal(size=(2, 6, 4)) / 2, rng.normal(size=(2, 4, 6)) / 2)

@@ -70,6 +70,7 @@ def test_draws_depend_on_the_key_alone() -> None:
     assert one.w.dtype == jnp.float32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layers", [1, 3])
 def test_prediction_is_the_stack(layers: int) -> None:
     """Against the tokens run directly and the implicit weight, in both precisions."""
@@ -90,6 +91,7 @@ def test_prediction_is_the_stack(layers: int) -> None:
     assert float(low) == pytest.approx(float(wanted), abs=1e-5 * scale)
 
 
+@pytest.mark.long
 def test_gradient_descent() -> None:
     """The construction's regressor is the iterate, and its loss the closed form."""
     n, d, eta, steps = 10, 5, 0.3, 3
@@ -152,6 +154,7 @@ def test_learned_step_of_any_layer() -> None:
         np.testing.assert_allclose((odd[0] - odd[1]) / 2, step, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_training_is_determined_by_its_key() -> None:
     recipe = Recipe(steps=20, batch=16)
     seen: list[int] = []
@@ -165,6 +168,7 @@ def test_training_is_determined_by_its_key() -> None:
         assert (mine != different).any()
 
 
+@pytest.mark.long
 def test_starts() -> None:
     """An aligned start mixes no x with y and points downhill; a random one does neither."""
     for aligned in (True, False):
@@ -179,6 +183,7 @@ def test_starts() -> None:
         assert (np.linalg.eigvalsh(downhill[:, :2, :2]) > -1e-5).all() or not aligned
 
 
+@pytest.mark.long
 def test_descent_has_its_form() -> None:
     recipe = Recipe(layers=2, form="descent", steps=5, batch=8)
     weights = regression.train(jax.random.key(0), Task(2), 5, recipe).weights

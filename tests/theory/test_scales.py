@@ -101,6 +101,7 @@ def test_relative_ridge_of_small_tokens_is_drawn() -> None:
     np.testing.assert_allclose(moved[1], moved[0], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_state_equals_mean_where_the_state_is_constant() -> None:
     """At layer 1 A_0 = I whatever the sample; the center must not divide by rounding noise."""
     rng = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def output_of_test_token(
     return jnp.stack(heads)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rotary",
     [

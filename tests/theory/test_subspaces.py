@@ -79,6 +79,7 @@ def small_stack(seed: int, width: int = 3, layers: int = 2) -> Weights:
     return Weights(*matrices)
 
 
+@pytest.mark.long
 def test_bound_is_finite_from_as_many_shots_as_directions() -> None:
     weights = pruning.prune(small_stack(0), 0, "value", 0.6)  # rank 1: p q - 0 = 3
     dimensions = noise.gradient_dimensions(weights)
@@ -121,6 +122,7 @@ def test_gradient_subspace_holds_all_gradients_and_the_term_is_entry_by_entry() 
         assert bound.terms[t] == pytest.approx(term, rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("matrix", ["value", "key", "query"])
 def test_remark_4_in_the_subspace_of_the_gradients(matrix: pruning.Matrix) -> None:
     """Small random weights, no ridge: the bound falls at every rate, where a fixed one rises."""

@@ -199,6 +199,7 @@ def test_pieces_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(map(len, encoded)) < joint / 20
 
 
+@pytest.mark.long
 def test_real_prompts(shared: Path) -> None:
     """SST-2 for a real tokenizer, and for those of the files that JAXSVD_GGUF names."""
     files = [Path(name) for name in os.environ.get("JAXSVD_GGUF", "").split(":") if name]

@@ -205,22 +205,24 @@ def compare(
     options: dict[str, Any] = {"within": within, "statistic": statistic, "cluster": cluster}
     columns = {name: _columns(records, name, outcome, **options) for name in names}
     _warn_of_few(columns[predictor])
-    found = {name: _correlation(records, columns[name], draws, seed) for name in names}
+    correlations = {name: _correlation(records, columns[name], draws, seed) for name in names}
     strengths = {
         name: np.abs(columns[name].without_each())
         for name in names
-        if not math.isnan(found[name].value)
+        if not math.isnan(correlations[name].value)
     }
-    mine = found[predictor]
+    mine = correlations[predictor]
     advantage = {}
     for name in names[1:]:
         if name in strengths and predictor in strengths:
-            ahead_by = np.array([abs(mine.value) - abs(found[name].value)])
+            ahead_by = np.array([abs(mine.value) - abs(correlations[name].value)])
             center, spread = _jackknife(strengths[predictor] - strengths[name], ahead_by)
             advantage[name] = (center - spread, center + spread)
     excludes = mine.interval[0] > 0 or mine.interval[1] < 0
     ahead = all(low > 0 for low, _ in advantage.values())
-    return PredictorComparison(found, advantage, bool(excludes and mine.p_value < level and ahead))
+    return PredictorComparison(
+        correlations, advantage, bool(excludes and mine.p_value < level and ahead)
+    )
 
 
 def _columns(

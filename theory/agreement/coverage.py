@@ -46,8 +46,8 @@ def sign_agreement(
         np.asarray(column, np.float64)
         for column in real(predicted=predicted, measured=measured, standard_error=standard_error)
     )
-    for name, found in (("predicted", predicted), ("standard_error", standard_error)):
-        require(found.shape == measured.shape, name, f"of shape {measured.shape}", found.shape)
+    for name, array in (("predicted", predicted), ("standard_error", standard_error)):
+        require(array.shape == measured.shape, name, f"of shape {measured.shape}", array.shape)
     for name, column in (("predicted", predicted), ("measured", measured)):
         require(not np.isnan(column).any(), name, "without NaN", "NaN")
     require(bool((standard_error >= 0).all()), "standard_error", "at least 0", standard_error)

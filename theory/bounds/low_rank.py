@@ -45,7 +45,7 @@ def measure_low_rank(factors: Factors, *, spectral: bool) -> Numbers:
     slope = np.where(moving, apart_off.sum(1) / np.where(moving, apart.sum(1), 1), 0)
     off_state = off_mean - 2 * slope[:, None] * apart_off + slope[:, None] ** 2 * apart
     undone = replicates / max(replicates - 1, 1)
-    found = {
+    measured = {
         "update": np.einsum(
             "mtij,mtij->tm", v @ np.swapaxes(v, -1, -2), q @ np.swapaxes(q, -1, -2)
         ),
@@ -56,8 +56,8 @@ def measure_low_rank(factors: Factors, *, spectral: bool) -> Numbers:
         "slope": slope,
     }
     if spectral:
-        found["spectral"] = squared_spectral_norms(factors)
-    return found
+        measured["spectral"] = squared_spectral_norms(factors)
+    return measured
 
 
 def _before(values: np.ndarray, axis: int) -> np.ndarray:

@@ -178,23 +178,23 @@ def measure(
     diverged = _diverged(factors, states)
     finite = factors if diverged is None else Factors(*(a[:, :diverged] for a in factors))
     seen = states if diverged is None or states is None else states[:, :diverged]
-    found = _numbers(finite, seen, variance, spectral, layers)
+    numbers = _numbers(finite, seen, variance, spectral, layers)
     several = replicates > 1
     return SquaredNorms(
         n=n,
         b=b,
         width=width,
-        update=found["update"],
-        frobenius=found["frobenius"],
-        spectral=found["spectral"] if spectral else None,
-        gradient=found["gradient"],
-        from_mean=found["from_mean"] if several else None,
-        from_state=found["from_state"] if several else None,
-        slopes=found["slope"],
-        spectrum=found["spectrum"],
+        update=numbers["update"],
+        frobenius=numbers["frobenius"],
+        spectral=numbers["spectral"] if spectral else None,
+        gradient=numbers["gradient"],
+        from_mean=numbers["from_mean"] if several else None,
+        from_state=numbers["from_state"] if several else None,
+        slopes=numbers["slope"],
+        spectrum=numbers["spectrum"],
         factors=factors,
         states=states,
-        exponents=found["exponents"],
+        exponents=numbers["exponents"],
         dimensions=dimensions,
         threshold=threshold,
         diverged=diverged,
@@ -240,14 +240,14 @@ def _numbers(
         row["spectrum"] = _rescaled(variance / n * squares, 2 * (exponents[t] - kept[t]))
     lengths = {"spectrum": (replicates, n), "slope": ()}
     names = ("update", "frobenius", "gradient", "from_mean", "from_state", "slope", "spectrum")
-    found = {}
+    numbers = {}
     for name in (*names, *(("spectral",) if spectral else ())):
         shape = lengths.get(name, (replicates,))
         missing = np.full((layers - finite, *shape), np.inf)
         given = np.array([row[name] for row in rows], np.float64).reshape(finite, *shape)
-        found[name] = np.concatenate([given, missing])
-    found["exponents"] = np.concatenate([kept, np.zeros(layers - finite, int)])
-    return found
+        numbers[name] = np.concatenate([given, missing])
+    numbers["exponents"] = np.concatenate([kept, np.zeros(layers - finite, int)])
+    return numbers
 
 
 @by_input

@@ -149,8 +149,8 @@ def lemma6(
     directions = measured.directions(subspace)
     most = int(directions.max(initial=0))
     enough = measured.replicates > most
-    found = f"{measured.replicates} for {most} directions"
-    require(enough, "replicates", "more than the directions for a matrix prior", found)
+    replicates = f"{measured.replicates} for {most} directions"
+    require(enough, "replicates", "more than the directions for a matrix prior", replicates)
     log_levels, logdets = _noise(measured, directions, ridge)
     layers = [
         np.full(measured.replicates, np.inf)

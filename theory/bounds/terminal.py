@@ -85,11 +85,11 @@ def _smaller_gram(rows: np.ndarray) -> np.ndarray:
 
 
 def _checked(
-    found: tuple[np.ndarray, np.ndarray], loss_range: float
+    arrays: tuple[np.ndarray, np.ndarray], loss_range: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    for name, risk in zip(("population", "empirical"), found, strict=True):
+    for name, risk in zip(("population", "empirical"), arrays, strict=True):
         require_finite(f"risks ({name})", risk)
         spread = float(np.max(risk) - np.min(risk))
         requirement = f"within an interval of length {loss_range:g}"
         require(spread <= loss_range * (1 + 1e-9), f"risks ({name})", requirement, spread)
-    return found
+    return arrays

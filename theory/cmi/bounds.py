@@ -46,10 +46,10 @@ def f_cmi(sample: Supersample, correction: Correction = "none") -> InformationBo
         sample: masks, losses and predictions.
         correction: of the plug-in estimate.
     """
-    found = sample.predictions
-    if found is None:
+    predictions = sample.predictions
+    if predictions is None:
         raise ValueError("sample must be one with predictions, got losses alone")
-    return _conditional(sample, _pair_codes("predictions", found), correction)
+    return _conditional(sample, _pair_codes("predictions", predictions), correction)
 
 
 def e_cmi(
@@ -113,8 +113,8 @@ def fast_rate(sample: Supersample, correction: Correction = "none") -> Informati
         return (-math.log(2 - math.exp(t)) / t - 1) * train + information / t
 
     limits = (1e-9, math.log(2) * (1 - 1e-12))
-    found = minimize_scalar(gap, bounds=limits, method="bounded")
-    return InformationBound(min(gap(float(found.x)), gap(limits[1])), information, train)  # pyright: ignore
+    predictions = minimize_scalar(gap, bounds=limits, method="bounded")
+    return InformationBound(min(gap(float(predictions.x)), gap(limits[1])), information, train)  # pyright: ignore
 
 
 def interpolating(sample: Supersample, correction: Correction = "none") -> InformationBound:

@@ -69,8 +69,8 @@ class Supersample:
         inside = bool(((self.losses >= 0) & (self.losses <= 1)).all())
         require(inside, "losses", "in [0, 1]", (self.losses.min(), self.losses.max()))
         if self.predictions is not None:
-            found = self.predictions.shape
-            require(found == self.losses.shape, "predictions", "of the losses' shape", found)
+            shape = self.predictions.shape
+            require(shape == self.losses.shape, "predictions", "of the losses' shape", shape)
 
     def masked(self, masks: Int[np.ndarray, "..."]) -> "Supersample":
         """The same answers beside other masks."""

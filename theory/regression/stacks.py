@@ -31,15 +31,15 @@ def predict(
     require(query.shape == (width,), "query", f"of shape {(width,)}", query.shape)
     for name, tokens in (("demonstrations", demonstrations), ("query", query)):
         require_finite(name, tokens)
-    seen, asked = jnp.asarray(demonstrations), jnp.asarray(query)
+    seen, test_input = jnp.asarray(demonstrations), jnp.asarray(query)
     layers = weights.value.shape[0]
     for layer in range(layers):
         value, key, question = (matrix[layer] for matrix in weights)
         keys, values = seen @ key.T @ question, seen @ value.T
-        asked = asked + (keys @ asked) @ values
+        test_input = test_input + (keys @ test_input) @ values
         if layer < layers - 1:
             seen = seen + (seen @ keys.T) @ values
-    return -asked[-1]
+    return -test_input[-1]
 
 
 @by_input

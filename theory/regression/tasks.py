@@ -46,9 +46,14 @@ class Task:
         require(self.half_width > 0, "half_width", "positive", self.half_width)
         if self.covariance is not None:
             require(self.inputs == "gaussian", "covariance", "None for uniform inputs", "variances")
-            found = self.covariance
-            require(len(found) == self.d, "covariance", f"a tuple of d = {self.d} variances", found)
-            require(all(0 < v < math.inf for v in found), "covariance", "positive", found)
+            covariance = self.covariance
+            require(
+                len(covariance) == self.d,
+                "covariance",
+                f"a tuple of d = {self.d} variances",
+                covariance,
+            )
+            require(all(0 < v < math.inf for v in covariance), "covariance", "positive", covariance)
         if self.weight_norm is not None:
             require(0 < self.weight_norm < math.inf, "weight_norm", "positive", self.weight_norm)
 

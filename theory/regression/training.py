@@ -58,8 +58,8 @@ class Recipe:
     def __post_init__(self) -> None:
         """Check."""
         for name in ("layers", "steps", "batch"):
-            found = getattr(self, name)
-            require(found >= 1, name, "a whole number from 1 on", found)
+            value = getattr(self, name)
+            require(value >= 1, name, "a whole number from 1 on", value)
         require(self.form in ("full", "descent"), "form", "full or descent", repr(self.form))
         require(0 < self.rate < math.inf, "rate", "positive", self.rate)
         require(0 < self.scale < math.inf, "scale", "positive", self.scale)

@@ -134,11 +134,12 @@ def _tensor(gguf: Any, found: Header, name: str, placed: Placed) -> Tensor:
         raise UserError(f"{found.path}: damaged or cut short ({name} ends beyond the file)")
     order = _row_order(found, name, placed.shape)
     rows = partial(_rows, gguf, found, placed, order, _offset(found, name))
+    stored = FLOAT_KINDS.get(kind)
     if found.architecture == "gpt2" and name.endswith(_TURNED):
-        return Tensor(placed.shape[::-1], "F32", lambda: _whole(rows, placed.shape).T)
-    return Tensor(
-        placed.shape, "F32", lambda: _whole(rows, placed.shape), partial(_into, rows, placed.shape)
-    )
+        turned = placed.shape[::-1]
+        return Tensor(turned, "F32", lambda: _whole(rows, placed.shape).T, stored=stored)
+    into = partial(_into, rows, placed.shape)
+    return Tensor(placed.shape, "F32", lambda: _whole(rows, placed.shape), into, stored=stored)
 
 
 def _offset(found: Header, name: str) -> float:

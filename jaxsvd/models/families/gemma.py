@@ -60,6 +60,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 GEMMA = Family(
     name="gemma",
+    architecture="GemmaForCausalLM",
     read=read,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="norms of 1 + weight, scaled embeddings (Gemma 1)",

@@ -50,6 +50,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 GEMMA2 = Family(
     name="gemma2",
+    architecture="Gemma2ForCausalLM",
     read=read,
     layout=llama_layout(SANDWICH_NORMS, LLAMA_MATRICES),
     description="four norms a layer, soft caps, alternating windows (Gemma 2)",

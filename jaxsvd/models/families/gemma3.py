@@ -73,6 +73,7 @@ def _rotaries(reader: ConfigReader, base: DecoderConfig) -> Iterator[RotaryConfi
 
 GEMMA3 = Family(
     name="gemma3_text",
+    architecture="Gemma3ForCausalLM",
     read=read,
     layout=llama_layout(SANDWICH_NORMS, QK_NORMS, LLAMA_MATRICES),
     description="four norms a layer, qk-norm, windows, two rotary bases (Gemma 3 text)",

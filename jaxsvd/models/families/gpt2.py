@@ -41,6 +41,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 GPT2 = Family(
     name="gpt2",
+    architecture="GPT2LMHeadModel",
     read=read,
     layout={
         "embedding.tokens": "transformer.wte.weight",

@@ -49,6 +49,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 GPT_NEOX = Family(
     name="gpt_neox",
+    architecture="GPTNeoXForCausalLM",
     read=read,
     layout={
         "embedding.tokens": "gpt_neox.embed_in.weight",

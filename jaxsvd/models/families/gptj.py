@@ -50,6 +50,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 GPTJ = Family(
     name="gptj",
+    architecture="GPTJForCausalLM",
     read=read,
     layout={
         "embedding.tokens": "transformer.wte.weight",

@@ -30,6 +30,7 @@ def read_biases(reader: ConfigReader) -> frozenset[str]:
 
 LLAMA = Family(
     name="llama",
+    architecture="LlamaForCausalLM",
     read=read,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="RMS norm, gated MLP, grouped-query attention (Llama 1 to 3 and kin)",

@@ -30,6 +30,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 MISTRAL = Family(
     name="mistral",
+    architecture="MistralForCausalLM",
     read=read,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="Llama with a window (Mistral 7B and kin)",

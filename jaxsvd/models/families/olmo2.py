@@ -31,6 +31,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 OLMO2 = Family(
     name="olmo2",
+    architecture="Olmo2ForCausalLM",
     read=read,
     layout=llama_layout(
         {

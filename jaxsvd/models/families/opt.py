@@ -42,6 +42,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 OPT = Family(
     name="opt",
+    architecture="OPTForCausalLM",
     read=read,
     layout={
         "embedding.tokens": "model.decoder.embed_tokens.weight",

@@ -43,6 +43,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 PHI = Family(
     name="phi",
+    architecture="PhiForCausalLM",
     read=read,
     layout={
         "embedding.tokens": "model.embed_tokens.weight",

@@ -44,6 +44,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 PHI3 = Family(
     name="phi3",
+    architecture="Phi3ForCausalLM",
     read=read,
     layout=llama_layout(
         PRE_NORMS,

@@ -59,6 +59,7 @@ def read_qwen3(reader: ConfigReader) -> DecoderConfig:
 
 QWEN2 = Family(
     name="qwen2",
+    architecture="Qwen2ForCausalLM",
     read=read_qwen2,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="Llama with biases of q, k, v (Qwen 2 and 2.5)",
@@ -67,6 +68,7 @@ QWEN2 = Family(
 )
 QWEN3 = Family(
     name="qwen3",
+    architecture="Qwen3ForCausalLM",
     read=read_qwen3,
     layout=llama_layout(PRE_NORMS, QK_NORMS, LLAMA_MATRICES),
     description="Llama with qk-norm (Qwen 3)",

@@ -54,6 +54,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 SMOLLM3 = Family(
     name="smollm3",
+    architecture="SmolLM3ForCausalLM",
     read=read,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="Llama with layers without positions (SmolLM 3)",

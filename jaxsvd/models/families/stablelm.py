@@ -44,6 +44,7 @@ def read(reader: ConfigReader) -> DecoderConfig:
 
 STABLELM = Family(
     name="stablelm",
+    architecture="StableLmForCausalLM",
     read=read,
     layout=llama_layout(PRE_NORMS, LLAMA_MATRICES),
     description="layer norm, gated MLP, partial rotary (StableLM)",

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from experiments.common.records import Record
-from experiments.language.setting import Asked, Setting
+from experiments.language.setting import Setting, TaskSetting
 from jaxsvd import tasks
 from jaxsvd.edits.edit import Edits
 from jaxsvd.edits.replacement import variants
@@ -80,12 +80,14 @@ class SupersampledTask:
     def sample(self, predictions: Int[np.ndarray, " questions"]) -> Supersample:
         """The supersamples as a model answered them, with 0-1 losses."""
         at, shape = self.positions["supersample"], (*self.masks.shape, 2)
-        found = predictions[at].reshape(shape)
-        return Supersample((found != self.gold[at].reshape(shape)).astype(float), self.masks, found)
+        answers = predictions[at].reshape(shape)
+        return Supersample(
+            (answers != self.gold[at].reshape(shape)).astype(float), self.masks, answers
+        )
 
 
 def make_draw(
-    model: Model, setting: Setting, asked: Asked, seed: int, design: Design, progress: Progress
+    model: Model, setting: Setting, task: TaskSetting, seed: int, design: Design, progress: Progress
 ) -> SupersampledTask:
     """Draw a task and its supersamples, and encode all questions.
 
@@ -96,19 +98,19 @@ def make_draw(
     splits = ("validation", "test")
     encoded_task = encode_task(
         model,
-        asked.task,
+        task.task,
         splits,
         shots=setting.shots,
         seed=seed,
         progress=progress,
-        **setting.of(asked),
+        **setting.of(task),
     )
     prepared = encoded_task.prepared
     if prepared.rule != "label":
-        raise UserError(f"{asked.name}: its demonstrations cannot be asked again; use a label task")
+        raise UserError(f"{task.name}: its demonstrations cannot be asked again; use a label task")
     usual = encoded_task.encoded.questions
     test = [question for question in usual if question.split == "test"]
-    pool = candidates(asked.task, asked.data, prepared.shots, seed, design)
+    pool = candidates(task.task, task.data, prepared.shots, seed, design)
     sample, masks = supersample_questions(pool, prepared.shots, design, seed)
     encoded = encode(
         model.tokenizer,
@@ -133,7 +135,7 @@ def make_draw(
     )
     if not whole:
         raise UserError(
-            f"{asked.name}: prompts of {prepared.shots} other demonstrations do not fit the "
+            f"{task.name}: prompts of {prepared.shots} other demonstrations do not fit the "
             f"model's context of {model.config.context} tokens; use fewer --shots"
         )
     number: dict[tuple[str, ...], int] = {}
@@ -167,14 +169,14 @@ def split_demonstration(text: str, words: Sequence[str]) -> tuple[str, int]:
 def training_questions(questions: Iterable[Question]) -> list[Question]:
     """Every demonstration of every prompt, asked under that very prompt."""
     prompts = {question.demonstrations: question for question in questions}
-    made = []
+    drawn = []
     for prompt, question in prompts.items():
         for text in prompt:
             query, gold = split_demonstration(text, question.candidates)
-            made.append(
-                replace(question, split="training", index=len(made), query=query, gold=gold)
+            drawn.append(
+                replace(question, split="training", index=len(drawn), query=query, gold=gold)
             )
-    return made
+    return drawn
 
 
 def candidates(
@@ -197,8 +199,8 @@ def candidates(
     for prompt, question in prompts.items():
         size = 2 * shots
         for chunk in (prompt[i : i + size] for i in range(0, len(prompt) - size + 1, size)):
-            asked = (split_demonstration(text, question.candidates) for text in chunk)
-            lists.append([replace(question, query=query, gold=gold) for query, gold in asked])
+            split = (split_demonstration(text, question.candidates) for text in chunk)
+            lists.append([replace(question, query=query, gold=gold) for query, gold in split])
     # One of each prompt first: supersamples should be as independent as can be.
     each = max(len(lists) // max(len(prompts), 1), 1)
     lists = [one for k in range(each) for one in lists[k::each]]
@@ -219,29 +221,31 @@ def supersample_questions(
     which alone the bounds speak of, stays a fair coin.
     """
     masks = draw_masks(seed, len(lists), design.masks, shots)
-    made: list[Question] = []
-    for z, found in enumerate(lists):
+    questions: list[Question] = []
+    for z, drawn in enumerate(lists):
         order = np.random.default_rng([seed, z]).permutation(shots)
-        pairs = pairs_of(found, shots)
+        pairs = pairs_of(drawn, shots)
         for mask in masks[z]:
             chosen = tuple(
                 f"{q.query}{q.candidates[q.gold]}\n" for q in (pairs[i][mask[i]] for i in order)
             )
             for member in itertools.chain.from_iterable(pairs):
-                made.append(
-                    replace(member, split="supersample", index=len(made), demonstrations=chosen)
+                questions.append(
+                    replace(
+                        member, split="supersample", index=len(questions), demonstrations=chosen
+                    )
                 )
-    return made, masks
+    return questions, masks
 
 
-def pairs_of(found: Sequence[Question], shots: int) -> list[tuple[Question, Question]]:
+def pairs_of(questions: Sequence[Question], shots: int) -> list[tuple[Question, Question]]:
     """N pairs of examples of one label.
 
     Raises:
         UserError: the labels do not make so many.
     """
     by_label: dict[int, list[Question]] = {}
-    for question in found:
+    for question in questions:
         by_label.setdefault(question.gold, []).append(question)
     pairs = [
         (members[i], members[i + 1])
@@ -249,7 +253,9 @@ def pairs_of(found: Sequence[Question], shots: int) -> list[tuple[Question, Ques
         for i in range(0, len(members) - 1, 2)
     ]
     if len(pairs) < shots:
-        raise UserError(f"{len(found)} examples make {len(pairs)} pairs of one label, not {shots}")
+        raise UserError(
+            f"{len(questions)} examples make {len(pairs)} pairs of one label, not {shots}"
+        )
     return pairs[:shots]
 
 
@@ -257,7 +263,7 @@ def answers(
     engine: Engine, encoded: Encoded, edited: Sequence[Edits]
 ) -> Int[np.ndarray, "variants questions"]:
     """What the model says to every question under each of some edits: one pass for all."""
-    found = np.full((len(edited), len(encoded.questions)), -1)
+    predictions = np.full((len(edited), len(encoded.questions)), -1)
     for scored in engine.score_groups(encoded.groups, variants(engine, edited)):
-        found[scored.variant, scored.request] = predict(scored.scores)
-    return found
+        predictions[scored.variant, scored.request] = predict(scored.scores)
+    return predictions
