@@ -75,6 +75,11 @@ def read_search(
     result = run.result
     if not isinstance(result, SearchResult):
         raise UserError(f"{path}: not a run of search; explain takes one")
+    if result.composed:
+        raise UserError(
+            f"{path}: the search chose several edits, or one by rank; explain takes a search that "
+            "truncates one module at a clipping rate"
+        )
     if result.best_rate == 0:
         raise UserError(
             f"{path}: the search chose rate 0: nothing is truncated, nothing to explain"
