@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsvd import svd, tasks
-from jaxsvd.checkpoints.hub import model_directory
-from jaxsvd.checkpoints.tensors import read_json
+from jaxsvd.checkpoints.hub import model_directory, read_raw_config
 from jaxsvd.cli import options
 from jaxsvd.commands.search import check_rates
 from jaxsvd.commands.sweep import MODULES
@@ -103,8 +102,8 @@ def config_of(options: argparse.Namespace) -> DecoderConfig:
     Raises:
         UserError: no such model, or an unsupported one.
     """
-    path = model_directory(options.model, options.revision) / "config.json"
-    return read_known(read_json(path), str(path))[0]
+    raw, path = read_raw_config(model_directory(options.model, options.revision))
+    return read_known(raw, str(path))[0]
 
 
 def ends(layers: int) -> tuple[int, ...]:
