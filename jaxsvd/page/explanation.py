@@ -92,13 +92,13 @@ def explanation_data(result: AnyResult) -> dict[str, object] | None:
     """Sentences, tables and the lines of the picture; None where nothing was explained."""
     if not isinstance(result, SearchResult) or result.explanation is None:
         return None
-    found = result.explanation
+    explanation = result.explanation
     return {
-        "verdict": found.verdict,
+        "verdict": explanation.verdict,
         "text": [line for line in explanation_lines(result) if line.startswith(_SENTENCES)],
-        "lines": list(_lines(found)),
+        "lines": list(_lines(explanation)),
         "majority": None if result.label_counts is None else result.label_counts.majority,
-        "tables": [*_tables(found), *([_draws(result)] if result.several else [])],
+        "tables": [*_tables(explanation), *([_draws(result)] if result.several else [])],
     }
 
 
@@ -106,23 +106,23 @@ _SENTENCES = ("share of", "calibration alone", "what changed")
 """Beginnings of the lines that are no row of a table."""
 
 
-def _lines(found: Explanation) -> Iterator[Line]:
-    raw, fitted = found.raw, found.fitted_prior
+def _lines(explanation: Explanation) -> Iterator[Line]:
+    raw, fitted = explanation.raw, explanation.fitted_prior
     yield Line(name="untouched", kind="untouched", values=[raw.untouched, fitted.untouched])
     yield Line(name="truncated", kind="truncated", values=[raw.truncated, fitted.truncated])
-    for control in found.controls:
+    for control in explanation.controls:
         if control.calibrated is not None:
             values = [control.accuracy, control.calibrated]
             yield Line(name=control.kind, kind="control", values=values)
 
 
-def _tables(found: Explanation) -> Iterator[Table]:
+def _tables(explanation: Explanation) -> Iterator[Table]:
     columns = ("", "untouched", "truncated", "change", "95 % interval", "p")
-    rows = [[READING_NAMES.get(name, name), *_cells(c)] for name, c in found.accuracy.items()]
-    if found.auc is not None:
-        rows.append(["area under the ROC curve", *_cells(found.auc)])
+    rows = [[READING_NAMES.get(name, name), *_cells(c)] for name, c in explanation.accuracy.items()]
+    if explanation.auc is not None:
+        rows.append(["area under the ROC curve", *_cells(explanation.auc)])
     yield _table("Test accuracy, read in several ways", columns, rows)
-    if found.controls:
+    if explanation.controls:
         rows = [
             [
                 c.kind,
@@ -132,12 +132,12 @@ def _tables(found: Explanation) -> Iterator[Table]:
                 _maybe(c.calibrated),
                 _sd(c.calibrated_sd),
             ]
-            for c in found.controls
+            for c in explanation.controls
         ]
         columns = ("", "seeds", "as it is", "sd", "fitted prior", "sd")
         note = "Other changes of the same weights, by as much as the truncation."
         yield _table("Controls", columns, rows, note)
-    if found.spread:
+    if explanation.spread:
         rows = [
             [
                 name,
@@ -148,15 +148,15 @@ def _tables(found: Explanation) -> Iterator[Table]:
                 f"{s.sd:.4f}",
                 f"{s.examples_sd:.4f}",
             ]
-            for name, s in found.spread.items()
+            for name, s in explanation.spread.items()
         ]
         columns = ("over", "number", "mean change", "from", "to", "sd", "sd of examples alone")
         yield _table("Luck of the demonstrations", columns, rows)
-    if found.also or found.texts:
-        yield _side_effects(found)
+    if explanation.also or explanation.texts:
+        yield _side_effects(explanation)
 
 
-def _side_effects(found: Explanation) -> Table:
+def _side_effects(explanation: Explanation) -> Table:
     rows = [
         [
             e.task,
@@ -165,7 +165,7 @@ def _side_effects(found: Explanation) -> Table:
             _shown(e.significant),
             f"{_shown(e.equivalent)} ({e.margin:g})",
         ]
-        for e in found.also
+        for e in explanation.also
     ]
     rows += [
         [
@@ -179,7 +179,7 @@ def _side_effects(found: Explanation) -> Table:
             _shown(p.significant),
             f"{_shown(p.equivalent)} ({_margin(p.margin)})",
         ]
-        for name, p in found.texts.items()
+        for name, p in explanation.texts.items()
     ]
     columns = ("", "n", "untouched", "truncated", "change", "95 % interval", "p")
     columns += ("any change", "none of the margin or more")

@@ -213,7 +213,7 @@ class Explanation:
         if self.also:
             more["also"] = [effect.to_json() for effect in self.also]
         if self.texts:
-            more["texts"] = {name: found.to_json() for name, found in self.texts.items()}
+            more["texts"] = {name: perplexity.to_json() for name, perplexity in self.texts.items()}
         return {
             "accuracy": {name: change.to_json() for name, change in self.accuracy.items()},
             "auc": None if self.auc is None else self.auc.to_json(),
