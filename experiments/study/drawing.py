@@ -199,14 +199,20 @@ def others(record: StudyRecord) -> "Figure | None":
             if not np.isnan(value):
                 cell = table[edits[i], tasks[j]]
                 star = "*" if cell.changes[reading].sign else ""
-                axis.text(j, i, f"{100 * value:+.1f}{star}", ha="center", va="center", fontsize=6)
-        axis.set_xticks(range(len(tasks)), [TITLES[t] for t in tasks])
-        axis.set_title(f"change of test accuracy {title}, points")
+                dark = abs(value) > 0.7 * top
+                axis.text(
+                    j, i, f"{100 * value:+.1f}{star}", ha="center", va="center", fontsize=6,
+                    color="white" if dark else "black",
+                )  # fmt: skip
+        axis.set_xticks(range(len(tasks)), [TITLES[t] for t in tasks], rotation=30)
+        axis.set_title(title)
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
     axes[0].set_yticks(range(len(edits)), [_edit_label(cells, e) for e in edits])
     figure.colorbar(images[0], ax=axes, shrink=0.8)
-    figure.suptitle(f"{plain(record.model)}; * the 95 % interval leaves out 0")
+    figure.suptitle(
+        f"{plain(record.model)}: change of test accuracy, points; * the 95 % interval leaves out 0"
+    )
     return figure
 
 

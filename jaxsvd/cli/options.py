@@ -76,7 +76,8 @@ def model_options() -> Parser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a directory in Hugging Face layout, or a hub id (default: the bundled model)",
+        help="a directory in Hugging Face layout, a .gguf file, or a hub id (default: the bundled "
+        "model)",
     )
     group.add_argument(
         "--revision", help="branch, tag or commit of a hub id (default: the hub's main branch)"

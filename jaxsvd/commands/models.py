@@ -36,6 +36,8 @@ def config_of(source: str | Path | None, revision: str | None = None) -> Decoder
         if hub.is_local(source) or str(source).endswith(".gguf")
         else hub.config_file(str(source), revision)
     )
+    if directory.is_dir() and not (directory / "config.json").exists():
+        directory = hub.model_directory(source, revision)  # of GGUF files alone, or it says why
     raw, path = hub.read_raw_config(directory)
     raw, _ = without_factors(raw, path)
     return read_config(raw, str(path))[0]

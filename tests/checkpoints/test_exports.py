@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -17,7 +17,6 @@ from jaxsvd.checkpoints.save import Planned, write_safetensors
 from jaxsvd.cli.main import main
 from jaxsvd.edits.edit import Edit
 from jaxsvd.engine.requests import Request
-from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.score import edit_records
 from tests.models.random_models import (
@@ -58,6 +57,7 @@ def edited_names(count: int = 2) -> set[str]:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+@pytest.mark.brief(dtype=(np.float16,))
 def test_dtype_shards_and_companions_are_the_sources(tmp_path: Path, dtype: object) -> None:
     """What no edit touches is equal to the last bit, whatever the model was computed in."""
     source = source_of(tmp_path / "source", dtype, torch_dtype=np.dtype(dtype).name)
@@ -132,6 +132,7 @@ def test_beyond_float16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+@pytest.mark.brief(mask=(0o077,))
 def test_permissions_are_by_umask(tmp_path: Path, mask: int) -> None:
     """Whatever those of the source are: shared folders are often read-only."""
     source = source_of(tmp_path / "source")
@@ -150,6 +151,7 @@ def test_permissions_are_by_umask(tmp_path: Path, mask: int) -> None:
 
 
 @pytest.mark.parametrize("format", ["dense", "factored"])
+@pytest.mark.brief(format=("factored",))
 def test_history_is_kept_whole(tmp_path: Path, format: str) -> None:
     """In one session and over files; the first source stays the source."""
     source = source_of(tmp_path / "source")
@@ -192,9 +194,11 @@ def test_the_card(tmp_path: Path) -> None:
     assert "Much was measured." in card.text
 
 
-def test_a_card_of_a_model_on_the_hub(tiny: Callable[..., Model], tmp_path: Path) -> None:
-    tiny("llama").edited("0:mlp:0.5").save(tmp_path / "out")
-    assert ModelCard.load(tmp_path / "out" / "README.md").data.base_model == "tiny"
+@pytest.mark.parametrize("name", ["someone/tiny", "someone/tiny/tiny-Q4_1.gguf"])
+def test_a_card_of_a_model_on_the_hub(tmp_path: Path, name: str) -> None:
+    source = jaxsvd.load(source_of(tmp_path / "source"))
+    replace(source, source=name).edited("0:mlp:0.5").save(tmp_path / "out")
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.base_model == "someone/tiny"
 
 
 def test_a_model_that_nobody_edited_has_no_card(tmp_path: Path) -> None:
@@ -204,6 +208,7 @@ def test_a_model_that_nobody_edited_has_no_card(tmp_path: Path) -> None:
     assert "jaxsvd" not in json.loads((tmp_path / "out" / "config.json").read_text())
 
 
+@pytest.mark.long
 def test_factors_serve_scoring(tmp_path: Path) -> None:
     """Several edits; the engine multiplies the factors, and they are kept when saved again."""
     source = source_of(tmp_path / "source")

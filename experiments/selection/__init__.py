@@ -1,0 +1,1 @@
+"""How good the ways of finding a truncation are, for what they spend."""
