@@ -80,7 +80,7 @@ def refuse_larger(targets: list[Target]) -> int:
     rank = max(target.rank for target in targets)
     adapter = sum(rank * sum(target.shape) for target in targets)
     dense = sum(target.shape[0] * target.shape[1] for target in targets)
-    if adapter >= dense:
+    if adapter > dense:
         raise UserError(
             f"an adapter of rank {rank}, what was removed, would hold {adapter:,} numbers, and the "
             f"dense matrices hold {dense:,}; use the format dense or factored, or a lower rate"

@@ -110,7 +110,7 @@ def test_answers_are_those_of_transformers(path: Path, tmp_path: Path) -> None:
 def label_scores(path: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> np.ndarray:
     """By torch, ``[questions, labels]``: logits of labels of one token, else log-probabilities.
 
-    What all prompts begin with is computed once.
+    What all prompts begin with is computed once, and prompts of one length together.
     """
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = load_theirs(path.parent, gguf_file=path.name)
@@ -119,26 +119,30 @@ def label_scores(path: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> 
     ]
     flat = [ids for both in encoded for ids in both]
     shared = next(i for i, column in enumerate(zip(*flat, strict=False)) if len({*column}) > 1)
-    scores = []
+    scores = np.zeros((len(encoded), len(encoded[0])))
+    alike: dict[tuple[int, int], list[tuple[int, int, list[int]]]] = {}
+    for q, labels in enumerate(encoded):
+        fork = next(i for i, pair in enumerate(zip(*labels, strict=False)) if len({*pair}) > 1)
+        single = all(len(ids) == fork + 1 for ids in labels)
+        for j, ids in enumerate(labels[:1] if single else labels):
+            alike.setdefault((len(ids), fork), []).append((q, -1 if single else j, ids))
     with torch.no_grad():
         start = model(torch.tensor([flat[0][:shared]]), use_cache=True).past_key_values
-        for both in encoded:
-            fork = next(i for i, pair in enumerate(zip(*both, strict=False)) if len({*pair}) > 1)
-            single = all(len(ids) == fork + 1 for ids in both)
-            row = []
-            for ids in both[:1] if single else both:
-                # Only what is read is computed of the logits: of large vocabularies the most work.
-                rest, read = torch.tensor([ids[shared : len(ids) - 1]]), len(ids) - fork
-                found = model(
-                    rest, past_key_values=copy.deepcopy(start), logits_to_keep=read
-                ).logits[0]
-                if single:
-                    row = [float(found[0, label[fork]]) for label in both]
+        for (length, fork), jobs in alike.items():
+            rows = torch.tensor([ids for _, _, ids in jobs])
+            past = copy.deepcopy(start)
+            past.batch_repeat_interleave(len(jobs))
+            # Only what is read is computed of the logits: of large vocabularies the most work.
+            found = model(
+                rows[:, shared:-1], past_key_values=past, logits_to_keep=length - fork
+            ).logits
+            logs = torch.log_softmax(found, dim=-1).gather(2, rows[:, fork:, None]).sum((1, 2))
+            for i, (q, j, _) in enumerate(jobs):
+                if j < 0:
+                    scores[q] = [float(found[i, 0, label[fork]]) for label in encoded[q]]
                 else:
-                    logs = torch.log_softmax(found, dim=-1)
-                    row.append(float(logs[torch.arange(read), torch.tensor(ids[fork:])].sum()))
-            scores.append(row)
-    return np.array(scores)
+                    scores[q, j] = float(logs[i])
+    return scores
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
