@@ -9,7 +9,7 @@ from jaxsvd.results.explanation import BATCH, FITTED, RAW, Change, Explanation
 from jaxsvd.results.header import TaskHeader
 from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.search import SearchResult
-from jaxsvd.results.statistics import Accuracy
+from jaxsvd.results.statistics import Accuracy, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,6 +101,12 @@ def accuracy_panel(axes: "Axes", result: SearchResult) -> None:
             [at + 0.2], [accuracy.value], yerr=_bars([accuracy]), color=ORANGE, marker="s", ms=5,
             mfc=fill, capsize=2.5, ls="", label=label,
         )  # fmt: skip
+    if result.several:
+        ends = [wilson(p.accuracy.correct, p.accuracy.total) for p in points]
+        lows, highs = zip(*ends, strict=True)
+        axes.vlines(
+            x, lows, highs, color=BLUE, lw=5, alpha=0.2, label="binomial interval of all answers"
+        )
     for draw in result.draws if result.several else ():
         shown = [score.accuracy.value for score in draw.validation]
         label = "one draw" if draw is result.draws[0] else None
@@ -181,7 +187,7 @@ def answers_panel(axes: "Axes", counts: LabelCounts) -> None:
     axes.tick_params(axis="x", labelsize=7)
     balanced = [counts.balanced_untouched, counts.balanced_truncated]
     said = " to ".join(f"{value:.3f}" for value in balanced if value is not None)
-    title = f"answers, of {sum(counts.gold.values()):,}; balanced accuracy {said}"
+    title = f"answers, of {sum(counts.gold.values()):,}\nbalanced accuracy {said}"
     axes.set_title(title, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)

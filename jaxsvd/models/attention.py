@@ -198,7 +198,18 @@ class Attention(nnx.Module):
         keys: Places,
         prefix: Prefix | None = None,
     ) -> Float[Array, "B Q D"]:
-        """Queries at ``x_BQD`` over the row's own tokens and a prefix common to all rows.
+        """Queries at ``x_BQD`` over the row's own tokens and a prefix common to all rows."""
+        return self.out_proj(self.mixed(x_BQD, queries, own, keys, prefix))
+
+    def mixed(
+        self,
+        x_BQD: Float[Array, "B Q D"],
+        queries: Places,
+        own: KeyValues,
+        keys: Places,
+        prefix: Prefix | None = None,
+    ) -> Float[Array, "B Q heads"]:
+        """What ``out_proj`` reads: the values that each head has mixed, one head after another.
 
         Heads come first, so that the product with the prefix is one large one for each head; the
         two parts of the softmax are summed apart and divided once at the end, on H numbers a
@@ -220,4 +231,4 @@ class Attention(nnx.Module):
             total_KBQG = e_KBQGT.sum(axis=-1, keepdims=True) + e_KBQGP.sum(axis=-1, keepdims=True)
             o_KBQGH = multiply("kbqgt,kbth->kbqgh", e_KBQGT, v_KBTH)
             o_KBQGH += multiply("kbqgp,pkh->kbqgh", e_KBQGP, prefix.states.values)
-        return self.out_proj(rearrange(o_KBQGH / total_KBQG, "k b q g h -> b q (k g h)"))
+        return rearrange(o_KBQGH / total_KBQG, "k b q g h -> b q (k g h)")

@@ -110,7 +110,9 @@ class MLP(nnx.Module):
         self.fc_out = linear("fc_out", config.mlp_width, config.width)
 
     def __call__(self, x_BTD: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+        return self.fc_out(self.hidden(x_BTD))
+
+    def hidden(self, x_BTD: Float[Array, "*batch D"]) -> Float[Array, "*batch F"]:
+        """What ``fc_out`` reads."""
         y_BTF = ACTIVATIONS[self.config.activation](self.fc_in(x_BTD))
-        if self.fc_up is not None:
-            y_BTF = y_BTF * self.fc_up(x_BTD)
-        return self.fc_out(y_BTF)
+        return y_BTF if self.fc_up is None else y_BTF * self.fc_up(x_BTD)

@@ -6,6 +6,7 @@ from typing import TypedDict
 from jaxsvd.results.evaluation import Evaluation
 from jaxsvd.results.explanation import READING_NAMES, Change, Explanation
 from jaxsvd.results.label_counts import LabelCounts
+from jaxsvd.results.origins import Origins, Shift
 from jaxsvd.results.read import AnyResult
 from jaxsvd.results.search import SearchResult
 from jaxsvd.results.search_summary import explanation_lines
@@ -128,14 +129,20 @@ def _tables(explanation: Explanation) -> Iterator[Table]:
                 c.kind,
                 str(c.draws),
                 f"{c.accuracy:.4f}",
-                _sd(c.sd),
+                _maybe_signed(c.difference),
+                _interval(c.interval),
                 _maybe(c.calibrated),
-                _sd(c.calibrated_sd),
+                _maybe_signed(c.calibrated_difference),
+                _interval(c.calibrated_interval),
             ]
             for c in explanation.controls
         ]
-        columns = ("", "seeds", "as it is", "sd", "fitted prior", "sd")
-        note = "Other changes of the same weights, by as much as the truncation."
+        change = ("change", "95 % interval")
+        columns = ("", "seeds", "as it is", *change, "fitted prior", *change)
+        note = (
+            "Other changes of the same weights, by as much as the truncation. Intervals are over "
+            "seeds (draws, of a search of several) and examples."
+        )
         yield _table("Controls", columns, rows, note)
     if explanation.spread:
         rows = [
@@ -143,6 +150,7 @@ def _tables(explanation: Explanation) -> Iterator[Table]:
                 name,
                 str(len(s.changes)),
                 _signed(s.mean),
+                _interval(s.interval),
                 _signed(min(s.changes)),
                 _signed(max(s.changes)),
                 f"{s.sd:.4f}",
@@ -150,10 +158,52 @@ def _tables(explanation: Explanation) -> Iterator[Table]:
             ]
             for name, s in explanation.spread.items()
         ]
-        columns = ("over", "number", "mean change", "from", "to", "sd", "sd of examples alone")
-        yield _table("Luck of the demonstrations", columns, rows)
+        columns = ("over", "number", "mean change", "95 % interval", "from", "to", "sd")
+        yield _table("Luck of the demonstrations", (*columns, "sd of examples alone"), rows)
     if explanation.also or explanation.texts:
         yield _side_effects(explanation)
+    if explanation.origins is not None:
+        yield from _origins(explanation.origins)
+
+
+def _origins(found: Origins) -> Iterator[Table]:
+    first, second = found.labels
+    rows = [[part.name, *_shift(part.shift)] for part in found.parts]
+    columns = ("through", "prior", "95 % interval", "discrimination", "sd")
+    note = (
+        f"Change of the logit of {second!r} less that of {first!r} on {found.examples} test "
+        "examples. The prior is the mean change; discrimination is the mean change where the "
+        "second label is right, less that where the first is."
+    )
+    rows.append(["all", *_shift(found.total)])
+    yield _table("Where it comes from", columns, rows, note)
+    if found.directions:
+        rows = [
+            [
+                f"{d.matrix} {d.number}",
+                _signed(d.shift.prior),
+                _maybe_signed(d.shift.discrimination),
+                "" if d.in_demonstrations is None else f"{d.in_demonstrations:.0%}",
+                " ".join(d.words),
+                d.demonstration or "",
+            ]
+            for d in found.directions
+        ]
+        columns = ("direction", "prior", "discrimination", "in demonstrations", "words")
+        note = (
+            f"Direct effects to first order: of these, and {found.first_order:+.4f} of all "
+            f"{found.removed} removed ones together; in truth {found.direct.prior:+.4f}."
+        )
+        yield _table("Removed directions", (*columns, "demonstration"), rows, note)
+
+
+def _shift(shift: Shift) -> list[str]:
+    return [
+        _signed(shift.prior),
+        _interval(shift.interval),
+        _maybe_signed(shift.discrimination),
+        f"{shift.sd:.4f}",
+    ]
 
 
 def _side_effects(explanation: Explanation) -> Table:
@@ -232,9 +282,6 @@ def _maybe(value: float | None) -> str:
 
 def _maybe_signed(value: float | None) -> str:
     return "" if value is None else _signed(value)
-
-
-_sd = _maybe
 
 
 def _p(value: float | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
 from jaxsvd.results.fields import COUNT, FLAG, INTERVAL, NUMBER, SHARE, TEXT, Fields
+from jaxsvd.results.origins import Origins
 from jaxsvd.results.perplexity import Perplexity
 from jaxsvd.results.spread import Spread
 
@@ -19,6 +20,10 @@ Verdict = Literal["label prior", "discrimination", "both", "no change"]
 CONTEXTUAL, DOMAIN = "contextual", "domain_context"
 """Readings that take passes of their own, see :mod:`jaxsvd.commands.explain`."""
 
+SUMMED, LENGTH, PMI = "summed", "length_normalised", "pmi"
+"""Readings of candidates of several tokens: the log-probability in all, by token, and less what
+the candidate gets without context (pointwise mutual information; Holtzman et al., 2021)."""
+
 RAW, BATCH, FITTED = "raw", "batch_calibrated", "fitted_prior"
 SCORINGS = (RAW, BATCH, FITTED)
 """How answers are read off the scores: as they are, or with an offset for each label."""
@@ -29,6 +34,9 @@ READING_NAMES = {
     FITTED: "fitted prior",
     CONTEXTUAL: "contextual calibration",
     DOMAIN: "domain-context calibration",
+    SUMMED: "summed over tokens",
+    LENGTH: "mean over tokens",
+    PMI: "less the score without context",
 }
 """In words, for tables and pictures."""
 
@@ -98,6 +106,10 @@ class Control:
         calibrated: mean accuracy with the label prior fitted on validation; None where it is not
             known.
         calibrated_sd: likewise.
+        difference: of accuracy, against the untouched model.
+        interval: its 95 % interval, over seeds and examples, or draws and examples of a search of
+            several draws; None in older records.
+        calibrated_difference, calibrated_interval: likewise, of the calibrated accuracies.
     """
 
     kind: str
@@ -106,10 +118,14 @@ class Control:
     sd: float | None
     calibrated: float | None = None
     calibrated_sd: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    calibrated_difference: float | None = None
+    calibrated_interval: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, object]:
         """One of ``controls``."""
-        return dict(vars(self))
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in vars(self).items()}
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Control":
@@ -121,6 +137,10 @@ class Control:
             sd=fields.maybe("sd", NUMBER),
             calibrated=fields.maybe("calibrated", SHARE),
             calibrated_sd=fields.maybe("calibrated_sd", NUMBER),
+            difference=fields.maybe("difference", NUMBER),
+            interval=fields.maybe("interval", INTERVAL),
+            calibrated_difference=fields.maybe("calibrated_difference", NUMBER),
+            calibrated_interval=fields.maybe("calibrated_interval", INTERVAL),
         )
 
 
@@ -178,6 +198,8 @@ class Explanation:
         spread: of the raw change over ``draws`` of demonstrations and over their ``orders``.
         also: the same edit on other tasks.
         texts: perplexity of plain texts, by the file's name.
+        origins: of two labels, through which layers and by which singular directions the logit
+            difference changed; None where that was not measured.
     """
 
     accuracy: Mapping[str, Change]
@@ -188,6 +210,7 @@ class Explanation:
     spread: Mapping[str, Spread] = field(default_factory=dict)
     also: tuple[SideEffect, ...] = ()
     texts: Mapping[str, Perplexity] = field(default_factory=dict)
+    origins: Origins | None = None
 
     @property
     def raw(self) -> Change:
@@ -214,6 +237,8 @@ class Explanation:
             more["also"] = [effect.to_json() for effect in self.also]
         if self.texts:
             more["texts"] = {name: perplexity.to_json() for name, perplexity in self.texts.items()}
+        if self.origins is not None:
+            more["origins"] = self.origins.to_json()
         return {
             "accuracy": {name: change.to_json() for name, change in self.accuracy.items()},
             "auc": None if self.auc is None else self.auc.to_json(),
@@ -255,6 +280,7 @@ class Explanation:
             if fields.has("also")
             else (),
             texts=_named(fields, "texts", Perplexity.from_json),
+            origins=Origins.from_json(fields.nested("origins")) if fields.has("origins") else None,
         )
 
 

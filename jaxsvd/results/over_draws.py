@@ -210,7 +210,7 @@ def _spread(draws: Sequence[DrawValues]) -> _Spread:
     weights = sizes / sizes.sum()
     means = np.array([d.values.mean() for d in draws], float)
     mean, count = float(weights @ means), len(draws)
-    covariance = _covariance(draws, means)
+    covariance = covariance_of_means(draws, means)
     alone = math.sqrt(max(0.0, float(weights @ covariance @ weights)))
     if count == 1:
         return _Spread(mean, alone, math.inf, alone)
@@ -226,10 +226,15 @@ def _spread(draws: Sequence[DrawValues]) -> _Spread:
     return _Spread(mean, math.sqrt(variance), freedom, alone if count <= FEW else 0.0)
 
 
-def _covariance(
+def covariance_of_means(
     draws: Sequence[DrawValues], means: Float[np.ndarray, " draws"]
 ) -> Float[np.ndarray, "draws draws"]:
-    """Of the draws' means, over the examples: what they share gives those off the diagonal."""
+    """Of the draws' means, over the examples: what they share gives those off the diagonal.
+
+    Args:
+        draws: with at least two examples each.
+        means: of their values.
+    """
     rows = np.unique(np.concatenate([d.examples for d in draws]))
     residuals = np.zeros((len(draws), len(rows)))
     for residual, draw, mean in zip(residuals, draws, means, strict=True):

@@ -1,9 +1,10 @@
 """How much of a change is luck: of the demonstrations drawn, of their order, of the examples.
 
-A change measured once has three parts of chance in it. Draws of demonstrations are compared on
-examples of their own; orders of one draw on the same examples.
+A change measured once has three parts of chance in it. Draws of demonstrations may have examples
+of their own or share them; orders of one draw are compared on the same examples.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from jaxsvd.results.fields import NUMBER, SPREAD, Fields
+from jaxsvd.results.fields import INTERVAL, NUMBER, SPREAD, Fields
+from jaxsvd.results.over_draws import DrawValues, covariance_of_means
+from jaxsvd.results.over_draws import over_draws as means_over_draws
 
 Turned = Int[np.ndarray, " examples"]
 """1 where an example became right, -1 where it became wrong, 0 elsewhere."""
@@ -26,11 +29,13 @@ class Spread:
         sd: of the change over draws (orders), the chance of examples taken out of it; 0 where the
             spread is no more than examples alone would give.
         examples_sd: that the choice of examples alone gives to the change of one draw (order).
+        interval: of the mean change, 95 %, over draws (orders) and examples; None in older records.
     """
 
     changes: tuple[float, ...]
     sd: float
     examples_sd: float
+    interval: tuple[float, float] | None = None
 
     @property
     def mean(self) -> float:
@@ -39,11 +44,13 @@ class Spread:
 
     def to_json(self) -> dict[str, object]:
         """Its fields."""
+        interval = {} if self.interval is None else {"interval": list(self.interval)}
         return {
             "changes": list(self.changes),
             "mean": self.mean,
             "sd": self.sd,
             "examples_sd": self.examples_sd,
+            **interval,
         }
 
     @classmethod
@@ -57,19 +64,33 @@ class Spread:
             changes=fields.several("changes", NUMBER),
             sd=fields.read("sd", SPREAD),
             examples_sd=fields.read("examples_sd", SPREAD),
+            interval=fields.maybe("interval", INTERVAL),
         )
 
 
-def over_draws(turned: Sequence[Turned]) -> Spread:
-    """Draws with examples of their own: the variance of their means less that of a mean.
+def over_draws(
+    turned: Sequence[Turned], examples: Sequence[Int[np.ndarray, " examples"]] | None = None
+) -> Spread:
+    """Draws of demonstrations: the variance of their means, less what the examples give to it.
+
+    Draws with examples of their own differ by the chance of examples too; draws on the same ones
+    differ by what is left of it once the examples' common part is taken out.
 
     Args:
         turned: of each of at least two draws.
+        examples: rows of the examples in their source, for each draw: what draws share has equal
+            rows. All have others if left out.
     """
+    sizes = np.cumsum([0, *map(len, turned)])
+    rows = examples or [np.arange(a, b) for a, b in itertools.pairwise(sizes)]
+    draws = [DrawValues(t.astype(float), r) for t, r in zip(turned, rows, strict=True)]
     means = np.array([t.mean() for t in turned])
-    within = float(np.mean([t.var(ddof=1) / len(t) for t in turned]))
-    between = max(0.0, float(means.var(ddof=1)) - within)
-    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within))
+    covariance = covariance_of_means(draws, means)
+    count, within = len(draws), float(np.diag(covariance).mean())
+    shared = (float(covariance.sum()) - count * within) / (count * (count - 1))
+    between = max(0.0, float(means.var(ddof=1)) - within + shared)
+    found = means_over_draws(draws)
+    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), found.interval)
 
 
 def over_orders(turned: Sequence[Turned]) -> Spread:
@@ -88,4 +109,5 @@ def over_orders(turned: Sequence[Turned]) -> Spread:
     square = float((residual**2).sum()) / ((orders - 1) * (examples - 1))
     between = max(0.0, float(means.var(ddof=1)) - square / examples)
     within = float(np.mean(table.var(axis=1, ddof=1))) / examples
-    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within))
+    found = means_over_draws([DrawValues(row, np.arange(examples)) for row in table])
+    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), found.interval)

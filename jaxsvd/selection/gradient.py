@@ -86,7 +86,7 @@ def matrix_gradients(
     graph, state = nnx.split(model.decoder)
     flat = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(state)}
     matrices = {path: flat[path].get_value() for path in wanted}
-    batches = _batches(encoded, positions)
+    batches = padded_batches(encoded, positions)
     labels = jnp.asarray(encoded.label_ids, jnp.int32)
     step = _step(graph, bool(labels.size))
     total = {path: np.zeros(matrix.shape, np.float64) for path, matrix in matrices.items()}
@@ -181,7 +181,7 @@ def _stream(decoder: Decoder, rows: Rows) -> Float[Array, "B T D"]:
     return x_BTD
 
 
-def _batches(encoded: Encoded, positions: Sequence[int]) -> list[Rows]:
+def padded_batches(encoded: Encoded, positions: Sequence[int]) -> list[Rows]:
     """All questions in batches of one shape; the last one may have fewer questions."""
     lines = {line.request: (group, line) for group in encoded.groups for line in group.lines}
     questions = [(_question_rows(*lines[i]), encoded.questions[i].gold) for i in positions]

@@ -11,6 +11,8 @@ from scipy.special import log_softmax, softmax
 
 import jaxsvd
 from jaxsvd.commands.explain import Passes, explain
+from jaxsvd.commands.explaining.readings import NO_CONTEXT, length_readings
+from jaxsvd.commands.explaining.searched import scores
 from jaxsvd.edits.edit import CONTROLS, RANDOM, Edit
 from jaxsvd.encoded_task import EncodedTask, encode_task
 from jaxsvd.model import Model
@@ -50,7 +52,7 @@ def explained(searched: tuple[Path, SearchResult]) -> Explanation:
     result = explain(
         searched[0],
         load=load,
-        passes=Passes(draws=2, orders=2, control_seeds=1, examples=30),
+        passes=Passes(draws=2, orders=2, control_seeds=1, examples=30, origins=10, directions=1),
         also={"bundled": None},
         texts=[text],
     )
@@ -108,6 +110,9 @@ def test_luck_and_side_effects(searched: tuple[Path, SearchResult], explained: E
     assert effect.examples == SIZES["test_size"]
     assert list(explained.texts) == ["text.txt"]
     assert explained.texts["text.txt"].edited is not None
+    assert explained.origins is not None
+    assert explained.origins.examples == 10
+    assert len(explained.origins.directions) == 1
 
 
 def test_contextual_calibration_by_hand() -> None:
@@ -144,3 +149,88 @@ def test_choices_have_no_content_free_queries() -> None:
     prepared = encode_task(model, "bundled", ("test",), **SIZES).prepared
     with pytest.raises(UserError, match="only tasks with labels and a template"):
         content_free(replace(prepared, template=None), ["N/A"])
+
+
+WORDS = ("salmon trout", "cotton silk denim", "early")
+CHOICES = """
+name = "pairs"
+template = "text: {text} label :"
+kind = "choices"
+label_field = "gold"
+labels = { "0" = "one", "1" = "two" }
+
+[files]
+train = "train.jsonl"
+test = "test.jsonl"
+"""
+LABELS = """
+name = "words"
+template = "text: {text} label :"
+label_field = "gold"
+labels = { "0" = "early inner", "1" = "late" }
+
+[files]
+train = "train.jsonl"
+test = "test.jsonl"
+"""
+
+
+def log_likelihood(model: Model, context: str, candidate: str) -> tuple[float, int]:
+    """Sum over a candidate's tokens, and how many there are, by one plain forward pass."""
+    ids = model.tokenizer(context + candidate)["input_ids"]
+    start = len(model.tokenizer(context)["input_ids"])
+    log_p = log_softmax(np.asarray(model.logits(np.array([ids]))[0], np.float64), axis=1)
+    values = [log_p[i - 1, ids[i]] for i in range(start, len(ids))]
+    return float(sum(values)), len(values)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("file", "other"), [(CHOICES, "summed"), (LABELS, "length_normalised")])
+def test_lengths_and_scores_without_context(file: str, other: str, tmp_path: Path) -> None:
+    """Every number again by plain forward passes, to float32's rounding of a sum of logits."""
+    rows = [
+        {"text": f"{WORDS[i % 3]} rather herring {i}", "gold": str(i % 2)}
+        | {"one": WORDS[i % 3], "two": WORDS[(i + 1) % 3]}
+        for i in range(12)
+    ]
+    for name, chosen in (("train.jsonl", rows[:8]), ("test.jsonl", rows[8:])):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in chosen))
+    (tmp_path / "task.toml").write_text(file)
+    model, edit = jaxsvd.load(), Edit(0, "attn", 0.9)
+    task = encode_task(model, tmp_path / "task.toml", ("test",), shots=2, test_size=4)
+    tables, _ = scores(model, task, "test", [(), (edit,)], SILENT)
+    read = dict(length_readings(model, edit, task, (tables[0], tables[1]), SILENT))
+    assert set(read) == {other, "pmi"}
+    for side, plain in enumerate((model, model.edited(edit))):
+        for i, question in enumerate(task.encoded.questions):
+            for j, candidate in enumerate(question.candidates):
+                total, count = log_likelihood(plain, question.prompt, candidate)
+                alone, _ = log_likelihood(plain, NO_CONTEXT, candidate)
+                expected = total if other == "summed" else total / count
+                assert read[other][side][i, j] == pytest.approx(expected, abs=1e-4)
+                assert read["pmi"][side][i, j] == pytest.approx(total - alone, abs=1e-4)
+
+
+@pytest.mark.long
+def test_several_draws(tmp_path: Path) -> None:
+    """What a search over draws knows is told again; controls and luck are over the draws."""
+    sizes = {"validation_size": 100, "test_size": 60}
+    result = jaxsvd.search(
+        jaxsvd.load(), module="attn", layer=0, rates=[0.99], seeds=[1, 0], out=tmp_path / "run",
+        **sizes,
+    )  # fmt: skip
+    if result.best_rate == 0:  # another processor may round another way: make it choose
+        pytest.skip("the search chose rate 0 here")
+    found = explain(tmp_path / "run", load=load, passes=Passes(3, 0, 1, 20, origins=0)).explanation
+    assert found is not None
+    assert result.explanation is not None
+    assert found.raw == result.explanation.raw
+    assert found.fitted_prior == result.explanation.fitted_prior
+    assert [c.draws for c in found.controls] == [2] * len(CONTROLS)
+    for control in found.controls:
+        assert control.interval is not None
+        low, high = control.interval
+        assert control.difference == pytest.approx(control.accuracy - found.raw.untouched)
+        assert low <= control.accuracy - found.raw.untouched <= high
+    assert len(found.spread["draws"].changes) == 3
+    assert set(found.spread) == {"draws"}

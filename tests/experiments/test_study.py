@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from experiments.study import design, drawing
+from experiments.study import design, drawing, repeated
 from experiments.study.answers import algorithm1, answers, gain, markdown
 from experiments.study.choice import choose, correct
 from experiments.study.estimates import holm, of_answers, of_values
@@ -235,3 +235,16 @@ def test_every_change_in_the_text_is_one_of_a_table() -> None:
     changes = re.findall(r"(?<![\d.])[+-]\d+\.\d\b", results + readme)
     assert changes
     assert [change for change in changes if change not in tables] == []
+
+
+@pytest.mark.skipif(not list(pages.RECORDS.glob("*.json")), reason="no records are published yet")
+def test_the_first_runs_repeated_are_those_of_the_record() -> None:
+    """The table of docs/explain.md, line by line; its sizes are the designed ones, or all."""
+    record = pages.read([pages.RECORDS])["smollm2-135m"]
+    page = (pages.RECORDS.parent / "explain.md").read_text("utf-8").splitlines()
+    for line in repeated.table(record):
+        assert line in page
+    sizes = {c.task: (len(set(c.seeds)), max(c.examples)) for c in repeated.cells(record)}
+    assert sizes == {"sst2": (5, 1000), "agnews": (5, 1000), "copa": (5, 100), "rte": (4, 277)}
+    validation = {c.task: c.examples for c in record.grid}
+    assert validation == {"sst2": 400, "agnews": 400, "copa": 200, "rte": 400, "trec": 400}

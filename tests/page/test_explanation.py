@@ -12,6 +12,7 @@ from jaxsvd.results.calibration import explain
 from jaxsvd.results.explanation import Change, Control, Explanation, SideEffect
 from jaxsvd.results.fields import Fields
 from jaxsvd.results.label_counts import LabelCounts
+from jaxsvd.results.origins import Direction, Origin, Origins, Shift
 from jaxsvd.results.perplexity import Perplexity
 from jaxsvd.results.read import read_run
 from jaxsvd.results.spread import Spread
@@ -39,7 +40,7 @@ def write_search(path: Path) -> dict[str, Any]:
     """A run directory of a search with everything explained; its result.json."""
     found, counts, tested = parts()
     change = Change(0.5, 0.49, -0.01, (-0.05, 0.03), 0.7)
-    more = {
+    more: dict[str, Any] = {
         "controls": [
             Control("noise", 3, 0.61, 0.02, 0.7, 0.01).to_json(),
             Control("removed-part", 1, 0.5, None).to_json(),
@@ -52,6 +53,17 @@ def write_search(path: Path) -> dict[str, Any]:
             ).to_json()
         },
     }
+    shift = Shift(0.5, (0.4, 0.6), -0.1, 0.3)
+    origins = Origins(
+        labels=made.LABELS,
+        examples=50,
+        total=shift,
+        parts=(Origin(7, "direct", shift), Origin(7, "mlp", shift)),
+        removed=12,
+        first_order=0.4,
+        directions=(Direction("fc_out", 3, 1.5, shift, ("film", ":"), 0.7, "a film: pos"),),
+    )
+    more["origins"] = origins.to_json()
     validation = [
         {"rate": rate, "rank": rank} | Accuracy.of(np.arange(60) < right).to_json()
         for rate, rank, right in ((0.0, None, 30), (0.9, 5, 40))
@@ -93,7 +105,10 @@ def test_explanation(run: tuple[Path, dict[str, Any]]) -> None:
     shown: Any = explanation_data(read_run(path).result)
     found = written["explanation"]
     assert shown["verdict"] == found["verdict"] == "label prior"
-    readings, controls, luck, elsewhere = shown["tables"]
+    readings, controls, luck, elsewhere, parts, directions = shown["tables"]
+    assert [row[0] for row in parts["rows"]] == ["layer 7, directly", "layer 7, through mlp", "all"]
+    assert directions["rows"][0][0] == "fc_out 3"
+    assert "film :" in directions["rows"][0]
     for row, change in zip(
         readings["rows"], (*found["accuracy"].values(), found["auc"]), strict=True
     ):

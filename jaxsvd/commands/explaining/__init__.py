@@ -1,0 +1,1 @@
+"""The parts of :mod:`jaxsvd.commands.explain`, a file each."""
