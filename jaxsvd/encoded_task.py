@@ -159,8 +159,8 @@ def task_of_draws(draws: Sequence[EncodedTask]) -> TaskRecord:
     tasks = [draw.task_record() for draw in draws]
 
     def one_or_more(values: Iterable[Several]) -> Several:
-        found = tuple(v for v in dict.fromkeys(values) if isinstance(v, int))
-        return found[0] if len(found) == 1 else found
+        distinct_values = tuple(v for v in dict.fromkeys(values) if isinstance(v, int))
+        return distinct_values[0] if len(distinct_values) == 1 else distinct_values
 
     def total(counts: Iterable[int | None]) -> int:
         return sum(count or 0 for count in counts)
@@ -333,12 +333,12 @@ def example_numbers(draws: Sequence[EncodedTask], split: str) -> list[Int[np.nda
     every seed.
     """
     numbers: dict[tuple[int, str, tuple[str, ...]], int] = {}
-    found = []
+    rows = []
     for draw in draws:
-        asked = [draw.encoded.questions[i] for i in draw.positions(split)]
-        keys = [(q.index, q.query, tuple(q.candidates)) for q in asked]
-        found.append(np.array([numbers.setdefault(key, len(numbers)) for key in keys]))
-    return found
+        questions = [draw.encoded.questions[i] for i in draw.positions(split)]
+        keys = [(q.index, q.query, tuple(q.candidates)) for q in questions]
+        rows.append(np.array([numbers.setdefault(key, len(numbers)) for key in keys]))
+    return rows
 
 
 def chance(questions: Sequence[Question]) -> float:

@@ -66,7 +66,7 @@ class Model:
         quantization: of the file that the weights were dequantised from (``"Q4_K_M"``), if any.
         origins: how the files hold each parameter, by path; saving keeps to it.
         unedited: source before any of the edits; None where there are none.
-        made_of: what the files themselves say that they were made of, if they were edited.
+        recorded: what the files themselves say that they were made of, if they were edited.
     """
 
     config: DecoderConfig
@@ -83,7 +83,7 @@ class Model:
     quantization: str | None = None
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
     unedited: str | None = None
-    made_of: Provenance | None = None
+    recorded: Provenance | None = None
 
     @functools.cached_property
     def tokenizer(self) -> Any:
@@ -168,8 +168,8 @@ class Model:
         """
         edits = tuple(edit.resolved(self.config) for edit in as_edits(edits))
         by_matrix = matrix_edits(edits, self.config)
-        decoder, made = edited_decoder(self.decoder, by_matrix, self.mesh, progress=progress)
-        factors = {**self.factors, **made}
+        decoder, pairs = edited_decoder(self.decoder, by_matrix, self.mesh, progress=progress)
+        factors = {**self.factors, **pairs}
         source = self.source
         if by_matrix:  # no run of this model is to be taken for one of the untouched
             source += f", edited {format_edits(edit for edit in edits if edit.touches)}"
@@ -185,13 +185,13 @@ class Model:
     @property
     def history(self) -> Edits:
         """Every edit of the weights, in order: those that the files tell of, and those since."""
-        return (*(self.made_of.edits if self.made_of else ()), *self.edits)
+        return (*(self.recorded.edits if self.recorded else ()), *self.edits)
 
     @property
     def provenance(self) -> Provenance:
         """What the weights were made of first, and every edit since."""
-        if self.made_of is not None:
-            return dataclasses.replace(self.made_of, edits=self.history)
+        if self.recorded is not None:
+            return dataclasses.replace(self.recorded, edits=self.history)
         source = self.unedited or self.source
         return Provenance(source, self.revision, self.quantization, self.edits)
 
@@ -307,7 +307,7 @@ def load(
     whole = raw
     raw, ranks = without_factors(raw, path)
     config, family, unknown = read_known(raw, str(path))
-    made_of = read_provenance(whole, config, str(path))
+    recorded = read_provenance(whole, config, str(path))
     for notice in notices(raw):
         progress.notice(notice)
     axes = axes_for(config)
@@ -326,8 +326,8 @@ def load(
         progress=progress,
     )
     quantization = None
-    if is_gguf(directory) and is_quantized(found := header.read(directory)):
-        quantization = quantization_of(found)
+    if is_gguf(directory) and is_quantized(gguf_header := header.read(directory)):
+        quantization = quantization_of(gguf_header)
         progress.notice(
             f"the file's weights are quantised ({quantization}); they are dequantised to {dtype}, "
             "and it is the dequantised weights that are truncated"
@@ -349,7 +349,7 @@ def load(
         quantization=quantization,
         factors=checkpoint.factors,
         origins=checkpoint.origins,
-        made_of=made_of,
+        recorded=recorded,
     )
 
 

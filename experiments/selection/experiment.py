@@ -15,7 +15,7 @@ import jaxsvd
 from experiments.common import style
 from experiments.common.scaffold import Experiment, Record, Study, table
 from experiments.language import units
-from experiments.language.setting import Asked, Setting, config_of, parents, rehearse, setting
+from experiments.language.setting import Setting, TaskSetting, config_of, parents, rehearse, setting
 from experiments.selection.rows import SelectionRow
 from jaxsvd.cli.pictures import plain
 from jaxsvd.commands.search_candidates import Select
@@ -70,7 +70,7 @@ def _methods(setting: Setting) -> Iterator[str]:
 
 
 def _search(
-    study: Study, model: Model, setting: Setting, task: Asked, seed: int, method: str
+    study: Study, model: Model, setting: Setting, task: TaskSetting, seed: int, method: str
 ) -> SelectionRow:
     options = dict(setting.of(task)) | {"shots": setting.shots, "seed": seed}
     options |= {"rates": setting.rates, "progress": study.progress}

@@ -69,7 +69,7 @@ class SelectionRow:
     def of(cls, result: SearchResult, method: str, count: int) -> "SelectionRow":
         """From a search among ``count`` candidates, the untouched model among them."""
         examples = result.task.validation_size or 0
-        found, explained = result.candidates, result.explanation
+        candidates, explained = result.candidates, result.explanation
         chosen = f"{result.layer}:{result.module}:{result.best_rate:g}" if result.best_rate else ""
         seconds = result.measured.seconds or {}
         best = max(score.value for score in result.validation)
@@ -77,9 +77,9 @@ class SelectionRow:
             task=result.task.name,
             seed=result.task.draw[1] or 0,
             method=method,
-            chosen=chosen if found is None else found.chosen,
+            chosen=chosen if candidates is None else candidates.chosen,
             candidates=count,
-            passes=len(result.validation) * examples if found is None else found.passes,
+            passes=len(result.validation) * examples if candidates is None else candidates.passes,
             exhaustive=count * examples,
             search_seconds=sum(
                 seconds.get(n, 0.0) for n in ("condition", "factor", "select", "score")

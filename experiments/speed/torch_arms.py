@@ -215,14 +215,14 @@ def main() -> None:
             # Evenly over the lengths, so that the sample's mean is the set's.
             batches = [batches[int((i + 0.5) * len(batches) / wanted)] for i in range(wanted)]
             scale = n / sum(map(len, batches))
-            found = search.whole_prompts(batches)
+            predictions = search.whole_prompts(batches)
         else:
-            found = search.cached(0 if options.arm == "prefix" else search.layer)
+            predictions = search.cached(0 if options.arm == "prefix" else search.layer)
         seconds = (time.perf_counter() - start) * scale
     result = {
         "search": seconds,
         "scaled": scale,
-        "predictions": [{str(i): p for i, p in at.items()} for at in found],
+        "predictions": [{str(i): p for i, p in at.items()} for at in predictions],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "torch": torch.__version__,
     }

@@ -249,15 +249,15 @@ def answers(record: StudyRecord) -> Iterator[Answer]:
     yield steadiness(record)
     yield collapse(record)
     yield selection(record)
-    if (found := controls(record)) is not None:
-        yield found
+    if (controlled := controls(record)) is not None:
+        yield controlled
     yield other_tasks(record)
 
 
-def markdown(title: str, found: Sequence[Answer]) -> str:
+def markdown(title: str, answers_given: Sequence[Answer]) -> str:
     """A page of answers."""
     lines = [f"# {title}", ""]
-    for answer in found:
+    for answer in answers_given:
         lines += [f"## {answer.question}", ""]
         lines += ["| " + " | ".join(answer.columns) + " |"]
         lines += ["|" + "---|" * len(answer.columns)]

@@ -190,7 +190,7 @@ def _by_edit(loaded: Mapping[Unit, Scores]) -> dict[tuple[StudyTask, str], list[
 
 def _validations(loaded: Mapping[Unit, Scores], tests: Sequence[Draw]) -> list[Scores] | None:
     """Validation scores of the same draws and edits; None where a draw has none."""
-    found = []
+    points = []
     for test, _, edit in tests:
         own = (test.task, test.shots, test.seed, "validation")
         known = [
@@ -200,8 +200,8 @@ def _validations(loaded: Mapping[Unit, Scores], tests: Sequence[Draw]) -> list[S
         ]
         if not known:
             return None
-        found.append(known[0])
-    return found
+        points.append(known[0])
+    return points
 
 
 def _chosen_for(loaded: Mapping[Unit, Scores], task: StudyTask, edit: str) -> str:

@@ -176,8 +176,8 @@ class _Halves:
     def left(self) -> Matrix:
         """``B``: left singular vectors times the negative singular values."""
         assert self._left is not None, "the right one is written first"
-        made, self._left = self._left, None
-        return made
+        left, self._left = self._left, None
+        return left
 
 
 def _removed_part(
@@ -188,7 +188,7 @@ def _removed_part(
 ) -> Matrix:
     """The source's tensor less the truncated one, ``[out, in]``; zero where nothing was cut."""
     shares = {path: layout.entries[path].share for path in target.paths}
-    made = np.zeros(target.shape, np.float32)
+    removed = np.zeros(target.shape, np.float32)
     for path, share in shares.items():
-        made[share.rows()] = before(path) - after(path)
-    return made
+        removed[share.rows()] = before(path) - after(path)
+    return removed

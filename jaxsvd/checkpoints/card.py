@@ -38,7 +38,7 @@ def _of_source(source: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
+        metadata = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
     except Exception:  # the metadata of a source's card, in YAML, may be anything
         return {}
-    return {name: found[name] for name in _INHERITED if found.get(name)}
+    return {name: metadata[name] for name in _INHERITED if metadata.get(name)}

@@ -101,14 +101,14 @@ def cast(array: jax.Array | np.ndarray, dtype: np.dtype, name: str) -> np.ndarra
     """
     whole = np.asarray(array)
     with np.errstate(over="ignore"):
-        made = whole.astype(dtype, copy=False)
-    if dtype.itemsize < 4 and not np.isfinite(made).all():
+        converted = whole.astype(dtype, copy=False)
+    if dtype.itemsize < 4 and not np.isfinite(converted).all():
         largest = float(np.abs(whole.astype(np.float32)).max())
         raise UserError(
             f"{name} holds {largest:.3g}, beyond {dtype.name}, the dtype of the source's files; "
             "save a float32 copy of the source first, and edit that"
         )
-    return made
+    return converted
 
 
 def _joined(

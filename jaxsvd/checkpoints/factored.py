@@ -72,9 +72,9 @@ def merged(tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> dict[str,
     Raises:
         UserError: a factor is missing, or the two do not fit together.
     """
-    found, problems = dict(tensors), []
+    whole, problems = dict(tensors), []
     for name, rank in ranks.items():
-        left, right = (found.pop(f"{name}.{side}", None) for side in ("left", "right"))
+        left, right = (whole.pop(f"{name}.{side}", None) for side in ("left", "right"))
         if left is None or right is None:
             problems.append(f"missing {name}.{'left' if left is None else 'right'}")
         elif not _fit(left, right, rank):
@@ -82,15 +82,15 @@ def merged(tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> dict[str,
                 f"{name}.left {left.dtype} {list(left.shape)} and {name}.right {right.dtype} "
                 f"{list(right.shape)} should be the factors of a matrix of rank {rank}"
             )
-        elif name in found:
+        elif name in whole:
             problems.append(f"{name} is there whole and as factors")
         else:
             shape = (left.shape[0], right.shape[1])
             product = partial(_product, left, right)
-            found[name] = Tensor(shape, "F32", product, file=left.file, stored=left.dtype)
+            whole[name] = Tensor(shape, "F32", product, file=left.file, stored=left.dtype)
     if problems:
         raise UserError("; ".join(problems))
-    return found
+    return whole
 
 
 def _fit(left: Tensor, right: Tensor, rank: int) -> bool:

@@ -89,13 +89,13 @@ def _gguf_in(path: Path) -> Path | None:
     if not path.is_dir() or any(is_file(path / layout) for layout in LAYOUTS):
         return None
     try:
-        found = sorted(file for file in path.iterdir() if is_gguf(file))
+        files = sorted(file for file in path.iterdir() if is_gguf(file))
     except OSError as error:
         raise UserError(f"{path}: can't be read ({unreadable(error)})") from None
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise UserError(f"{path} holds {len(found)} GGUF files; name one of them: {names}")
-    return found[0] if found else None
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise UserError(f"{path} holds {len(files)} GGUF files; name one of them: {names}")
+    return files[0] if files else None
 
 
 def read_raw_config(directory: Path) -> tuple[dict[str, Any], Path]:
@@ -188,11 +188,11 @@ def _only_gguf(hub_id: str, revision: str | None, where: str) -> str | None:
     names = sorted(file.rfilename for file in siblings)
     if any(name.endswith((".bin", ".safetensors")) for name in names):
         return None
-    found = [name for name in names if is_gguf(Path(name))]
-    if len(found) > 1:
-        shown = ", ".join(f"{hub_id}/{name}" for name in found)
-        raise UserError(f"{where} holds {len(found)} GGUF files; name one of them: {shown}")
-    return found[0] if found else None
+    ggufs = [name for name in names if is_gguf(Path(name))]
+    if len(ggufs) > 1:
+        shown = ", ".join(f"{hub_id}/{name}" for name in ggufs)
+        raise UserError(f"{where} holds {len(ggufs)} GGUF files; name one of them: {shown}")
+    return ggufs[0] if ggufs else None
 
 
 def _read(path: Path) -> tuple[DecoderConfig, Family]:
@@ -213,11 +213,11 @@ def config_file(hub_id: str, revision: str | None = None) -> Path:
             f"{hub_id}: no such directory, and not a hub id such as EleutherAI/gpt-j-6b"
         )
     try:
-        found = snapshot_download(hub_id, revision=revision, allow_patterns=["config.json"])
+        snapshot = snapshot_download(hub_id, revision=revision, allow_patterns=["config.json"])
     except Exception as error:  # the hub's client raises its own, httpx's and the system's
         where = f"{hub_id}{'' if revision is None else f' at {revision}'}"
         raise UserError(f"{where}: {_reason(error)}") from None
-    return Path(found)
+    return Path(snapshot)
 
 
 def _reason(error: Exception) -> str:

@@ -191,9 +191,9 @@ def write_safetensors(path: Path, tensors: Mapping[str, Planned]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
             tensor = tensors[name]
-            made = np.asarray(tensor.make(), order="C")
-            if made.shape != tensor.shape or made.dtype != tensor.dtype:
-                raise ValueError(f"{name} is {made.dtype} {made.shape}, not as planned")
-            file.write(made.reshape(-1).view(np.uint8).data)
+            array = np.asarray(tensor.make(), order="C")
+            if array.shape != tensor.shape or array.dtype != tensor.dtype:
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, not as planned")
+            file.write(array.reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())

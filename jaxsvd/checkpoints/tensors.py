@@ -63,10 +63,10 @@ def refuse_pointer(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            found = file.read(len(_POINTER)) == _POINTER
+            is_pointer = file.read(len(_POINTER)) == _POINTER
     except OSError:
         return  # whoever reads it says why it cannot be read
-    if found:
+    if is_pointer:
         raise UserError(
             f"{path}: a git-lfs pointer and not the file itself; run `git lfs pull` there, or "
             "load the model by its hub id"
@@ -139,16 +139,16 @@ def open_tensors(directory: Path, family: Family) -> Iterator[dict[str, Tensor]]
         for file in files:
             opener = _open_safetensors if file.endswith(".safetensors") else _open_pickle
             try:
-                found = opener(directory / file, stack)
+                opened = opener(directory / file, stack)
             except UserError as error:
                 problems.append(str(error))
                 continue
-            if twice := sorted(found.keys() & tensors.keys()):
+            if twice := sorted(opened.keys() & tensors.keys()):
                 problems.append(f"{file}: {summarise(twice)} is in another file too")
-            tensors.update(found)
+            tensors.update(opened)
             if weight_map is not None:
                 listed = {name for name, where in weight_map.items() if where == file}
-                if absent := sorted(listed - found.keys()):
+                if absent := sorted(listed - opened.keys()):
                     problems.append(f"{file}: lacks {summarise(absent)}, which the index lists")
         if problems:
             raise UserError("; ".join(problems))

@@ -83,7 +83,7 @@ def run(arguments: PruneArguments) -> None:
     """Truncate, write the model, and print what was kept."""
     from jaxsvd.checkpoints.save import refuse_existing
     from jaxsvd.cli import tables
-    from jaxsvd.commands.prune import found_by, summary
+    from jaxsvd.commands.prune import edits_of_search, summary
 
     given = (arguments.edit, arguments.layer, arguments.rate)
     if arguments.factored and arguments.format == "lora":
@@ -91,17 +91,17 @@ def run(arguments: PruneArguments) -> None:
     format = "factored" if arguments.factored else arguments.format
     refuse_existing(arguments.out)
     if arguments.run is None:
-        found, edits, measured = None, edits_of(arguments), ""
+        searched, edits, measured = None, edits_of(arguments), ""
     elif any(value is not None for value in given):
         raise UserError("--from takes the edit of a search; leave out --edit, --layer and --rate")
     else:
-        found = found_by(arguments.run)
-        edits, measured = found.edits, found.measured
+        searched = edits_of_search(arguments.run)
+        edits, measured = searched.edits, searched.measured
         if arguments.model is None:
-            arguments.model, arguments.revision = found.source, found.revision
+            arguments.model, arguments.revision = searched.source, searched.revision
     model = load_model(arguments)
-    if found is not None:
-        found.check(model)
+    if searched is not None:
+        searched.check(model)
     pruned = model.edited(edits, progress=progress())
     pruned.save(arguments.out, format=format, measured=measured)
     console = output()

@@ -121,12 +121,12 @@ def answers_table(counts: LabelCounts) -> Table:
 
 def selection_line(result: SearchResult) -> str | None:
     """The best validation score without the optimism of having chosen it."""
-    found = result.selection
-    if found is None or found.corrected is None:
+    chosen = result.selection
+    if chosen is None or chosen.corrected is None:
         return None
     return (
-        f"best on validation: {result.score} {found.score:.4f}; corrected for having been chosen "
-        f"there: {found.corrected:.4f}"
+        f"best on validation: {result.score} {chosen.score:.4f}; corrected for having been chosen "
+        f"there: {chosen.corrected:.4f}"
     )
 
 
@@ -161,12 +161,12 @@ def sweep_tables(result: SweepResult) -> list[tuple[str, Table]]:
 
     Marked is what differs from the untouched model beyond noise.
     """
-    found: dict[tuple[str, int | None, int | None], dict[int, dict[float, Point]]] = {}
+    groups: dict[tuple[str, int | None, int | None], dict[int, dict[float, Point]]] = {}
     for point in result.points:
-        table = found.setdefault((point.module, point.shots, point.seed), {})
+        table = groups.setdefault((point.module, point.shots, point.seed), {})
         table.setdefault(point.layer, {})[point.rate] = point
     tables = []
-    for (module, shots, seed), by_layer in found.items():
+    for (module, shots, seed), by_layer in groups.items():
         rates = sorted({rate for row in by_layer.values() for rate in row})
         title = f"{module}, {shots} shots, seed {seed}: accuracy by clipping rate"
         table = Table(box=None, pad_edge=False)

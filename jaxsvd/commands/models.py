@@ -100,23 +100,23 @@ _ROWS = (
 )
 
 
-def memory_table(found: MemoryPlan) -> Table:
+def memory_table(needs: MemoryPlan) -> Table:
     """The plan for people."""
-    axes = found.axes
+    axes = needs.axes
     where = "one device" if axes.devices == 1 else f"each of {axes.devices} devices, mesh {axes}"
     table = Table(
-        title=f"{memory.parameters(found.config):,} parameters on {where}; "
-        f"batches of {found.batch_tokens:,} tokens",
+        title=f"{memory.parameters(needs.config):,} parameters on {where}; "
+        f"batches of {needs.batch_tokens:,} tokens",
         title_justify="left",
         box=None,
         pad_edge=False,
     )
     table.add_column("")
-    for dtype in found.devices:
+    for dtype in needs.devices:
         table.add_column(dtype, justify="right")
     table.add_column("what it is")
     for field, name, text in _ROWS:
-        cells = (gigabytes(getattr(need, field)) for need in found.devices.values())
+        cells = (gigabytes(getattr(need, field)) for need in needs.devices.values())
         table.add_row(name, *cells, text)
     return table
 

@@ -47,14 +47,14 @@ def prune(
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found, to be written.
+class SearchedEdits:
+    """The edits that a search chose, to be written.
 
     Attributes:
         run: the run directory.
         edits: that it chose.
         source, revision: of its model.
-        contents: fingerprint of the model's files; None in runs that do not tell.
+        contents: fingerprint of the model's files; None where the run has none.
         measured: its numbers in Markdown, for the model card.
     """
 
@@ -78,7 +78,7 @@ class Found:
             )
 
 
-def found_by(run: str | Path) -> Found:
+def edits_of_search(run: str | Path) -> SearchedEdits:
     """The edits that a search chose.
 
     Args:
@@ -107,7 +107,9 @@ def found_by(run: str | Path) -> Found:
     request = Fields(read.request)
     contents = request.nested("model").maybe("contents", TEXT) if request.has("model") else None
     model = result.model
-    return Found(Path(run), edits, model.source, model.revision, contents, measured_by(result))
+    return SearchedEdits(
+        Path(run), edits, model.source, model.revision, contents, measured_by(result)
+    )
 
 
 def measured_by(result: SearchResult) -> str:
@@ -128,8 +130,8 @@ def measured_by(result: SearchResult) -> str:
             "| split | clipping rate | right | of | accuracy |",
             "|---|---|---|---|---|",
             *(
-                f"| {split} | {rate} | {found.correct} | {found.total} | {found.value:.4f} |"
-                for split, rate, found in rows
+                f"| {split} | {rate} | {counts.correct} | {counts.total} | {counts.value:.4f} |"
+                for split, rate, counts in rows
             ),
         ]
     )

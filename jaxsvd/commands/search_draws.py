@@ -35,14 +35,14 @@ def rate_scores(
         ranks: kept at each rate.
         score: what the rate is chosen by.
     """
-    found = []
+    scores = []
     for rate, rank in ranks.items():
         accuracy = accuracy_over_draws([right(lines[rate]) for lines in draws], examples)
         value = None
         if score != "accuracy":
             value = float(np.concatenate([contributions(score, d[rate]) for d in draws]).mean())
-        found.append(RateScore(rate, rank, accuracy, value))
-    return tuple(found)
+        scores.append(RateScore(rate, rank, accuracy, value))
+    return tuple(scores)
 
 
 def selection_of(draws: Sequence[Lines], examples: Examples, score: Score) -> Selection:
@@ -73,10 +73,10 @@ def explanation_of(
     """
     if rate == 0:
         return None
-    found = [_tables(validation, test, rate) for validation, test in draws]
-    if len(found) == 1 and found[0] is not None:
-        return explain(*found[0])
-    readings: list[Readings] = [read_scores(*tables) for tables in found if tables is not None]
+    by_draw = [_tables(validation, test, rate) for validation, test in draws]
+    if len(by_draw) == 1 and by_draw[0] is not None:
+        return explain(*by_draw[0])
+    readings: list[Readings] = [read_scores(*tables) for tables in by_draw if tables is not None]
     if len(readings) < len(draws):
         return None
     return explain_over_draws(readings, examples)
@@ -120,9 +120,9 @@ Tables = tuple[tuple[np.ndarray, np.ndarray], np.ndarray, tuple[np.ndarray, np.n
 
 def _tables(validation: Lines, test: Lines, rate: float) -> Tables | None:
     """The arguments of :func:`jaxsvd.results.calibration.read_scores`."""
-    found = [score_table(lines[r]) for lines in (validation, test) for r in (0.0, rate)]
-    known = [table for table in found if table is not None]
-    if len(known) < len(found):
+    tables = [score_table(lines[r]) for lines in (validation, test) for r in (0.0, rate)]
+    known = [table for table in tables if table is not None]
+    if len(known) < len(tables):
         return None
     (one, gold), (other, _), (before, test_gold), (after, _) = known
     return (one, other), gold, (before, after), test_gold

@@ -63,13 +63,13 @@ def axes_of(text: str | Axes) -> Axes:
     """
     if isinstance(text, Axes):
         return text
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = (word.strip() for word in part.partition("="))
-        if name not in (DATA, MODEL) or name in found or not re.fullmatch(r"[1-9]\d{0,5}", size):
+        if name not in (DATA, MODEL) or name in sizes or not re.fullmatch(r"[1-9]\d{0,5}", size):
             raise UserError(f"mesh {text!r} should be like data=4,model=2, or auto")
-        found[name] = int(size)
-    return Axes(found.get(DATA, 1), found.get(MODEL, 1))
+        sizes[name] = int(size)
+    return Axes(sizes.get(DATA, 1), sizes.get(MODEL, 1))
 
 
 def spec_of(path: str) -> PartitionSpec:

@@ -43,10 +43,10 @@ def edited_decoder(
         for edit in edits:
             path = parameter_path(edit.layer, edit.module)
             weight = arrays[path] if mesh is None else sharding.gathered(arrays[path])
-            found, pairs[path] = _edited(weight, edit)
+            edited, pairs[path] = _edited(weight, edit)
             if mesh is not None:
-                found = sharding.place(found, mesh, sharding.spec_of(path))
-            arrays[path] = found
+                edited = sharding.place(edited, mesh, sharding.spec_of(path))
+            arrays[path] = edited
             advance(1)
     return fill(decoder.config, arrays, decoder.dtype), pairs
 

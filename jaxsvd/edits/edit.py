@@ -209,16 +209,16 @@ def matrix_edits(edits: Sequence[Edit], config: DecoderConfig) -> Edits:
     Raises:
         UserError: a layer or module that the model does not have, or a matrix edited twice.
     """
-    found: dict[tuple[int, str], Edit] = {}
+    by_matrix: dict[tuple[int, str], Edit] = {}
     for edit in edits:
         for one in edit.by_matrix(config):
-            if (one.layer, one.module) in found:
+            if (one.layer, one.module) in by_matrix:
                 raise UserError(
                     f"{format_edits(edits)}: {one.module} of layer {one.layer} is edited twice; "
                     "edit it once, or edit the edited model"
                 )
-            found[one.layer, one.module] = one
-    return tuple(found.values())
+            by_matrix[one.layer, one.module] = one
+    return tuple(by_matrix.values())
 
 
 def _shortest(rate: float) -> str:

@@ -33,13 +33,13 @@ class Provenance:
 
     def to_json(self, config: DecoderConfig) -> dict[str, Any]:
         """The field of config.json; the edits as result.json has them."""
-        made: dict[str, Any] = {"source": self.source, "revision": self.revision}
+        record: dict[str, Any] = {"source": self.source, "revision": self.revision}
         if self.quantization is not None:
-            made["quantization"] = self.quantization
-        made["edits"] = [_edit_json(edit, config) for edit in self.edits]
+            record["quantization"] = self.quantization
+        record["edits"] = [_edit_json(edit, config) for edit in self.edits]
         with contextlib.suppress(PackageNotFoundError):  # a checkout that is not installed
-            made["version"] = version("jaxsvd")
-        return made
+            record["version"] = version("jaxsvd")
+        return record
 
 
 def read_provenance(raw: Mapping[str, Any], config: DecoderConfig, where: str) -> Provenance | None:
@@ -54,14 +54,14 @@ def read_provenance(raw: Mapping[str, Any], config: DecoderConfig, where: str) -
         UserError: it is not as :meth:`Provenance.to_json` writes it, or tells of a layer or module
             that the model does not have.
     """
-    found = raw.get(PROVENANCE)
-    if found is None:
+    fields = raw.get(PROVENANCE)
+    if fields is None:
         return None
     try:
-        texts = [found["source"], found.get("revision"), found.get("quantization")]
+        texts = [fields["source"], fields.get("revision"), fields.get("quantization")]
         if not isinstance(texts[0], str) or not all(isinstance(t, str | None) for t in texts):
             raise TypeError("source, revision and quantization should be texts")
-        edits = tuple(_edit_of(edit, config) for edit in found["edits"])
+        edits = tuple(_edit_of(edit, config) for edit in fields["edits"])
     except (KeyError, TypeError, AttributeError, ValueError, UserError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(
@@ -81,27 +81,27 @@ def ranks_of(edit: Edit, config: DecoderConfig) -> dict[str, int]:
 
 
 def _edit_json(edit: Edit, config: DecoderConfig) -> dict[str, Any]:
-    made: dict[str, Any] = {"layer": edit.layer, "module": edit.module, "rate": edit.rate}
+    record: dict[str, Any] = {"layer": edit.layer, "module": edit.module, "rate": edit.rate}
     if edit.rank is not None:
-        made["rank"] = edit.rank
-    made["ranks"] = ranks_of(edit, config)
+        record["rank"] = edit.rank
+    record["ranks"] = ranks_of(edit, config)
     if edit.method != "exact":
-        made["method"] = edit.method
+        record["method"] = edit.method
     if edit.random:
-        made["seed"] = edit.seed
-    return made
+        record["seed"] = edit.seed
+    return record
 
 
-def _edit_of(found: Mapping[str, Any], config: DecoderConfig) -> Edit:
-    numbers: Sequence[object] = (found["layer"], found.get("rank", 1), found.get("seed", 0))
-    if not all(type(number) is int for number in numbers) or type(found["module"]) is not str:
-        raise TypeError(f"no edit: {dict(found)!s:.80}")
-    rate = found["rate"]
+def _edit_of(fields: Mapping[str, Any], config: DecoderConfig) -> Edit:
+    numbers: Sequence[object] = (fields["layer"], fields.get("rank", 1), fields.get("seed", 0))
+    if not all(type(number) is int for number in numbers) or type(fields["module"]) is not str:
+        raise TypeError(f"no edit: {dict(fields)!s:.80}")
+    rate = fields["rate"]
     return Edit(
-        found["layer"],
-        found["module"],
+        fields["layer"],
+        fields["module"],
         None if rate is None else float(rate),
-        rank=found.get("rank"),
-        method=found.get("method", "exact"),
-        seed=found.get("seed", 0),
+        rank=fields.get("rank"),
+        method=fields.get("method", "exact"),
+        seed=fields.get("seed", 0),
     ).resolved(config)

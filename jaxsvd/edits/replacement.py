@@ -174,17 +174,17 @@ def replacements(
     places: dict[Place, list[Edit]] = {}
     for edit in dict.fromkeys(edits):
         places.setdefault((edit.layer, edit.module), []).append(edit)
-    made: dict[Edit, Replacement] = {}
+    results: dict[Edit, Replacement] = {}
     with progress.bar("factoring", len(places), "matrices") as advance:
-        for number, (place, asked) in enumerate(places.items()):
+        for number, (place, wanted) in enumerate(places.items()):
             if engine.mesh is None:
-                found = _of_matrix(engine.matrix(*place), asked)
-                jax.block_until_ready([*found.values()])
+                computed = _of_matrix(engine.matrix(*place), wanted)
+                jax.block_until_ready([*computed.values()])
             else:
-                found = _on_a_mesh(engine, place, asked, number)
-            made |= found
+                computed = _on_a_mesh(engine, place, wanted, number)
+            results |= computed
             advance(1)
-    return made
+    return results
 
 
 def _of_matrix(
@@ -212,19 +212,19 @@ def _on_a_mesh(
     assert mesh is not None
     devices = jax.local_devices()
     whole = sharding.gathered(matrix, devices[number % len(devices)])
-    made = _of_matrix(whole, edits)
-    own = {id(x): x for x in jax.tree.leaves(list(made.values())) if x is not whole}
+    computed = _of_matrix(whole, edits)
+    own = {id(x): x for x in jax.tree.leaves(list(computed.values())) if x is not whole}
     agreed = dict(zip(own, distributed.arrays_of_first(list(own.values())), strict=True))
     placed = {id(whole): matrix}
     path = parameter_path(*place)
-    found: dict[Edit, Replacement] = {}
-    for edit, value in made.items():
+    results: dict[Edit, Replacement] = {}
+    for edit, value in computed.items():
         if isinstance(value, LowRank):
             low = LowRank(*(agreed.get(id(x), x) for x in value))
-            found[edit] = sharding.place_low_rank(low, place[1], mesh, placed)
+            results[edit] = sharding.place_low_rank(low, place[1], mesh, placed)
         else:
-            found[edit] = sharding.place(agreed[id(value)], mesh, sharding.spec_of(path))
-    return found
+            results[edit] = sharding.place(agreed[id(value)], mesh, sharding.spec_of(path))
+    return results
 
 
 def variants(

@@ -112,12 +112,12 @@ def encode(
     if fitted.too_long and not skip_long:
         raise UserError(_too_long(questions, fitted.too_long, context))
     kept = [i for i in range(len(questions)) if i not in fitted.too_long]
-    asked, joints = [fitted.questions[i] for i in kept], [fitted.joints[i] for i in kept]
-    if not asked:
+    questions_kept, joints = [fitted.questions[i] for i in kept], [fitted.joints[i] for i in kept]
+    if not questions_kept:
         raise UserError("no question is left to score")
     lost = [
         len(questions[i].demonstrations) - len(question.demonstrations)
-        for i, question in zip(kept, asked, strict=True)
+        for i, question in zip(kept, questions_kept, strict=True)
     ]
     bare = [
         i for i, n in zip(kept, lost, strict=True) if n and n == len(questions[i].demonstrations)
@@ -131,13 +131,13 @@ def encode(
     elif rule == "choice":
         scoring = "mean log-likelihood"
     elif rule == "scripts-label":
-        scoring, label_ids = "label tokens", _word_tokens(tokenizer, asked)
+        scoring, label_ids = "label tokens", _word_tokens(tokenizer, questions_kept)
     else:
         label_ids = _common_label_tokens(joints)
         scoring = "label tokens" if label_ids else "sequence log-likelihood"
     return Encoded(
-        questions=tuple(asked),
-        groups=grouped(_requests(asked, joints, scoring, label_ids)),
+        questions=tuple(questions_kept),
+        groups=grouped(_requests(questions_kept, joints, scoring, label_ids)),
         scoring=scoring,
         label_ids=label_ids,
         shortened=sum(n > 0 for n in lost),
@@ -150,7 +150,7 @@ def encode(
 def _equal_candidates(joints: Sequence[_Joint]) -> dict[int, tuple[int, ...]]:
     """By question: the first candidate with the tokens of each, where two have the same."""
     known: dict[int, tuple[int, ...] | None] = {}  # by the number of a list that many may share
-    found = {}
+    equal = {}
     for i, joint in enumerate(joints):
         number = id(joint.continuations)
         if number not in known:
@@ -159,8 +159,8 @@ def _equal_candidates(joints: Sequence[_Joint]) -> dict[int, tuple[int, ...]]:
             known[number] = firsts if len(first) < len(firsts) else None
         firsts = known[number]
         if firsts is not None:
-            found[i] = firsts
-    return found
+            equal[i] = firsts
+    return equal
 
 
 class _Fitting:
@@ -211,8 +211,8 @@ class _Fitting:
         texts = question.demonstrations
         missing = [text for text in dict.fromkeys(texts) if text not in self._sizes]
         if missing:
-            found = self.tokenizer(missing, add_special_tokens=False)["input_ids"]
-            self._sizes |= {text: len(ids) for text, ids in zip(missing, found, strict=True)}  # pyright: ignore
+            token_ids = self.tokenizer(missing, add_special_tokens=False)["input_ids"]
+            self._sizes |= {text: len(ids) for text, ids in zip(missing, token_ids, strict=True)}  # pyright: ignore
         gone = len(texts) - len(_without(question, rounds, self.round_size).demonstrations)
         while length > self.context and gone < len(texts):
             rounds += 1
@@ -255,11 +255,11 @@ def _joints(
 ) -> list[_Joint]:
     """Tokens of prompts and candidates; ``checked`` has the endings that were looked at."""
     apart = rule == "scripts-label"  # the label is encoded apart: the prompt stands for itself
-    found = encoder(
+    encoded = encoder(
         [Text("".join(q.demonstrations), q.query, () if apart else q.candidates) for q in questions]
     )
     joints = []
-    for question, tokens in zip(questions, found, strict=True):
+    for question, tokens in zip(questions, encoded, strict=True):
         endings = tokens.endings
         context = tokens.rest
         if not len(context) and not len(tokens.shared):

@@ -75,8 +75,8 @@ class Engine:
         low: dict[Place, Replacement] = {}
         for (layer, name), (left, right) in (factors or {}).items():
             weight = blocks[layer][part(name)][name]["weight"]
-            if (made := from_factors(weight, left, right)) is not None:
-                low[layer, name] = made
+            if (replacement := from_factors(weight, left, right)) is not None:
+                low[layer, name] = replacement
         return cls(
             decoder.config,
             blocks_with(blocks, low, mesh),

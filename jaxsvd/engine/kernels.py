@@ -61,8 +61,8 @@ def _head_graph(config: DecoderConfig) -> nnx.GraphDef:
 
 @functools.cache
 def _embedding_graph(config: DecoderConfig) -> nnx.GraphDef:
-    made = nnx.eval_shape(lambda: Embedding(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
-    return nnx.split(made)[0]
+    embedding = nnx.eval_shape(lambda: Embedding(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return nnx.split(embedding)[0]
 
 
 def block_of(config: DecoderConfig, kind: LayerKind, weights: Weights) -> Block:
@@ -248,16 +248,16 @@ def mean_logits(
     mesh: Mesh | None = None,
 ) -> Float32[Array, "B R"]:
     """Mean of the logits over the vocabulary at every read position (the scripts' COPA rule)."""
-    made = _head(config, head)
+    module = _head(config, head)
     if config.logit_cap is not None:  # not linear: a row at a time, as log_probabilities
 
         def row(x_RD: Array) -> Array:
-            return made(x_RD, embedding["tokens"]).mean(axis=-1)
+            return module(x_RD, embedding["tokens"]).mean(axis=-1)
 
         if mesh is None:
             return jax.lax.map(row, x_BRD)
         return everywhere(mesh, jax.lax.map(row, x_BRD.swapaxes(0, 1)).T)
-    matrix, bias = made.rows(embedding["tokens"])
+    matrix, bias = module.rows(embedding["tokens"])
     mean = matrix.astype(jnp.float32).mean(axis=0, keepdims=True)
     shift = None if bias is None else bias.astype(jnp.float32).mean(keepdims=True)
-    return everywhere(mesh, unembed(made.features(x_BRD), mean, shift)[..., 0])
+    return everywhere(mesh, unembed(module.features(x_BRD), mean, shift)[..., 0])

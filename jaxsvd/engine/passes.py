@@ -280,5 +280,5 @@ class Pass:
             if self.group.kind != "sequence log-likelihood":
                 sums = sums / np.bincount(cells, minlength=ends[-1])
             scores = np.split(sums.astype(np.float32), ends[:-1])
-        for line, found in zip(lines, scores, strict=True):
-            yield line.request, found
+        for line, line_scores in zip(lines, scores, strict=True):
+            yield line.request, line_scores

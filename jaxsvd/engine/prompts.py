@@ -67,11 +67,11 @@ class Prompts:
         for row, (line, end) in enumerate(zip(chosen, ends, strict=True)):
             tokens[row, : len(end)] = end
             context = np.concatenate([group.prefix, end])
-            found = demonstration_of_tokens(
+            demonstrations = demonstration_of_tokens(
                 tokenizer, encoded.questions[line.request].demonstrations, context
             )
-            numbers[row, :length] = found[:length]
-            numbers[row, size : size + len(end)] = found[length:]
+            numbers[row, :length] = demonstrations[:length]
+            numbers[row, size : size + len(end)] = demonstrations[length:]
         return cls(prefix, length, tokens, np.array([len(end) for end in ends]), numbers)
 
 

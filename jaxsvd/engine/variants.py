@@ -57,10 +57,10 @@ class Variants:
         for v in chosen:
             if self.replaced[v]:
                 alike.setdefault(self.replaced[v], []).append(v)
-        found: dict[int, list[list[int]]] = {}
+        layers: dict[int, list[list[int]]] = {}
         for places, group in alike.items():
-            found.setdefault(min(layer for layer, _ in places), []).append(group)
-        return found
+            layers.setdefault(min(layer for layer, _ in places), []).append(group)
+        return layers
 
 
 UNTOUCHED = Variants.of(({},))

@@ -158,11 +158,11 @@ def resolve(
     stored: dict[str, Stored] = {}
     rank: dict[str, int] = {}
     for path in shapes:
-        found = _BLOCK.match(path)
-        generic = path if found is None else "blocks.{layer}." + path[found.end() :]
+        match = _BLOCK.match(path)
+        generic = path if match is None else "blocks.{layer}." + path[match.end() :]
         entry = table[generic]
         entry = Stored(entry) if isinstance(entry, str) else entry
-        name = entry.name.format(layer=found[1] if found else "")
+        name = entry.name.format(layer=match[1] if match else "")
         stored[path], rank[path] = dataclasses.replace(entry, name=name), order[generic]
     members: dict[str, list[str]] = {}
     for path, where in stored.items():

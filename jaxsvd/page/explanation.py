@@ -93,13 +93,13 @@ def explanation_data(result: AnyResult) -> dict[str, object] | None:
     """Sentences, tables and the lines of the picture; None where nothing was explained."""
     if not isinstance(result, SearchResult) or result.explanation is None:
         return None
-    found = result.explanation
+    explanation = result.explanation
     return {
-        "verdict": found.verdict,
+        "verdict": explanation.verdict,
         "text": [line for line in explanation_lines(result) if line.startswith(_SENTENCES)],
-        "lines": list(_lines(found)),
+        "lines": list(_lines(explanation)),
         "majority": None if result.label_counts is None else result.label_counts.majority,
-        "tables": [*_tables(found), *([_draws(result)] if result.several else [])],
+        "tables": [*_tables(explanation), *([_draws(result)] if result.several else [])],
     }
 
 
@@ -107,23 +107,23 @@ _SENTENCES = ("share of", "calibration alone", "what changed")
 """Beginnings of the lines that are no row of a table."""
 
 
-def _lines(found: Explanation) -> Iterator[Line]:
-    raw, fitted = found.raw, found.fitted_prior
+def _lines(explanation: Explanation) -> Iterator[Line]:
+    raw, fitted = explanation.raw, explanation.fitted_prior
     yield Line(name="untouched", kind="untouched", values=[raw.untouched, fitted.untouched])
     yield Line(name="truncated", kind="truncated", values=[raw.truncated, fitted.truncated])
-    for control in found.controls:
+    for control in explanation.controls:
         if control.calibrated is not None:
             values = [control.accuracy, control.calibrated]
             yield Line(name=control.kind, kind="control", values=values)
 
 
-def _tables(found: Explanation) -> Iterator[Table]:
+def _tables(explanation: Explanation) -> Iterator[Table]:
     columns = ("", "untouched", "truncated", "change", "95 % interval", "p")
-    rows = [[READING_NAMES.get(name, name), *_cells(c)] for name, c in found.accuracy.items()]
-    if found.auc is not None:
-        rows.append(["area under the ROC curve", *_cells(found.auc)])
+    rows = [[READING_NAMES.get(name, name), *_cells(c)] for name, c in explanation.accuracy.items()]
+    if explanation.auc is not None:
+        rows.append(["area under the ROC curve", *_cells(explanation.auc)])
     yield _table("Test accuracy, read in several ways", columns, rows)
-    if found.controls:
+    if explanation.controls:
         rows = [
             [
                 c.kind,
@@ -135,7 +135,7 @@ def _tables(found: Explanation) -> Iterator[Table]:
                 _maybe_signed(c.calibrated_difference),
                 _interval(c.calibrated_interval),
             ]
-            for c in found.controls
+            for c in explanation.controls
         ]
         change = ("change", "95 % interval")
         columns = ("", "seeds", "as it is", *change, "fitted prior", *change)
@@ -144,7 +144,7 @@ def _tables(found: Explanation) -> Iterator[Table]:
             "seeds (draws, of a search of several) and examples."
         )
         yield _table("Controls", columns, rows, note)
-    if found.spread:
+    if explanation.spread:
         rows = [
             [
                 name,
@@ -156,14 +156,14 @@ def _tables(found: Explanation) -> Iterator[Table]:
                 f"{s.sd:.4f}",
                 f"{s.examples_sd:.4f}",
             ]
-            for name, s in found.spread.items()
+            for name, s in explanation.spread.items()
         ]
         columns = ("over", "number", "mean change", "95 % interval", "from", "to", "sd")
         yield _table("Luck of the demonstrations", (*columns, "sd of examples alone"), rows)
-    if found.also or found.texts:
-        yield _side_effects(found)
-    if found.origins is not None:
-        yield from _origins(found.origins)
+    if explanation.also or explanation.texts:
+        yield _side_effects(explanation)
+    if explanation.origins is not None:
+        yield from _origins(explanation.origins)
 
 
 def _origins(found: Origins) -> Iterator[Table]:
@@ -206,7 +206,7 @@ def _shift(shift: Shift) -> list[str]:
     ]
 
 
-def _side_effects(found: Explanation) -> Table:
+def _side_effects(explanation: Explanation) -> Table:
     rows = [
         [
             e.task,
@@ -215,7 +215,7 @@ def _side_effects(found: Explanation) -> Table:
             _shown(e.significant),
             f"{_shown(e.equivalent)} ({e.margin:g})",
         ]
-        for e in found.also
+        for e in explanation.also
     ]
     rows += [
         [
@@ -229,7 +229,7 @@ def _side_effects(found: Explanation) -> Table:
             _shown(p.significant),
             f"{_shown(p.equivalent)} ({_margin(p.margin)})",
         ]
-        for name, p in found.texts.items()
+        for name, p in explanation.texts.items()
     ]
     columns = ("", "n", "untouched", "truncated", "change", "95 % interval", "p")
     columns += ("any change", "none of the margin or more")

@@ -76,9 +76,9 @@ def flips_data(
     if not compared:
         return None
     chosen, total = _choose(compared)
-    asked = dict.fromkeys(flip.question for flip in chosen)
-    found = _read_prompts(prompts, asked, progress) if prompts else {}
-    texts, prefixes = _texts({q: found[q] for q in asked if q in found})
+    questions = dict.fromkeys(flip.question for flip in chosen)
+    recorded = _read_prompts(prompts, questions, progress) if prompts else {}
+    texts, prefixes = _texts({q: recorded[q] for q in questions if q in recorded})
     number = {question: i for i, question in enumerate(texts)}
     cells = {variant: i for i, (variant, _) in enumerate(compared)}
     return {
@@ -99,7 +99,7 @@ def flips_data(
         "prefixes": prefixes,
         "labels": list(labels),
         "prompts_saved": prompts is not None,
-        "texts_left_out": len(set(found) - set(texts)),
+        "texts_left_out": len(set(recorded) - set(texts)),
     }
 
 
@@ -118,11 +118,11 @@ def _choose(compared: list[tuple[Variant, PairedAnswers]]) -> tuple[list[Flipped
 
 
 def _read_prompts(
-    path: Path, asked: dict[Question, None], progress: Progress
+    path: Path, questions: dict[Question, None], progress: Progress
 ) -> dict[Question, Prompt]:
     """Prompts of the questions asked for."""
     prompts = ((p.questions, p.index, p) for p in read_prompts(path, progress))
-    return {(q, index): prompt for q, index, prompt in prompts if (q, index) in asked}
+    return {(q, index): prompt for q, index, prompt in prompts if (q, index) in questions}
 
 
 Clipped = dict[str, str | int]
@@ -130,17 +130,17 @@ Clipped = dict[str, str | int]
 
 
 def _texts(
-    found: dict[Question, Prompt],
+    recorded: dict[Question, Prompt],
 ) -> tuple[dict[Question, dict[str, object]], list[Clipped]]:
     """Each prompt once, without the demonstrations that those of its set begin with."""
     by_set: dict[QuestionSet, list[str]] = {}
-    for (questions, _), prompt in found.items():
+    for (questions, _), prompt in recorded.items():
         by_set.setdefault(questions, []).append(prompt.prompt)
     prefix = {questions: _shared(prompts) for questions, prompts in by_set.items()}
     places = {questions: i for i, questions in enumerate(prefix)}
     room = MAX_CHARACTERS
     texts = {}
-    for (questions, index), prompt in found.items():
+    for (questions, index), prompt in recorded.items():
         text = _clipped(prompt.prompt[len(prefix[questions]) :])
         candidates = [_clipped(candidate) for candidate in prompt.candidates]
         room -= sum(map(_size, (text, *candidates)))

@@ -30,18 +30,18 @@ def tables(result: JsonObject, leave_out: frozenset[str]) -> list[Table]:
         The tables, that of single values first.
     """
     single: list[list[str]] = []
-    found: list[Table] = []
+    collected: list[Table] = []
     for name, value in result.items():
         if name in leave_out:
             continue
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            found.append(_table(name, value))
+            collected.append(_table(name, value))
         elif isinstance(value, dict):
-            found += _of_object(name, value)
+            collected += _of_object(name, value)
         else:
             single.append([name, as_text(value)])
     summary = Table(title="Values", columns=["name", "value"], rows=single, left_out=0)
-    return [summary, *found] if single else found
+    return [summary, *collected] if single else collected
 
 
 def _of_object(title: str, value: JsonObject) -> list[Table]:

@@ -73,10 +73,10 @@ def read_answers(
         match = _SAMPLES.fullmatch(where.name)
         task = match["task"] if match else where.stem.removeprefix("samples_")
         return {task: _of_samples(where, task, metric, progress)}
-    if (where / "result.json").exists() or not (found := _newest_samples(where)):
+    if (where / "result.json").exists() or not (samples := _newest_samples(where)):
         answers = _of_run(where, progress)
         return {answers.task: answers}
-    return {task: _of_samples(file, task, metric, progress) for task, file in found.items()}
+    return {task: _of_samples(file, task, metric, progress) for task, file in samples.items()}
 
 
 def _newest_samples(folder: Path) -> dict[str, Path]:

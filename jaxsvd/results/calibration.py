@@ -77,8 +77,8 @@ def fitted_offsets(scores: Scores, gold: Gold) -> Float[np.ndarray, " labels"]:
         value = -shifted[np.arange(len(gold)), gold].sum() + RIDGE * (offsets**2).sum() / 2
         return value, np.exp(shifted).sum(axis=0) - right + RIDGE * offsets
 
-    found = minimize(loss, np.zeros(log_p.shape[1]), jac=True, method="BFGS")
-    return found.x - found.x.mean()
+    optimum = minimize(loss, np.zeros(log_p.shape[1]), jac=True, method="BFGS")
+    return optimum.x - optimum.x.mean()
 
 
 def context_calibrated(scores: Scores, content_free: Float[np.ndarray, "queries labels"]) -> Scores:

@@ -236,7 +236,7 @@ class Explanation:
         if self.also:
             more["also"] = [effect.to_json() for effect in self.also]
         if self.texts:
-            more["texts"] = {name: found.to_json() for name, found in self.texts.items()}
+            more["texts"] = {name: perplexity.to_json() for name, perplexity in self.texts.items()}
         if self.origins is not None:
             more["origins"] = self.origins.to_json()
         return {

@@ -53,7 +53,7 @@ def _change(
     """Of values of the untouched and the truncated model whose means are compared."""
     pairs = list(zip(draws, examples, strict=True))
     before, after = (float(np.concatenate(side).mean()) for side in zip(*draws, strict=True))
-    found = over_draws([DrawValues(two - one, rows) for (one, two), rows in pairs])
-    low, high = found.interval
+    change = over_draws([DrawValues(two - one, rows) for (one, two), rows in pairs])
+    low, high = change.interval
     interval = max(-1.0, low), min(1.0, high)
-    return Change(before, after, found.mean, interval, found.p_value), found
+    return Change(before, after, change.mean, interval, change.p_value), change

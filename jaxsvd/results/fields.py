@@ -134,10 +134,10 @@ class Fields:
         Raises:
             Damaged: there is none, or it is of another kind.
         """
-        found = kind.read(self.raw(name))
-        if found is None:
+        value = kind.read(self.raw(name))
+        if value is None:
             raise Damaged(f"{self.path(name)} should be {kind.said}")
-        return found
+        return value
 
     def maybe(self, name: str, kind: Kind[T]) -> T | None:
         """A single value; None where it is null or missing."""
@@ -162,9 +162,9 @@ class Fields:
         """The single values of a list."""
         value = self.raw(name)
         if isinstance(value, list):
-            found = [kind.read(item) for item in value]
-            if found and None not in found:
-                return tuple(found)  # type: ignore[arg-type]
+            values = [kind.read(item) for item in value]
+            if values and None not in values:
+                return tuple(values)  # type: ignore[arg-type]
         # An error, or a list of none: the path is only made here, as runs have millions of lines.
         return tuple(_read(item, kind, at) for item, at in self.items(name, empty=empty))
 
@@ -185,7 +185,7 @@ class Fields:
 
 
 def _read(value: object, kind: Kind[T], where: str) -> T:
-    found = kind.read(value)
-    if found is None:
+    result = kind.read(value)
+    if result is None:
         raise Damaged(f"{where} should be {kind.said}")
-    return found
+    return result

@@ -54,8 +54,8 @@ class LabelCounts:
         names = names_of(labels, gold, untouched, truncated)
 
         def counts(answers: Int[np.ndarray, " examples"]) -> dict[str, int]:
-            found = np.bincount(answers, minlength=len(names))
-            return dict(zip(names, map(int, found), strict=True))
+            numbers = np.bincount(answers, minlength=len(names))
+            return dict(zip(names, map(int, numbers), strict=True))
 
         return cls(
             gold=counts(gold),

@@ -110,15 +110,15 @@ def over_draws(draws: Sequence[DrawValues]) -> OverDraws:
     """
     from scipy.stats import norm, t
 
-    found = _spread(draws)
+    spread = _spread(draws)
     by_draw = tuple(float(d.values.mean()) for d in draws)
-    mean, half = found.mean, found.half
+    mean, half = spread.mean, spread.half
     # The p-value of whichever of the two intervals is the wider one.
     tails = [1.0 if mean == 0 else 0.0]
-    if found.error > 0:
-        tails.append(2 * float(t.sf(abs(mean) / found.error, found.freedom)))
-    if found.examples_alone > 0:
-        tails.append(2 * float(norm.sf(abs(mean) / found.examples_alone)))
+    if spread.error > 0:
+        tails.append(2 * float(t.sf(abs(mean) / spread.error, spread.freedom)))
+    if spread.examples_alone > 0:
+        tails.append(2 * float(norm.sf(abs(mean) / spread.examples_alone)))
     sd = float(np.std(by_draw, ddof=1)) if len(draws) > 1 else None
     return OverDraws(mean, (mean - half, mean + half), min(1.0, max(tails)), sd, by_draw)
 
@@ -135,12 +135,12 @@ def accuracy_over_draws(right: Right, examples: Rows) -> Accuracy:
     alone = Accuracy.of(np.concatenate(right))
     if len(right) == 1:
         return alone
-    found = over_draws(
+    estimate = over_draws(
         [DrawValues(r.astype(float), rows) for r, rows in zip(right, examples, strict=True)]
     )
-    low, high = found.interval
-    assert found.sd is not None
-    return replace(alone, spread=AccuracySpread((max(0.0, low), min(1.0, high)), found.sd))
+    low, high = estimate.interval
+    assert estimate.sd is not None
+    return replace(alone, spread=AccuracySpread((max(0.0, low), min(1.0, high)), estimate.sd))
 
 
 def difference_over_draws(first: Right, second: Right, examples: Rows) -> PairedDifference:
@@ -148,17 +148,17 @@ def difference_over_draws(first: Right, second: Right, examples: Rows) -> Paired
     pairs = list(zip(first, second, strict=True))
     if len(pairs) == 1:
         return paired_difference(*pairs[0])
-    found = over_draws(
+    estimate = over_draws(
         [
             DrawValues(b.astype(float) - a.astype(float), rows)
             for (a, b), rows in zip(pairs, examples, strict=True)
         ]
     )
-    low, high = found.interval
+    low, high = estimate.interval
     return PairedDifference(
-        difference=found.mean,
+        difference=estimate.mean,
         interval=(max(-1.0, low), min(1.0, high)),
-        p_value=found.p_value,
+        p_value=estimate.p_value,
         gained=sum(int((b & ~a).sum()) for a, b in pairs),
         lost=sum(int((a & ~b).sum()) for a, b in pairs),
     )

@@ -236,7 +236,7 @@ def read_outcomes(path: Path, progress: Progress) -> Outcomes:
 def complete(line: JsonObject) -> Prediction | None:
     """A line that an earlier start of a run left; None of what is no prediction of ours."""
     try:
-        found = Prediction.from_json(Fields(line))
+        prediction = Prediction.from_json(Fields(line))
     except UserError:
         return None
-    return found if found.to_json().keys() == line.keys() else None
+    return prediction if prediction.to_json().keys() == line.keys() else None

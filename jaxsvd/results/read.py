@@ -78,10 +78,10 @@ def read_run(run: str | Path) -> FinishedRun:
         UserError: there is none, it is not finished, or a file of it is damaged.
     """
     path = Path(run)
-    found = read_fields(path)
+    fields = read_fields(path)
     request = _object(path / REQUEST) if (path / REQUEST).exists() else {}
     try:
-        return FinishedRun(path, result_of(found, path), found, request)
+        return FinishedRun(path, result_of(fields, path), fields, request)
     except Damaged as error:
         raise damaged(path, str(error)) from None
 
@@ -119,10 +119,10 @@ def read_fields(path: Path) -> JsonObject:
                 f"its command with --resume --out {path} finishes it"
             )
         raise UserError(f"{path}: not a run directory (no {RESULT} there)")
-    found = _object(path / RESULT)
-    if not isinstance(found.get("command"), str | list) or not found["command"]:
+    fields = _object(path / RESULT)
+    if not isinstance(fields.get("command"), str | list) or not fields["command"]:
         raise damaged(path, "it does not say which command it is of")
-    return found
+    return fields
 
 
 def _object(path: Path) -> JsonObject:

@@ -30,9 +30,9 @@ class EditRecord:
 
     def to_json(self) -> dict[str, object]:
         """One of the ``edits``."""
-        made: dict[str, object] = {"layer": self.layer, "module": self.module, "rate": self.rate}
-        made["ranks"] = dict(self.ranks)
-        return made | without_none(method=self.method, seed=self.seed)
+        record: dict[str, object] = {"layer": self.layer, "module": self.module, "rate": self.rate}
+        record["ranks"] = dict(self.ranks)
+        return record | without_none(method=self.method, seed=self.seed)
 
     @classmethod
     def from_json(cls, fields: Fields) -> "EditRecord":
@@ -224,8 +224,8 @@ class Measured:
     @classmethod
     def of(cls, started: str, seconds: Mapping[str, float], surroundings: JsonObject) -> "Measured":
         """From :func:`jaxsvd.runs.directory.surroundings`, with the ``mesh`` if there is one."""
-        told = {"started": started, "seconds": dict(seconds)}
-        return cls.from_json(Fields(told | dict(surroundings)))
+        fields = {"started": started, "seconds": dict(seconds)}
+        return cls.from_json(Fields(fields | dict(surroundings)))
 
     def to_json(self) -> dict[str, object]:
         """Fields of result.json."""
@@ -237,11 +237,11 @@ class Measured:
 
     def surroundings_json(self) -> dict[str, object]:
         """``versions``, ``git``, ``device`` and the ``mesh``; no commit is null."""
-        made = without_none(versions=self.versions)
+        record = without_none(versions=self.versions)
         if self.versions is not None or self.git is not None:
-            made["git"] = self.git
+            record["git"] = self.git
         device = None if self.device is None else dict(vars(self.device))
-        return made | without_none(device=device, mesh=self.mesh)
+        return record | without_none(device=device, mesh=self.mesh)
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Measured":

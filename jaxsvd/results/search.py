@@ -156,7 +156,7 @@ class SearchResult(TaskHeader):
             return []
         return [
             *(point("validation", s.rate, s.rank, s.accuracy) for s in validation),
-            *(point("test", rate, ranks.get(rate), found) for rate, found in at.items()),
+            *(point("test", rate, ranks.get(rate), rate_score) for rate, rate_score in at.items()),
         ]
 
     def to_json(self) -> dict[str, object]:

@@ -126,54 +126,54 @@ def constant_answers(counts: LabelCounts | None, model: str = "untouched") -> li
 
 def candidates_lines(result: SearchResult) -> list[str]:
     """How the truncation was chosen among many, what that took, and what it promises."""
-    found = result.candidates
-    if found is None:
+    choice = result.candidates
+    if choice is None:
         return []
-    beyond = [one for one in found.tried if one.beyond_noise]
-    share = found.passes / found.exhaustive if found.exhaustive else 1.0
+    beyond = [one for one in choice.tried if one.beyond_noise]
+    share = choice.passes / choice.exhaustive if choice.exhaustive else 1.0
     lines = [
-        f"chosen among {found.count - 1:,} candidates by --select {found.select}: "
-        f"{found.chosen or 'none'}; {found.passes:,} example-passes on validation, "
+        f"chosen among {choice.count - 1:,} candidates by --select {choice.select}: "
+        f"{choice.chosen or 'none'}; {choice.passes:,} example-passes on validation, "
         f"{share:.2f} of scoring every candidate on every example",
     ]
-    tested = sum(one.p_value is not None for one in found.tried)
+    tested = sum(one.p_value is not None for one in choice.tried)
     lines.append(
         f"of {tested:,} candidates that were scored on all of validation {len(beyond):,} differ "
         "from the untouched model beyond noise (Holm's correction at 5 %)"
     )
-    if found.epsilon is not None and found.delta is not None:
+    if choice.epsilon is not None and choice.delta is not None:
         lines.append(
-            f"with probability {1 - found.delta:g} no candidate is better than the winner by more "
-            f"than {found.epsilon:.4f} in accuracy"
+            f"with probability {1 - choice.delta:g} no candidate is better than the winner by more "
+            f"than {choice.epsilon:.4f} in accuracy"
         )
-    if found.margin is not None:
-        lines.append(f"each addition had to bring more than {found.margin:g} on validation")
+    if choice.margin is not None:
+        lines.append(f"each addition had to bring more than {choice.margin:g} on validation")
     return lines
 
 
 def explanation_lines(result: SearchResult) -> list[str]:
     """What the change of test accuracy is made of, a line for each reading of the scores."""
-    found = result.explanation
-    if found is None:
+    parts = result.explanation
+    if parts is None:
         return []
     names = {RAW: "raw", BATCH: "batch calibrated", FITTED: "fitted prior"}
-    lines = [_change_line(names.get(name, name), c) for name, c in found.accuracy.items()]
-    if found.auc is not None:
-        lines.append(_change_line("AUC", found.auc))
-    if found.share_explained is not None:
-        low, high = found.share_explained.interval
+    lines = [_change_line(names.get(name, name), c) for name, c in parts.accuracy.items()]
+    if parts.auc is not None:
+        lines.append(_change_line("AUC", parts.auc))
+    if parts.share_explained is not None:
+        low, high = parts.share_explained.interval
         lines.append(
             f"share of the raw change that the label prior explains: "
-            f"{found.share_explained.value:.2f} [{low:.2f}, {high:.2f}]"
+            f"{parts.share_explained.value:.2f} [{low:.2f}, {high:.2f}]"
         )
-    alone = found.batch_calibrated.untouched
+    alone = parts.batch_calibrated.untouched
     lines.append(
-        f"calibration alone, nothing truncated: {found.raw.untouched:.4f} -> {alone:.4f} (batch), "
-        f"{found.fitted_prior.untouched:.4f} (fitted prior)"
+        f"calibration alone, nothing truncated: {parts.raw.untouched:.4f} -> {alone:.4f} (batch), "
+        f"{parts.fitted_prior.untouched:.4f} (fitted prior)"
     )
     draws = f"over {len(result.draws)} draws" if result.several else "on this draw"
     alone = "" if result.several else " alone"
-    lines.append(f"what changed: {found.verdict} ({draws} of demonstrations{alone})")
+    lines.append(f"what changed: {parts.verdict} ({draws} of demonstrations{alone})")
     return lines
 
 

@@ -50,15 +50,15 @@ def candidates(
     Raises:
         UserError: an unknown module, or a rate that is none.
     """
-    found: dict[Edits, None] = {(): None}
+    listed: dict[Edits, None] = {(): None}
     for layer in layers:
         for module in modules:
             for rate in rates:
                 if isinstance(rate, str):
-                    found[_ruled(model, layer, module, rate, method, seed)] = None
+                    listed[_ruled(model, layer, module, rate, method, seed)] = None
                 elif svd.check_rate(rate):
-                    found[(Edit(layer, module, rate, method=method, seed=seed),)] = None
-    return tuple(found)
+                    listed[(Edit(layer, module, rate, method=method, seed=seed),)] = None
+    return tuple(listed)
 
 
 def _ruled(

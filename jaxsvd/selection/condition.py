@@ -38,8 +38,10 @@ def condition_numbers(
     keys = [(layer, name) for layer in range(model.config.layers) for name in names]
     with progress.bar("condition numbers", len(keys), "matrices") as advance:
         if model.mesh is not None:
-            found = condition_numbers_on((engine.matrix(*key) for key in keys), len(keys), advance)
-            return dict(zip(keys, found, strict=True))
+            measured = condition_numbers_on(
+                (engine.matrix(*key) for key in keys), len(keys), advance
+            )
+            return dict(zip(keys, measured, strict=True))
         kept = KeptNumbers(model)
         numbers, computed = {}, {}
         try:
@@ -75,12 +77,12 @@ def condition_numbers_on(
     devices, own = jax.local_devices(), distributed.shared_out(count)
     if on_devices is None:
         on_devices = devices[0].platform == "gpu"
-    found: dict[int, float] = {}
+    numbers: dict[int, float] = {}
     waiting: dict[int, Array] = {}
 
     def collect() -> None:
         for i, values in waiting.items():
-            found[i] = ratio(np.asarray(values), max(shapes[i]))
+            numbers[i] = ratio(np.asarray(values), max(shapes[i]))
         waiting.clear()
 
     shapes: dict[int, tuple[int, ...]] = {}
@@ -92,12 +94,12 @@ def condition_numbers_on(
             if on_devices:
                 waiting[i] = svd.singular_values(whole)
             else:
-                found[i] = condition_number(whole)
+                numbers[i] = condition_number(whole)
         if len(waiting) == len(devices):
             collect()
         advance(1)
     collect()
-    return distributed.gathered(found, count)
+    return distributed.gathered(numbers, count)
 
 
 def choose_layer(

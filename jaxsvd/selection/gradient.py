@@ -127,8 +127,8 @@ def predicted_changes(model: Model, gradients: Gradients, edits: Sequence[Edits]
     }
 
     def change(place: Place, rank: int) -> float:
-        found = known[place]
-        return float(found.change[list(found.ranks).index(rank)])
+        number = known[place]
+        return float(number.change[list(number.ranks).index(rank)])
 
     return [
         math.fsum(

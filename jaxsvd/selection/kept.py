@@ -44,12 +44,12 @@ class KeptNumbers:
         return number if digest == _digest(matrix) else None
 
     def add(
-        self, found: Mapping[tuple[int, str], tuple[Float[Array, "rows columns"], float]]
+        self, numbers: Mapping[tuple[int, str], tuple[Float[Array, "rows columns"], float]]
     ) -> None:
         """Keep numbers, by layer and name of the matrix; those that others kept meanwhile stay."""
-        if self._path is None or not found:
+        if self._path is None or not numbers:
             return
-        new = {f"{layer}.{name}": (_digest(m), n) for (layer, name), (m, n) in found.items()}
+        new = {f"{layer}.{name}": (_digest(m), n) for (layer, name), (m, n) in numbers.items()}
         self._known = self._known | new
         with contextlib.suppress(OSError, UserError):
             self._path.parent.mkdir(parents=True, exist_ok=True)

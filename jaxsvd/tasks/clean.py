@@ -41,9 +41,9 @@ def prepare(
         UserError: a size that can't be met.
     """
     drawn = draw(spec, splits, seed=seed, sizes=sizes)
-    asked = spec
+    requested = spec
     if zero_shot is not None and not drawn.demonstrations:
-        asked = dataclasses.replace(spec, template=zero_shot)
+        requested = dataclasses.replace(spec, template=zero_shot)
     demonstrations = tuple(demonstration(spec, row) for row in drawn.demonstrations)
 
     def questions(split: str, rows: tuple[Row, ...]) -> tuple[Question, ...]:
@@ -52,7 +52,7 @@ def prepare(
                 split=split,
                 index=row.index,
                 demonstrations=demonstrations,
-                query=query(asked, row),
+                query=query(requested, row),
                 candidates=candidates(spec, row),
                 gold=spec.label_of[row.label],
             )
@@ -72,7 +72,7 @@ def prepare(
         validation=questions("validation", drawn.validation),
         test=questions("test", drawn.test),
         notices=drawn.notices,
-        template=asked.template,
+        template=requested.template,
     )
 
 

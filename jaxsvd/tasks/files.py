@@ -89,8 +89,8 @@ def with_header(
     if not header:
         raise UserError(f"{path} is empty")
     header = [unicodedata.normalize("NFC", name.strip()) for name in header]
-    asked = {unicodedata.normalize("NFC", name): name for name in columns}
-    header = [asked.get(name, name) for name in header]
+    requested = {unicodedata.normalize("NFC", name): name for name in columns}
+    header = [requested.get(name, name) for name in header]
     for name in columns:
         if header.count(name) != 1:
             number = "no" if name not in header else "more than one"

@@ -47,16 +47,16 @@ def load(spec: TaskSpec, data: Path | None) -> tuple[Splits, str]:
         return hub.load(spec), f"hub: {spec.hub}"
     if not os.path.isdir(data):
         raise UserError(f"--data {data} is not a folder; it must hold the files of {spec.name}")
-    found = {split: paths for split in spec.splits if (paths := _find(spec, data, split))}
+    files = {split: paths for split in spec.splits if (paths := _find(spec, data, split))}
     splits = {
         split: to_rows(
             spec,
             str(paths[0]),
             itertools.chain.from_iterable(_records(spec, split, path) for path in paths),
         )
-        for split, paths in found.items()
+        for split, paths in files.items()
     }
-    return splits, named({str(path): path for paths in found.values() for path in paths})
+    return splits, named({str(path): path for paths in files.values() for path in paths})
 
 
 def read_files(spec: TaskSpec, paths: dict[str, Path]) -> tuple[Splits, str]:
@@ -129,11 +129,11 @@ def _find(spec: TaskSpec, data: Path, split: str) -> list[Path]:
     plain = [stem + suffix for stem in _STEMS[split] for suffix in files.SUFFIXES]
     native = [_NATIVE[spec.name].names.get(split)] if spec.name in _NATIVE else []
     names = dict.fromkeys([name for name in native if name] + plain)
-    found = [name for name in names if os.path.isfile(data / name)]
-    if len(found) > 1:
-        raise UserError(f"{data} has more than one {split} file: {', '.join(found)}; keep one")
-    if found:
-        return [data / found[0]]
+    present = [name for name in names if os.path.isfile(data / name)]
+    if len(present) > 1:
+        raise UserError(f"{data} has more than one {split} file: {', '.join(present)}; keep one")
+    if present:
+        return [data / present[0]]
     if parts := _snapshot(data, split):
         return parts
     if split == spec.validation_split and split not in ("train", spec.test_split):

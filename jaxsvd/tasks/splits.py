@@ -125,18 +125,18 @@ def _shuffled(rows: Sequence[Row], seed: int, *stream: int) -> tuple[Row, ...]:
 def _size(
     spec: TaskSpec,
     what: str,
-    asked: int | None,
+    requested: int | None,
     default: int | None,
     available: int,
     notices: list[str],
 ) -> int:
-    if asked is not None:
-        if asked > available:
+    if requested is not None:
+        if requested > available:
             raise UserError(
-                f"{spec.name}: a {what} size of {asked:,} was asked for,"
+                f"{spec.name}: a {what} size of {requested:,} was asked for,"
                 f" the data has {available:,} rows for it"
             )
-        return asked
+        return requested
     if default is None:
         return available
     if default > available:
@@ -151,7 +151,7 @@ def _demonstrations(
     spec: TaskSpec,
     splits: Splits,
     seed: int,
-    asked: int | None,
+    requested: int | None,
     needed: int,
     notices: list[str],
 ) -> tuple[tuple[Row, ...], int]:
@@ -167,14 +167,14 @@ def _demonstrations(
         *(label + count * len(queue) for label, queue in enumerate(queues)),
     )
     default = spec.shots if spec.shots <= limit else limit // count * count
-    if asked is None and default < spec.shots:
+    if requested is None and default < spec.shots:
         if default == 0:
             raise UserError(_too_few(spec, f"{count} demonstrations, one of each class,", queues))
         notices.append(
             f"{spec.name}: {default} demonstrations instead of the default {spec.shots}:"
             " the data is small"
         )
-    shots = default if asked is None else asked
+    shots = default if requested is None else requested
     if shots > limit:
         raise UserError(_too_few(spec, f"{shots} demonstrations", queues))
     reserved = max(shots, default)

@@ -47,8 +47,8 @@ def load(path: Path) -> Tokenizer:
     Raises:
         UserError: none there, or of a kind that is not known.
     """
-    found = header.read(path)
-    metadata = found.metadata
+    file = header.read(path)
+    metadata = file.metadata
     tokens = metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"{path}: it holds no tokenizer (tokenizer.ggml.tokens)")
@@ -56,11 +56,11 @@ def load(path: Path) -> Tokenizer:
         raise UserError(f"{path}: its tokenizer has one token twice")
     kind = metadata.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        name = metadata.get("tokenizer.ggml.pre") or _OLD.get(found.architecture, "")
+        name = metadata.get("tokenizer.ggml.pre") or _OLD.get(file.architecture, "")
         backend = _byte_level(path, metadata, tokens, name)
         begins = name in _LLAMA3
     elif kind == "llama":
-        backend = _sentencepiece(path, metadata, tokens, found.architecture.startswith("gemma"))
+        backend = _sentencepiece(path, metadata, tokens, file.architecture.startswith("gemma"))
         begins = True
     else:
         raise UserError(

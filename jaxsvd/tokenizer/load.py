@@ -112,11 +112,11 @@ def _is_tiktoken(path: Path) -> bool:
 
 def _settings(directory: Path) -> dict[str, Any]:
     """tokenizer_config.json over special_tokens_map.json; empty where neither is there."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (directory / name).is_file():
-            found |= read_json(directory / name)
-    return found
+            settings |= read_json(directory / name)
+    return settings
 
 
 def _from_json(path: Path, config: Mapping[str, Any], directory: Path) -> Tokenizer:

@@ -107,26 +107,26 @@ class PromptEncoder:
         """The tokens of prompts and their endings: those of the whole texts."""
         if self.seams is None:
             return self._whole(texts)
-        found: list[PromptTokens | None] = [None] * len(texts)
+        encoded: list[PromptTokens | None] = [None] * len(texts)
         new = {text.shared: i for i, text in reversed([*enumerate(texts)])}
         new = {shared: i for shared, i in new.items() if shared not in self._shared}
         self._shared |= {shared: self._cut(shared, self.seams) for shared in new}
-        self._encode(texts, self.seams, found)
+        self._encode(texts, self.seams, encoded)
         whole = self._whole([texts[i] for i in new.values()])
         for (shared, i), expected in zip(new.items(), whole, strict=True):
-            if not _equal(found[i], expected):
+            if not _equal(encoded[i], expected):
                 self._shared[shared] = None
         missing = [
             i
             for i, text in enumerate(texts)
-            if found[i] is None or self._shared[text.shared] is None
+            if encoded[i] is None or self._shared[text.shared] is None
         ]
         for i, tokens in zip(missing, self._whole([texts[i] for i in missing]), strict=True):
-            found[i] = tokens
-        return [tokens for tokens in found if tokens is not None]
+            encoded[i] = tokens
+        return [tokens for tokens in encoded if tokens is not None]
 
     def _encode(
-        self, texts: Sequence[Text], seams: Seams, found: list[PromptTokens | None]
+        self, texts: Sequence[Text], seams: Seams, encoded: list[PromptTokens | None]
     ) -> None:
         """Encode texts in pieces; those that cannot be cut stay None."""
         numbers, parts, middles, ends = [], [], [], []
@@ -146,7 +146,7 @@ class PromptEncoder:
         known = self._known([*chain.from_iterable(middles)])
         for i, ids, middle, ending in zip(numbers, parts, middles, endings, strict=True):
             own = [number for piece in middle for number in known[piece]]
-            found[i] = PromptTokens(ids, own, ending)
+            encoded[i] = PromptTokens(ids, own, ending)
 
     def _whole(self, texts: Sequence[Text]) -> list[PromptTokens]:
         """Encode texts whole, alone and with each ending."""
@@ -160,8 +160,8 @@ class PromptEncoder:
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Tokens of texts, no special ones around them."""
-        found = self.tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in found]
+        encodings = self.tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def _after_text(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts that begin at a cut: without what a tokenizer puts before a text."""
@@ -195,12 +195,12 @@ _BEFORE = "x"
 """Stands before a piece that is encoded alone, as another piece would."""
 
 
-def _equal(found: PromptTokens | None, expected: PromptTokens) -> bool:
+def _equal(encoded: PromptTokens | None, expected: PromptTokens) -> bool:
     """Whether tokens are the same, however they are divided."""
-    if found is None:
+    if encoded is None:
         return True
-    whole = np.concatenate([found.shared, found.rest])
-    same = found.endings.continuations == expected.endings.continuations
+    whole = np.concatenate([encoded.shared, encoded.rest])
+    same = encoded.endings.continuations == expected.endings.continuations
     return same and np.array_equal(whole, expected.rest)
 
 

@@ -107,22 +107,22 @@ def _joining(backend: tokenizers.Tokenizer) -> str | None:
     if space not in vocabulary:
         return None
     over = re.compile(f"([^{space}]){space}")
-    return "".join(sorted({found for token in vocabulary for found in over.findall(token)}))
+    return "".join(sorted({match for token in vocabulary for match in over.findall(token)}))
 
 
 def _steps(step: Any, name: str) -> list[Step]:
     """A normaliser or pre-tokenizer, those of a sequence one by one."""
     if step is None:
         return []
-    found: list[Step] = []
+    steps: list[Step] = []
     waiting = [json.loads(step.__getstate__())]
     while waiting:
         first = waiting.pop(0)
         if first["type"] == "Sequence":
             waiting = first[name] + waiting
         else:
-            found.append(first)
-    return found
+            steps.append(first)
+    return steps
 
 
 def _pattern(step: Step) -> str:

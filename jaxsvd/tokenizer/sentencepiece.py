@@ -156,7 +156,7 @@ def merges_by_score(pieces: Pieces) -> list[tuple[str, str]]:
 def merges_of(tokens: Sequence[str], scores: Mapping[str, float]) -> list[tuple[str, str]]:
     """Every pair of tokens that makes a token, by the score of what it makes, best first."""
     numbers = {token: i for i, token in enumerate(tokens)}
-    found = []
+    merges = []
     for token, score in scores.items():
         pairs = [
             (token[:cut], token[cut:])
@@ -164,9 +164,9 @@ def merges_of(tokens: Sequence[str], scores: Mapping[str, float]) -> list[tuple[
             if token[:cut] in scores and token[cut:] in scores
         ]
         pairs.sort(key=lambda pair: (numbers[pair[0]], numbers[pair[1]]))
-        found += [(score, pair) for pair in pairs]
-    found.sort(key=lambda item: (-item[0], -len(item[1][0]), -len(item[1][1])))
-    return [pair for _, pair in found]
+        merges += [(score, pair) for pair in pairs]
+    merges.sort(key=lambda item: (-item[0], -len(item[1][0]), -len(item[1][1])))
+    return [pair for _, pair in merges]
 
 
 # --- the protocol buffer -------------------------------------------------------------------------

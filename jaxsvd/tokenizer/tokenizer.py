@@ -61,14 +61,14 @@ class Tokenizer:
         whole = return_offsets_mapping or return_special_tokens_mask
         encode = self.backend.encode_batch if whole else self.backend.encode_batch_fast
         encoded = encode(texts, add_special_tokens=add_special_tokens)
-        found: dict[str, list[Any]] = {"input_ids": [e.ids for e in encoded]}
+        batch: dict[str, list[Any]] = {"input_ids": [e.ids for e in encoded]}
         if return_attention_mask:
-            found["attention_mask"] = [[1] * len(e.ids) for e in encoded]
+            batch["attention_mask"] = [[1] * len(e.ids) for e in encoded]
         if return_offsets_mapping:
-            found["offset_mapping"] = [e.offsets for e in encoded]
+            batch["offset_mapping"] = [e.offsets for e in encoded]
         if return_special_tokens_mask:
-            found["special_tokens_mask"] = [e.special_tokens_mask for e in encoded]
-        return {name: values[0] for name, values in found.items()} if one else found
+            batch["special_tokens_mask"] = [e.special_tokens_mask for e in encoded]
+        return {name: values[0] for name, values in batch.items()} if one else batch
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""

@@ -76,19 +76,19 @@ class _Bytes:
     def take(self, count: int) -> bytes:
         if count < 0 or self.at + count > self.size:
             raise _Damaged("it ends within its header")
-        found = self.data[self.at : self.at + count]
+        taken = self.data[self.at : self.at + count]
         self.at += count
-        return found
+        return taken
 
     def number(self, letter: str) -> Any:
         layout = _struct(letter)
         return layout.unpack(self.take(layout.size))[0]
 
     def count(self) -> int:
-        found = self.number("Q")
-        if found > _MOST:
-            raise _Damaged(f"a count of {found} in its header")
-        return found
+        number = self.number("Q")
+        if number > _MOST:
+            raise _Damaged(f"a count of {number} in its header")
+        return number
 
     def text(self) -> str:
         return self.take(self.count()).decode("utf-8", "replace")
@@ -175,5 +175,5 @@ def _parse(path: Path, data: _Bytes, size: int) -> Header:
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20:
         raise _Damaged(f"an alignment of {alignment}")
     base = -(-data.at // alignment) * alignment
-    found = {name: Placed(p.shape, p.kind, base + p.start) for name, p in placed.items()}
-    return Header(path, metadata, found, size)
+    at_offsets = {name: Placed(p.shape, p.kind, base + p.start) for name, p in placed.items()}
+    return Header(path, metadata, at_offsets, size)

@@ -51,23 +51,23 @@ def library() -> Any:
     return gguf
 
 
-def quantization(found: Header) -> str:
+def quantization(gguf_header: Header) -> str:
     """The type that most weights have, by llama.cpp's name: ``Q4_1``, ``F16``; of K mixes too."""
     gguf = library()
-    file_type = found.metadata.get("general.file_type")
+    file_type = gguf_header.metadata.get("general.file_type")
     with contextlib.suppress(ValueError):
         name = gguf.LlamaFileType(file_type).name
         return name.removeprefix("MOSTLY_").removeprefix("ALL_")
     sizes: Counter[int] = Counter()
-    for placed in found.tensors.values():
+    for placed in gguf_header.tensors.values():
         sizes[placed.kind] += math.prod(placed.shape)
     kind = sizes.most_common(1)[0][0] if sizes else _F32
     return gguf.GGMLQuantizationType(kind).name
 
 
-def is_quantized(found: Header) -> bool:
+def is_quantized(gguf_header: Header) -> bool:
     """Whether some weights are of fewer bits than float types have."""
-    return any(placed.kind not in FLOAT_KINDS for placed in found.tensors.values())
+    return any(placed.kind not in FLOAT_KINDS for placed in gguf_header.tensors.values())
 
 
 @contextlib.contextmanager
@@ -81,29 +81,29 @@ def open_tensors(path: Any, family: "Family") -> Iterator[dict[str, Tensor]]:
     Raises:
         UserError: the gguf library is missing; a damaged file; tensors that no name is known for.
     """
-    found = header.read(path)
+    gguf_header = header.read(path)
     gguf = library()
-    theirs = _names(gguf, found, family)
-    tensors, rest = {}, dict(found.tensors)
+    theirs = _names(gguf, gguf_header, family)
+    tensors, rest = {}, dict(gguf_header.tensors)
     for name, (ours, suffix) in theirs.items():
         placed = rest.pop(ours + suffix, None)
         if placed is not None:
-            tensors[name] = _tensor(gguf, found, name, placed)
+            tensors[name] = _tensor(gguf, gguf_header, name, placed)
     for name in _IGNORED:
         rest.pop(name, None)
     # Names that nothing maps stay as they are: the header check says that they are too many.
-    tensors |= {name: _tensor(gguf, found, name, placed) for name, placed in rest.items()}
+    tensors |= {name: _tensor(gguf, gguf_header, name, placed) for name, placed in rest.items()}
     yield tensors
 
 
-def _names(gguf: Any, found: Header, family: "Family") -> dict[str, tuple[str, str]]:
+def _names(gguf: Any, gguf_header: Header, family: "Family") -> dict[str, tuple[str, str]]:
     """llama.cpp's name, and its suffix, of every tensor that the family's checkpoints may have."""
     architecture = next(
-        (a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == found.architecture), None
+        (a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == gguf_header.architecture), None
     )
-    layers = found.value("block_count")
-    if architecture is None or not isinstance(layers, int) or layers > len(found.tensors):
-        raise UserError(f"{found.path}: the gguf library does not know it, or it is damaged")
+    layers = gguf_header.value("block_count")
+    if architecture is None or not isinstance(layers, int) or layers > len(gguf_header.tensors):
+        raise UserError(f"{gguf_header.path}: the gguf library does not know it, or it is damaged")
     table = gguf.get_tensor_name_map(architecture, layers)
     names = {}
     for template in _templates(family):
@@ -121,43 +121,47 @@ def _templates(family: "Family") -> Iterator[str]:
         yield entry if isinstance(entry, str) else entry.name
 
 
-def _tensor(gguf: Any, found: Header, name: str, placed: Placed) -> Tensor:
+def _tensor(gguf: Any, gguf_header: Header, name: str, placed: Placed) -> Tensor:
     """A tensor of the file as the Hugging Face checkpoint has it."""
     kind = placed.kind
     try:
         block, width = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
     except (ValueError, KeyError):
-        raise UserError(f"{found.path}: {name} is quantised as type {kind}, unknown here") from None
+        raise UserError(
+            f"{gguf_header.path}: {name} is quantised as type {kind}, unknown here"
+        ) from None
     columns = placed.shape[-1] if placed.shape else 1
     count = math.prod(placed.shape)
-    if columns % block or placed.start + count // block * width > found.size:
-        raise UserError(f"{found.path}: damaged or cut short ({name} ends beyond the file)")
-    order = _row_order(found, name, placed.shape)
-    rows = partial(_rows, gguf, found, placed, order, _offset(found, name))
+    if columns % block or placed.start + count // block * width > gguf_header.size:
+        raise UserError(f"{gguf_header.path}: damaged or cut short ({name} ends beyond the file)")
+    order = _row_order(gguf_header, name, placed.shape)
+    rows = partial(_rows, gguf, gguf_header, placed, order, _offset(gguf_header, name))
     stored = FLOAT_KINDS.get(kind)
-    if found.architecture == "gpt2" and name.endswith(_TURNED):
+    if gguf_header.architecture == "gpt2" and name.endswith(_TURNED):
         turned = placed.shape[::-1]
         return Tensor(turned, "F32", lambda: _whole(rows, placed.shape).T, stored=stored)
     into = partial(_into, rows, placed.shape)
     return Tensor(placed.shape, "F32", lambda: _whole(rows, placed.shape), into, stored=stored)
 
 
-def _offset(found: Header, name: str) -> float:
-    return -1.0 if found.architecture in _OFFSET and name.endswith("norm.weight") else 0.0
+def _offset(gguf_header: Header, name: str) -> float:
+    return -1.0 if gguf_header.architecture in _OFFSET and name.endswith("norm.weight") else 0.0
 
 
-def _row_order(found: Header, name: str, shape: tuple[int, ...]) -> Int[np.ndarray, " rows"] | None:
+def _row_order(
+    gguf_header: Header, name: str, shape: tuple[int, ...]
+) -> Int[np.ndarray, " rows"] | None:
     """Which row of the file each row of the checkpoint's tensor is; None where all are the same."""
-    heads = found.value("attention.head_count")
+    heads = gguf_header.value("attention.head_count")
     if not shape or not isinstance(heads, int) or heads < 1:
         return None
-    if found.architecture in _PERMUTED:
-        states = found.value("attention.head_count_kv", heads)
+    if gguf_header.architecture in _PERMUTED:
+        states = gguf_header.value("attention.head_count_kv", heads)
         count = heads if ".q_proj." in name else states if ".k_proj." in name else 0
         if count and shape[0] % (2 * count) == 0:
             order = np.arange(shape[0]).reshape(count, shape[0] // count // 2, 2)
             return order.swapaxes(1, 2).reshape(-1)
-    if found.architecture in ("gptneox", "bloom") and "query_key_value" in name:
+    if gguf_header.architecture in ("gptneox", "bloom") and "query_key_value" in name:
         order = np.arange(shape[0]).reshape(3, heads, shape[0] // (3 * heads))
         return order.swapaxes(0, 1).reshape(-1)
     return None
@@ -165,7 +169,7 @@ def _row_order(found: Header, name: str, shape: tuple[int, ...]) -> Int[np.ndarr
 
 def _rows(
     gguf: Any,
-    found: Header,
+    gguf_header: Header,
     placed: Placed,
     order: Int[np.ndarray, " all_rows"] | None,
     offset: float,
@@ -181,9 +185,9 @@ def _rows(
 
     def read(first: int, last: int) -> np.ndarray:
         at = placed.start + first * size
-        raw = np.fromfile(found.path, np.uint8, (last - first) * size, offset=at)
+        raw = np.fromfile(gguf_header.path, np.uint8, (last - first) * size, offset=at)
         if raw.size != (last - first) * size:
-            raise UserError(f"{found.path}: cut short while it was read")
+            raise UserError(f"{gguf_header.path}: cut short while it was read")
         return gguf.dequantize(raw.reshape(last - first, size), kind).reshape(-1, columns)
 
     if order is None:
