@@ -11,7 +11,7 @@ from jaxsvd.runtime import interruption
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import TerminalProgress
 from paper_figures import output, reading, study
-from paper_figures.works import COMMANDS, FIGURES, Work, Works, command
+from paper_figures.works import COMMANDS, FIGURES, FigureOrTable, Works, command
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 RUNS, OUT = Path("runs"), Path("figures")
@@ -120,7 +120,7 @@ def nothing(
     )
 
 
-def _tell(work: Work, paths: Sequence[Path]) -> None:
+def _tell(work: FigureOrTable, paths: Sequence[Path]) -> None:
     print(f"{work.name:<7} {' '.join(map(str, paths))}")
     for what, sources in work.shown:
         print(f"        {what}: {', '.join(str(source.path) for source in sources)}")

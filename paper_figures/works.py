@@ -35,7 +35,7 @@ def command(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Work:
+class FigureOrTable:
     """A figure or table.
 
     Attributes:
@@ -94,7 +94,7 @@ class Works:
         every = dict(published.TABLES) | {OWN + task: task for task in own}
         return [n for n, task in every.items() if self.tasks is None or task in self.tasks]
 
-    def make(self, name: str) -> Work:
+    def make(self, name: str) -> FigureOrTable:
         """Draw a figure or set a table.
 
         Raises:
@@ -102,7 +102,7 @@ class Works:
         """
         return self._table(name) if name in TABLES or name.startswith(OWN) else self._figure(name)
 
-    def _table(self, name: str) -> Work:
+    def _table(self, name: str) -> FigureOrTable:
         task = published.TABLES.get(name) or name.removeprefix(OWN)
         file = re.sub(r"[^\w.+-]", "-", name)
         table = tables.table(name, task, self.outcomes)
@@ -116,9 +116,9 @@ class Works:
         def files() -> dict[str, bytes]:
             return {f"{file}.{end}": write(table).encode() for end, write in endings.items()}
 
-        return Work(name, files, shown, table.missing, [])
+        return FigureOrTable(name, files, shown, table.missing, [])
 
-    def _figure(self, name: str) -> Work:
+    def _figure(self, name: str) -> FigureOrTable:
         with style.look():
             drawn = self.draw(name)
 
@@ -130,7 +130,7 @@ class Works:
             rendered["md"] = drawn.markdown(name).encode()
             return {f"{name}.{ending}": data for ending, data in rendered.items()}
 
-        return Work(name, files, drawn.panels, drawn.missing, drawn.notes)
+        return FigureOrTable(name, files, drawn.panels, drawn.missing, drawn.notes)
 
     def draw(self, name: str) -> "Drawn":
         """A figure, undrawn yet on paper; in :func:`experiments.common.style.look`."""

@@ -26,9 +26,9 @@ from jaxtyping import Array, Float, Int
 
 from experiments.bounds_vs_accuracy.questions import SupersampledTask
 from jaxsvd.engine.attention_trace import (
+    AttentionStreams,
     HeadMatrices,
     LayerAttention,
-    Streams,
     attention_layers,
     head_matrices,
     norm_differential,
@@ -69,7 +69,7 @@ Trajectory = tuple[LayerNorms, ...]
 class At:
     """Where a variant of a layer goes on from, for each group of prompts."""
 
-    streams: Streams
+    streams: AttentionStreams
     state: Float[Array, "B D D"]
 
 

@@ -22,8 +22,7 @@ from jaxsvd.results.candidates import Candidates, Tried, corrected
 from jaxsvd.results.over_draws import difference_over_draws
 from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.search import LayerChoice
-from jaxsvd.results.selection_bias import Selection as Optimism
-from jaxsvd.results.selection_bias import corrected_maximum, first_best
+from jaxsvd.results.selection_bias import CorrectedMaximum, corrected_maximum, first_best
 from jaxsvd.results.selection_score import Score, contributions
 from jaxsvd.runs.directory import Run
 from jaxsvd.runtime.errors import UserError
@@ -360,7 +359,7 @@ def check_rates_or_rules(rates: Sequence[Rate]) -> tuple[Rate, ...]:
 
 def optimism(
     validation: Validation, examples: Sequence[Int[np.ndarray, " examples"]]
-) -> Optimism | None:
+) -> CorrectedMaximum | None:
     """The best score and what remains of it; None where candidates lack examples (a race)."""
     keys = list(dict.fromkeys(edits for known in validation.lines for edits in known))
     if not all(map(validation.whole, keys)):

@@ -11,7 +11,7 @@ from jaxsvd.results.explanation_over_draws import explain_over_draws
 from jaxsvd.results.over_draws import accuracy_over_draws, difference_over_draws
 from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.search import RateScore, SearchDraw, Tested
-from jaxsvd.results.selection_bias import Selection, corrected_maximum
+from jaxsvd.results.selection_bias import CorrectedMaximum, corrected_maximum
 from jaxsvd.results.selection_score import Score, contributions
 
 Lines = Mapping[float, Sequence[Prediction]]
@@ -45,7 +45,7 @@ def rate_scores(
     return tuple(scores)
 
 
-def selection_of(draws: Sequence[Lines], examples: Examples, score: Score) -> Selection:
+def selection_of(draws: Sequence[Lines], examples: Examples, score: Score) -> CorrectedMaximum:
     """The best score of validation, over the draws, with and without its optimism."""
     added = [np.stack([contributions(score, lines) for lines in d.values()]) for d in draws]
     return corrected_maximum(added, examples)

@@ -27,7 +27,7 @@ from jaxsvd.models.lowrank import LowRank
 from jaxsvd.models.lowrank import widths as _widths
 
 
-class Streams(NamedTuple):
+class AttentionStreams(NamedTuple):
     """The residual stream before a layer: of the prefix, and of what follows it in each row."""
 
     prefix: Float[Array, "P D"]
@@ -53,7 +53,7 @@ class LayerAttention(NamedTuple):
     """
 
     layer: int
-    before: Streams
+    before: AttentionStreams
     prefix: KeyValues
     weights: Weights
     stream: Float[Array, "B D"]
@@ -69,7 +69,7 @@ def attention_layers(
     prompts: Prompts,
     *,
     first: int = 0,
-    before: Streams | None = None,
+    before: AttentionStreams | None = None,
     variant: Variant | None = None,
 ) -> Iterator[LayerAttention]:
     """The layers from ``first`` up, one at a time.
@@ -100,7 +100,7 @@ def attention_layers(
     if before is None:
         if first:
             raise ValueError(f"layer {first} needs the streams before it")
-        before = Streams(
+        before = AttentionStreams(
             kernels.embed_prefix(config, engine.embedding, jnp.asarray(prompts.prefix)), x
         )
     blocks = blocks_with(engine.blocks, variant or {})
@@ -112,7 +112,7 @@ def attention_layers(
         yield LayerAttention(layer, before, effect.states, weights, *read)
         if layer + 1 < config.layers:
             _, after = kernels.layer(config, kind, weights, before.rows, rows, prefix)
-            before = Streams(effect.after, after)
+            before = AttentionStreams(effect.after, after)
 
 
 def read_rows(
@@ -130,7 +130,7 @@ def read_rows(
     rows = TokenRows(Places.in_order(config, batch, tokens), jnp.full((batch, 1), tokens - 1))
     nothing = jnp.zeros((0, config.key_value_heads, config.head_width))
     prefix = KeyValues(nothing, nothing)
-    before = Streams(jnp.zeros((0, x_BTD.shape[-1])), x_BTD)
+    before = AttentionStreams(jnp.zeros((0, x_BTD.shape[-1])), x_BTD)
     read = _read(
         config, config.kind(layer), weights, x_BTD, rows, Prefix(prefix, jnp.zeros(0, bool))
     )

@@ -13,23 +13,23 @@ from jaxsvd.results.search_summary import explanation_lines
 from jaxsvd.results.statistics import Accuracy
 
 
-class Column(TypedDict):
+class PageColumn(TypedDict):
     """Of a table of the page."""
 
     name: str
     number: bool
 
 
-class Table(TypedDict):
+class PageTable(TypedDict):
     """A table of the page, with a sentence under it; the note is empty where there is none."""
 
     title: str
-    columns: list[Column]
+    columns: list[PageColumn]
     rows: list[list[str]]
     note: str
 
 
-class Line(TypedDict):
+class PlotLine(TypedDict):
     """A line of the picture: accuracy as the model answers, and with a fitted label prior."""
 
     name: str
@@ -37,10 +37,10 @@ class Line(TypedDict):
     values: list[float]
 
 
-def _table(title: str, columns: Sequence[str], rows: list[list[str]], note: str = "") -> Table:
+def _table(title: str, columns: Sequence[str], rows: list[list[str]], note: str = "") -> PageTable:
     # The first column names its row.
-    named = [Column(name=name, number=i > 0) for i, name in enumerate(columns)]
-    return Table(title=title, columns=named, rows=rows, note=note)
+    named = [PageColumn(name=name, number=i > 0) for i, name in enumerate(columns)]
+    return PageTable(title=title, columns=named, rows=rows, note=note)
 
 
 def shown_fields(result: AnyResult) -> frozenset[str]:
@@ -55,7 +55,7 @@ def shown_fields(result: AnyResult) -> frozenset[str]:
     return frozenset(fields)
 
 
-def answers_data(result: AnyResult) -> Table | None:
+def answers_data(result: AnyResult) -> PageTable | None:
     """How often each label is right and said, with what a constant answer would score."""
     if not isinstance(result, SearchResult | Evaluation) or result.label_counts is None:
         return None
@@ -107,17 +107,17 @@ _SENTENCES = ("share of", "calibration alone", "what changed")
 """Beginnings of the lines that are no row of a table."""
 
 
-def _lines(explanation: Explanation) -> Iterator[Line]:
+def _lines(explanation: Explanation) -> Iterator[PlotLine]:
     raw, fitted = explanation.raw, explanation.fitted_prior
-    yield Line(name="untouched", kind="untouched", values=[raw.untouched, fitted.untouched])
-    yield Line(name="truncated", kind="truncated", values=[raw.truncated, fitted.truncated])
+    yield PlotLine(name="untouched", kind="untouched", values=[raw.untouched, fitted.untouched])
+    yield PlotLine(name="truncated", kind="truncated", values=[raw.truncated, fitted.truncated])
     for control in explanation.controls:
         if control.calibrated is not None:
             values = [control.accuracy, control.calibrated]
-            yield Line(name=control.kind, kind="control", values=values)
+            yield PlotLine(name=control.kind, kind="control", values=values)
 
 
-def _tables(explanation: Explanation) -> Iterator[Table]:
+def _tables(explanation: Explanation) -> Iterator[PageTable]:
     columns = ("", "untouched", "truncated", "change", "95 % interval", "p")
     rows = [[READING_NAMES.get(name, name), *_cells(c)] for name, c in explanation.accuracy.items()]
     if explanation.auc is not None:
@@ -166,7 +166,7 @@ def _tables(explanation: Explanation) -> Iterator[Table]:
         yield from _origins(explanation.origins)
 
 
-def _origins(found: Origins) -> Iterator[Table]:
+def _origins(found: Origins) -> Iterator[PageTable]:
     first, second = found.labels
     rows = [[part.name, *_shift(part.shift)] for part in found.parts]
     columns = ("through", "prior", "95 % interval", "discrimination", "sd")
@@ -206,7 +206,7 @@ def _shift(shift: Shift) -> list[str]:
     ]
 
 
-def _side_effects(explanation: Explanation) -> Table:
+def _side_effects(explanation: Explanation) -> PageTable:
     rows = [
         [
             e.task,
@@ -240,7 +240,7 @@ def _side_effects(explanation: Explanation) -> Table:
     return _table("What else changed", columns, rows, note)
 
 
-def _draws(result: SearchResult) -> Table:
+def _draws(result: SearchResult) -> PageTable:
     rows = []
     for draw in result.draws:
         tested = draw.chosen

@@ -51,7 +51,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Origin:
+class EffectOrigin:
     """What one part of the model adds to the change.
 
     Attributes:
@@ -77,7 +77,7 @@ class Origin:
         return {"layer": self.layer, "part": self.part, "shift": self.shift.to_json()}
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Origin":
+    def from_json(cls, fields: Fields) -> "EffectOrigin":
         """As written."""
         shift = Shift.from_json(fields.nested("shift"))
         return cls(fields.read("layer", WHOLE), fields.read("part", PART), shift)
@@ -141,7 +141,7 @@ class Origins:
     labels: tuple[str, str]
     examples: int
     total: Shift
-    parts: tuple[Origin, ...]
+    parts: tuple[EffectOrigin, ...]
     removed: int
     first_order: float
     directions: tuple[Direction, ...] = ()
@@ -177,7 +177,7 @@ class Origins:
             labels=(labels[0], labels[1]),
             examples=fields.read("examples", COUNT),
             total=Shift.from_json(fields.nested("total")),
-            parts=tuple(map(Origin.from_json, fields.objects("parts"))),
+            parts=tuple(map(EffectOrigin.from_json, fields.objects("parts"))),
             removed=fields.read("removed", COUNT),
             first_order=fields.read("first_order", NUMBER),
             directions=tuple(map(Direction.from_json, fields.objects("directions", empty=True))),

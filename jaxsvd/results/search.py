@@ -12,7 +12,7 @@ from jaxsvd.results.label_counts import LabelCounts
 from jaxsvd.results.points import Point
 from jaxsvd.results.records import EditRecord, Measured, read_edits, without_none
 from jaxsvd.results.search_draw import RateScore, SearchDraw, Tested
-from jaxsvd.results.selection_bias import Selection
+from jaxsvd.results.selection_bias import CorrectedMaximum
 from jaxsvd.results.statistics import Accuracy, PairedDifference
 
 
@@ -109,7 +109,7 @@ class SearchResult(TaskHeader):
     candidates: Candidates | None = None
     edits: tuple[EditRecord, ...] = ()
     score: str = "accuracy"
-    selection: Selection | None = None
+    selection: CorrectedMaximum | None = None
     draws: tuple[SearchDraw, ...] = ()
     label_counts: LabelCounts | None = None
     explanation: Explanation | None = None
@@ -210,7 +210,7 @@ class SearchResult(TaskHeader):
         score, selection = "accuracy", None
         if fields.has("selection"):
             score = fields.nested("selection").read("score", TEXT)
-            selection = Selection.from_json(fields.nested("selection"))
+            selection = CorrectedMaximum.from_json(fields.nested("selection"))
         draws = fields.objects("draws") if fields.has("draws") else []
         return cls(
             model=model,

@@ -20,7 +20,7 @@ RESAMPLES, CHUNK = 1000, 100
 
 
 @dataclass(frozen=True)
-class Selection:
+class CorrectedMaximum:
     """The best score on validation, and what remains of it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Selection:
         return {"value": self.score, "corrected": self.corrected}
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Selection":
+    def from_json(cls, fields: Fields) -> "CorrectedMaximum":
         """As written."""
         return cls(fields.read("value", NUMBER), fields.maybe("corrected", NUMBER))
 
@@ -54,7 +54,7 @@ def corrected_maximum(
     examples: Sequence[Int[np.ndarray, " examples"]],
     *,
     seed: int = 0,
-) -> Selection:
+) -> CorrectedMaximum:
     """The largest of several mean scores, with and without the optimism of having chosen it.
 
     Args:
@@ -71,7 +71,7 @@ def corrected_maximum(
     for _ in range(RESAMPLES // CHUNK):
         left_out += _left_out(contributions, places, len(rows), rng)
     corrected = float(np.mean(left_out)) if left_out else None
-    return Selection(float(score.max()), corrected)
+    return CorrectedMaximum(float(score.max()), corrected)
 
 
 def _left_out(

@@ -12,7 +12,7 @@ from jaxsvd.results.calibration import explain
 from jaxsvd.results.explanation import Change, Control, Explanation, SideEffect
 from jaxsvd.results.fields import Fields
 from jaxsvd.results.label_counts import LabelCounts
-from jaxsvd.results.origins import Direction, Origin, Origins, Shift
+from jaxsvd.results.origins import Direction, EffectOrigin, Origins, Shift
 from jaxsvd.results.perplexity import Perplexity
 from jaxsvd.results.read import read_run
 from jaxsvd.results.spread import Spread
@@ -58,7 +58,7 @@ def write_search(path: Path) -> dict[str, Any]:
         labels=made.LABELS,
         examples=50,
         total=shift,
-        parts=(Origin(7, "direct", shift), Origin(7, "mlp", shift)),
+        parts=(EffectOrigin(7, "direct", shift), EffectOrigin(7, "mlp", shift)),
         removed=12,
         first_order=0.4,
         directions=(Direction("fc_out", 3, 1.5, shift, ("film", ":"), 0.7, "a film: pos"),),

@@ -20,7 +20,7 @@ from jaxsvd.tasks.base import Prepared, Question
 from tests.models.random_models import JSON_OF, weights, write_checkpoint, write_sharded
 
 from .damage import damaged, damaged_json_text
-from .trials import Target
+from .trials import DamageTarget
 
 Damage = Callable[[bytes, Random], bytes]
 
@@ -86,7 +86,7 @@ def loads(directory: Path) -> Callable[[], None]:
     return attempt
 
 
-def checkpoint(name: str, root: Path, file: str, damage: Damage, **changes: Any) -> Target:
+def checkpoint(name: str, root: Path, file: str, damage: Damage, **changes: Any) -> DamageTarget:
     """A checkpoint of a family, one of its files damaged."""
     family = name.split()[0]
     config = JSON_OF[family](**changes)
@@ -96,7 +96,7 @@ def checkpoint(name: str, root: Path, file: str, damage: Damage, **changes: Any)
     else:
         write_checkpoint(directory, config, weights(config))
     files = tuple(path for path in directory.iterdir() if path.name != file)
-    return Target(name, directory / file, damage, loads(directory), files)
+    return DamageTarget(name, directory / file, damage, loads(directory), files)
 
 
 def header(data: bytes, random: Random) -> bytes:
@@ -114,7 +114,7 @@ def body(data: bytes, random: Random) -> bytes:
     return damaged(data, random, 8 + int.from_bytes(data[:8], "little"))
 
 
-def checkpoint_targets(root: Path) -> list[Target]:
+def checkpoint_targets(root: Path) -> list[DamageTarget]:
     """Configuration, header, body and index, of both families."""
     scaled = {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}}
     scaled["rope_scaling"] |= {
@@ -186,7 +186,7 @@ def encodes(directory: Path, model: Model) -> Callable[[], None]:
     return attempt
 
 
-def tokenizer_targets(root: Path, model: Model) -> list[Target]:
+def tokenizer_targets(root: Path, model: Model) -> list[DamageTarget]:
     """The bundled tokenizer, and one at the level of bytes."""
     targets = []
     for name in ("word", "byte"):
@@ -201,10 +201,12 @@ def tokenizer_targets(root: Path, model: Model) -> list[Target]:
             )
         file = directory / "tokenizer.json"
         targets.append(
-            Target(f"{name} tokenizer", file, damaged_json_text, encodes(directory, model))
+            DamageTarget(f"{name} tokenizer", file, damaged_json_text, encodes(directory, model))
         )
     config = directory / "tokenizer_config.json"
     targets.append(
-        Target("tokenizer config", config, damaged_json_text, encodes(directory, model), (file,))
+        DamageTarget(
+            "tokenizer config", config, damaged_json_text, encodes(directory, model), (file,)
+        )
     )
     return targets

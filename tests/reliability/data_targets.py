@@ -15,7 +15,7 @@ from jaxsvd.tasks import sources, userfile
 from jaxsvd.tasks.specs import SPECS, Row, TaskSpec
 
 from .damage import damaged, damaged_json_text
-from .trials import Target
+from .trials import DamageTarget
 
 _WORDS = [
     "a",
@@ -154,7 +154,7 @@ def describes(path: Path) -> Callable[[], None]:
     return attempt
 
 
-def data_targets(root: Path) -> list[Target]:
+def data_targets(root: Path) -> list[DamageTarget]:
     """Every format of data, and the file of a task."""
     spec, targets = SPECS["sst2"], []
     contents = {
@@ -167,13 +167,13 @@ def data_targets(root: Path) -> list[Target]:
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         damage = damaged_line if name == "jsonl" else damaged
-        targets.append(Target(name, path, damage, reads(spec, path)))
+        targets.append(DamageTarget(name, path, damage, reads(spec, path)))
     for name, checksums in (("parquet", True), ("parquet without checksums", False)):
         path = root / name.replace(" ", "-") / "train.parquet"
         path.parent.mkdir(parents=True)
         write_parquet(path, checksums=checksums)
         attempt = reads(spec, path) if checksums else plausible(spec, path)
-        targets.append(Target(name, path, damaged, attempt))
+        targets.append(DamageTarget(name, path, damaged, attempt))
     folder = root / "toml"
     folder.mkdir(parents=True)
     for name in ("train.csv", "test.csv"):
@@ -181,7 +181,7 @@ def data_targets(root: Path) -> list[Target]:
     (folder / "task.toml").write_text(TASK)
     files = (folder / "train.csv", folder / "test.csv")
     task = folder / "task.toml"
-    targets.append(Target("task file", task, damaged, describes(task), files))
+    targets.append(DamageTarget("task file", task, damaged, describes(task), files))
     return targets
 
 

@@ -13,7 +13,7 @@ from jaxsvd.model import Model
 from .checkpoint_targets import checkpoint_targets, tokenizer_targets
 from .data_targets import data_targets
 from .effort import times
-from .trials import Target, try_damages
+from .trials import DamageTarget, try_damages
 
 PLAN = {
     "gptj config": 150,
@@ -40,13 +40,15 @@ FULL = 25
 
 
 @pytest.fixture(scope="module")
-def targets(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Model]) -> list[Target]:
+def targets(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Model]
+) -> list[DamageTarget]:
     root = tmp_path_factory.mktemp("damaged")
     model = tiny("gptj", vocab_size=863, n_positions=2048)
     return [*checkpoint_targets(root), *tokenizer_targets(root, model), *data_targets(root)]
 
 
-def test_the_plan(targets: list[Target]) -> None:
+def test_the_plan(targets: list[DamageTarget]) -> None:
     assert {target.name for target in targets} == PLAN.keys()
     assert sum(PLAN.values()) >= 2000
     assert FULL * sum(PLAN.values()) >= 50_000
@@ -56,7 +58,7 @@ def test_the_plan(targets: list[Target]) -> None:
 @pytest.mark.brief(share=(0.25,))
 @pytest.mark.parametrize("share", [0.25, 1])
 @pytest.mark.parametrize("name", PLAN)
-def test_damaged(name: str, share: float, targets: list[Target]) -> None:
+def test_damaged(name: str, share: float, targets: list[DamageTarget]) -> None:
     """A correct result or one clear line, in time and in memory."""
     target = next(target for target in targets if target.name == name)
     target.attempt()  # it is good

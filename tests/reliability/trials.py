@@ -28,7 +28,7 @@ SLACK = 24 * 2**20
 
 
 @dataclass(frozen=True)
-class Target:
+class DamageTarget:
     """A file that is damaged, and what reads it.
 
     Attributes:
@@ -55,7 +55,7 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
 
-def try_damages(target: Target, numbers: range) -> Tally:
+def try_damages(target: DamageTarget, numbers: range) -> Tally:
     """Damage a target's file again and again; number and seed decide how."""
     good, tally = target.path.read_bytes(), Tally()
     others = sum(path.stat().st_size for path in target.beside)

@@ -30,7 +30,7 @@ from jaxsvd.edits.edit import Edit, matrix_edits
 from jaxsvd.encoded_task import EncodedTask
 from jaxsvd.engine.prompts import NO_DEMONSTRATION, demonstration_of_tokens
 from jaxsvd.model import Model
-from jaxsvd.results.origins import Direction, Origin, Origins, Part, Shift
+from jaxsvd.results.origins import Direction, EffectOrigin, Origins, Part, Shift
 from jaxsvd.results.statistics import Z95
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.selection.gradient import Rows, padded_batches
@@ -97,7 +97,7 @@ def origins(
             advance(len(rows.gold_Q))
     moved = np.diff(np.concatenate(steps, axis=1), axis=0)  # [changes, examples]
     parts = tuple(
-        Origin(layer, part, shift_of(values, gold))
+        EffectOrigin(layer, part, shift_of(values, gold))
         for (layer, part), values in zip(_places(model, edit), moved, strict=True)
     )
     tables = {name: np.concatenate(values) for name, values in effects.items() if values}
