@@ -14,7 +14,6 @@ from jaxsvd.commands.search_candidates import (
     Choice,
     Select,
     Selection,
-    Validation,
     by_rate,
     candidates_record,
     check_rates_or_rules,
@@ -32,6 +31,7 @@ from jaxsvd.commands.search_draws import (
     selection_of,
     tested_over_draws,
 )
+from jaxsvd.commands.search_validation import Validation
 from jaxsvd.devices import distributed
 from jaxsvd.edits.edit import Edit, Edits
 from jaxsvd.edits.replacement import all_replacements, smallest_rank

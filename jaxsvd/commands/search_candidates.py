@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from jaxsvd import svd
-from jaxsvd.edits.edit import Edit, Edits, format_edits, matrix_edits
+from jaxsvd.commands.search_validation import Validation
+from jaxsvd.edits.edit import Edits, format_edits, matrix_edits
 from jaxsvd.edits.replacement import matrix_shapes
-from jaxsvd.encoded_task import EncodedTask, distinct, example_numbers
-from jaxsvd.engine.variants import Replacement
+from jaxsvd.encoded_task import distinct, example_numbers
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import layer_index
 from jaxsvd.results.candidates import Candidates, Tried, corrected
@@ -23,11 +23,8 @@ from jaxsvd.results.over_draws import difference_over_draws
 from jaxsvd.results.predictions import Prediction
 from jaxsvd.results.search import LayerChoice
 from jaxsvd.results.selection_bias import CorrectedMaximum, corrected_maximum, first_best
-from jaxsvd.results.selection_score import Score, contributions
-from jaxsvd.runs.directory import Run
+from jaxsvd.results.selection_score import Score
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.runtime.progress import Progress
-from jaxsvd.score import score_split
 from jaxsvd.selection.candidates import Rate
 from jaxsvd.selection.gradient import EXAMPLES, matrix_gradients, predicted_changes
 from jaxsvd.selection.greedy import MARGIN, MOST_EDITS, greedy
@@ -77,105 +74,6 @@ def check_select(select: str) -> None:
     """
     if select not in get_args(Select):
         raise UserError(f"select {select!r} should be one of {', '.join(get_args(Select))}")
-
-
-@dataclass
-class Validation:
-    """Scores candidates on validation, each example once, and counts.
-
-    Attributes:
-        model: whose weights are edited.
-        draws: of the task.
-        score: what candidates are chosen by.
-        run: gets the predictions; None keeps no file.
-        progress: where to show it.
-        lines: predictions so far, by draw and edits, in the order of the draw's questions.
-        passes: examples times variants.
-        made: matrices of the variants, where they are kept for the test.
-    """
-
-    model: Model
-    draws: Sequence[EncodedTask]
-    score: Score
-    run: Run | None
-    progress: Progress
-    lines: list[dict[Edits, list[Prediction]]] = field(default_factory=list)
-    passes: int = 0
-    made: dict[Edit, Replacement] | None = None
-
-    def __post_init__(self) -> None:
-        self.lines = [{} for _ in self.draws]
-
-    @property
-    def examples(self) -> int:
-        """Of all draws."""
-        return sum(len(draw.positions("validation")) for draw in self.draws)
-
-    def add(self, edited: Sequence[Edits]) -> None:
-        """Score some variants on all examples, or on those that they lack."""
-        for number, draw in enumerate(self.draws):
-            positions, known = draw.positions("validation"), self.lines[number]
-            by_count: dict[int, list[Edits]] = {}
-            for edits in dict.fromkeys(edited):
-                by_count.setdefault(len(known.get(edits, ())), []).append(edits)
-            for count, some in by_count.items():
-                self._score(number, some, positions[count:])
-
-    def add_some(self, edited: Sequence[Edits], batch: range) -> Float[np.ndarray, "edits n"]:
-        """Score some variants on some examples of all draws; which answers are right."""
-        right = []
-        for number, positions in self._parts(batch).items():
-            scored = self._score(number, edited, positions)
-            right.append([[line.right for line in lines] for lines in scored])
-        return np.concatenate(right, axis=1).astype(float)
-
-    def _parts(self, batch: range) -> dict[int, list[int]]:
-        """Positions by draw: those of all draws take turns."""
-        by_draw = [draw.positions("validation") for draw in self.draws]
-        turns = [(k, d) for d, positions in enumerate(by_draw) for k in range(len(positions))]
-        parts: dict[int, list[int]] = {}
-        for k, d in sorted(turns)[batch.start : batch.stop]:
-            parts.setdefault(d, []).append(by_draw[d][k])
-        return parts
-
-    def _score(
-        self, number: int, edited: Sequence[Edits], positions: Sequence[int]
-    ) -> list[list[Prediction]]:
-        if not positions:
-            return []
-        self.passes += len(edited) * len(positions)
-        scored = score_split(
-            self.model.engine,
-            self.draws[number],
-            "validation",
-            edited,
-            made=self.made,
-            positions=positions,
-            run=self.run,
-            progress=self.progress,
-        )
-        for edits, lines in zip(edited, scored, strict=True):
-            self.lines[number].setdefault(edits, []).extend(lines)
-        return scored
-
-    def whole(self, edits: Edits) -> bool:
-        """Whether a variant is scored on all examples."""
-        return all(
-            len(known.get(edits, ())) == len(draw.positions("validation"))
-            for draw, known in zip(self.draws, self.lines, strict=True)
-        )
-
-    def table(self, edited: Sequence[Edits]) -> list[Float[np.ndarray, "edits examples"]]:
-        """What each example adds to the score of each variant, by draw."""
-        return [
-            np.stack([contributions(self.score, known[edits]) for edits in edited])
-            for known in self.lines
-        ]
-
-    def means(self, edited: Sequence[Edits]) -> Float[np.ndarray, " edits"]:
-        """The score of each variant, over all draws."""
-        self.add(edited)
-        return np.concatenate(self.table(edited), axis=1).mean(axis=1)
 
 
 @dataclass(frozen=True)
