@@ -9,7 +9,6 @@ import pytest
 
 import jaxsvd
 from jaxsvd.model import Model
-from tests.models.live import torch_logits
 from tests.models.random_models import (
     JSON_OF,
     TOLERANCE,
@@ -24,6 +23,7 @@ from tests.models.tiny_families import NAMES
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+torch_logits = pytest.importorskip("tests.models.live").torch_logits
 
 LAYOUTS = ("gptj", "llama", "gpt2", "gpt_neox", "phi3", "opt", "gemma3_text")
 """A family of each way in which parameters stand in a file, and the one with most norms."""

@@ -128,7 +128,7 @@ def test_what_a_layer_takes_is_near_what_xla_plans() -> None:
         config.kind(0),
         jax.eval_shape(weights),
         array(rows, tokens, 512),
-        kernels.Rows(places, array(rows, 4, dtype=jnp.int32)),
+        kernels.TokenRows(places, array(rows, 4, dtype=jnp.int32)),
         Prefix(states, array(prefix, dtype=jnp.bool_)),
     ).compile()
     plan = compiled.memory_analysis()
