@@ -17,6 +17,7 @@ from jaxsvd import svd
 from jaxsvd.devices.compilation import compile_count, compiled_since
 from jaxsvd.edits.edit import Edit, Edits, Method, format_edits, matrix_edits, parse_edits
 from jaxsvd.edits.replacement import all_replacements, smallest_rank, variants
+from jaxsvd.engine.input_statistics import input_statistics
 from jaxsvd.engine.packing import Shape
 from jaxsvd.engine.requests import Request, grouped
 from jaxsvd.model import Model
@@ -161,13 +162,17 @@ def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str
 def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> None:
     """Every method, random numbers included: what is scored is what is written."""
     model, asked = tiny("gptj"), requests()
+    places = [(0, "attn"), (2, "fc_out")]
+    read = matrix_edits(tuple(Edit(*place, 0.6) for place in places), model.config)
+    rows = [[1, 5, 9, 3], [2, 4, 6, 8, 7]]
+    statistics = input_statistics(
+        model.decoder, rows, [(edit.layer, edit.module) for edit in read], source="here"
+    )
     for method in get_args(Method):
-        edits = tuple(
-            Edit(layer, module, 0.6, method=method, seed=5)
-            for layer, module in ((0, "attn"), (2, "fc_out"))
-        )
-        [*ours] = model.engine.score(asked, variants(model.engine, [edits]))
-        plain = plain_scores(model.edited(edits), asked)
+        rate = None if method == "dropped" else 0.6
+        edits = tuple(Edit(*place, rate, method=method, seed=5) for place in places)
+        [*ours] = model.engine.score(asked, variants(model.engine, [edits], statistics=statistics))
+        plain = plain_scores(model.edited(edits, statistics=statistics), asked)
         found = np.array([s.scores for s in sorted(ours, key=lambda s: s.request)])
         assert_close(found, np.array(plain), edited_sums(model.config, edits, 21))
 
