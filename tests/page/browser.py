@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,20 @@ class Browser:
         """The first element that a CSS selector finds."""
         found = self._call("POST", "element", {"using": "css selector", "value": selector})
         return found[_ELEMENT]
+
+    def text(self, selector: str) -> str:
+        """Text of the first element that a CSS selector finds, as soon as there is one.
+
+        Some events (`toggle` of `<details>`) are dispatched after the click has returned, so what
+        their handlers draw is waited for.
+        """
+        deadline = time.monotonic() + 30
+        script = "return document.querySelector(arguments[0])?.textContent ?? null"
+        while (text := self.run(script, selector)) is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the page has no {selector} after 30 seconds")
+            time.sleep(0.02)
+        return text
 
     def click(self, selector: str) -> None:
         """A real click in the middle of an element."""

@@ -165,7 +165,7 @@ def test_search_and_filters_of_the_flips(chromium: Browser, swept: Path) -> None
     assert 0 < len(less) < len(found)
     assert len({text.split("validation")[0] for text in less}) == 1
     page.click("ol.flips summary")
-    prompt = page.run("return document.querySelector('.opened > pre').textContent")
+    prompt = page.text(".opened > pre")
     assert prompt == "text: a film about number 63, and <b>nothing</b> else\nsentiment:"
     page.type("input[type=search]", "nowhere")
     assert page.run(texts) == []
@@ -203,7 +203,7 @@ def test_hostile_texts_are_only_text(chromium: Browser, tmp_path: Path) -> None:
     page.click("ol.flips summary")
     assert page.run("return window.broken === undefined && document.images.length === 0")
     assert page.run("return document.scripts.length") == 2
-    prompt = page.run("return document.querySelector('.opened > pre').textContent")
+    prompt = page.text(".opened > pre")
     assert prompt.startswith(HOSTILE + "\"'`\N{SYMBOL FOR NULL}")
     assert "\N{MATHEMATICAL LEFT ANGLE BRACKET}U+202E" in prompt
     assert "\u05d0\U0001f600{{data}}<!--\N{MATHEMATICAL LEFT ANGLE BRACKET}U+D800" in prompt
