@@ -18,6 +18,7 @@ from jaxsvd.edits.edit import Edit, Edits, format_edits
 from jaxsvd.edits.replacement import matrix_shapes, variants
 from jaxsvd.encoded_task import EncodedTask, task_of_draws
 from jaxsvd.engine.engine import Engine
+from jaxsvd.engine.input_statistics import InputStatistics
 from jaxsvd.engine.requests import only
 from jaxsvd.engine.variants import Replacement
 from jaxsvd.model import Model
@@ -92,7 +93,8 @@ def score_split(
     split: str,
     edited: Sequence[Edits],
     *,
-    made: Mapping[Edit, Replacement] | None = None,
+    matrices: Mapping[Edit, Replacement] | None = None,
+    statistics: InputStatistics | None = None,
     cells: Sequence[Cell] | None = None,
     positions: Sequence[int] | None = None,
     run: Run | None,
@@ -105,8 +107,9 @@ def score_split(
         encoded_task: the questions.
         split: ``"validation"`` or ``"test"``.
         edited: the edits of each variant; none are the model as it is.
-        made: their matrices, if several calls use them; see
+        matrices: their matrices, if several calls use them; see
             :func:`jaxsvd.edits.replacement.variants`.
+        statistics: of the inputs of the matrices, for edits whose method is calibrated.
         cells: what predictions.jsonl calls each variant; after its edits if left out.
         positions: where the questions to be scored are among the encoded ones; all of the split
             if left out.
@@ -141,7 +144,8 @@ def score_split(
         waiting: list[Prediction] = []
         saved = time.monotonic()
         groups = only(encoded.groups, positions)
-        scored = engine.score_groups(groups, variants(engine, edited, made=made), done=done)
+        edited_models = variants(engine, edited, matrices=matrices, statistics=statistics)
+        scored = engine.score_groups(groups, edited_models, done=done)
         try:
             for variant, position, scores in scored:
                 key = key_of(variant, position)

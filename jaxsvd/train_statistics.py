@@ -56,30 +56,62 @@ def train_statistics(
         validation_size=validation_size,
         test_size=test_size,
     )
+    return statistics_beside(
+        model, task, [edits], [own], data=data, prompts=prompts, progress=progress
+    )
+
+
+def statistics_beside(
+    model: Model,
+    task: str | Path,
+    edited: Sequence[Edits],
+    draws: Sequence[Prepared],
+    *,
+    data: str | Path | None = None,
+    prompts: int = PROMPTS,
+    progress: Progress = SILENT,
+) -> InputStatistics:
+    """Statistics of what the matrices of any of some edits read, beside draws that are scored.
+
+    Args:
+        model: that is edited.
+        task: of the draws.
+        edited: edits that are scored one by one.
+        draws: whose validation and test examples are left out.
+        data: of the task.
+        prompts: further draws, each giving a row of demonstrations.
+        progress: where to show it.
+
+    Raises:
+        UserError: a task without demonstrations.
+    """
+    own = draws[0]
     if own.shots == 0:
         raise UserError("calibrated truncation reads demonstrations; --shots should be at least 1")
-    first = own.seed + 1
+    first = max(draw.seed for draw in draws) + 1
     others = [
         tasks.prepare(
             task, data=data, shots=own.shots, seed=first + i, validation_size=1, test_size=1
         )
         for i in range(prompts)
     ]
-    rows = train_texts(own, others)
-    places = [(edit.layer, edit.module) for edit in matrix_edits(edits, model.config)]
+    rows = train_texts(draws, others)
+    places = dict.fromkeys(
+        (edit.layer, edit.module) for edits in edited for edit in matrix_edits(edits, model.config)
+    )
     encoded = [model.tokenizer.encode(row)[: model.config.context] for row in rows]
     source = f"{len(rows)} rows of {own.shots} training examples of {own.name}, seeds from {first}"
     return input_statistics(model.decoder, encoded, places, source=source, progress=progress)
 
 
-def train_texts(own: Prepared, others: Sequence[Prepared]) -> list[str]:
-    """The demonstrations of other draws, one text a draw, without those that a draw scores.
+def train_texts(draws: Sequence[Prepared], others: Sequence[Prepared]) -> list[str]:
+    """The demonstrations of other draws, one text a draw, without those that some draws score.
 
     Args:
-        own: the draw that is scored.
+        draws: the draws that are scored.
         others: draws whose demonstrations are taken.
     """
-    scored = {question.query for question in (*own.validation, *own.test)}
+    scored = {question.query for draw in draws for question in (*draw.validation, *draw.test)}
     texts = []
     for other in others:
         shown = (*other.validation, *other.test)[0].demonstrations

@@ -68,10 +68,10 @@ def plain_scores(model: Model, requests: Sequence[Request]) -> list[np.ndarray]:
 
 def _score(model: Model, request: Request, continuation: Sequence[int]) -> float:
     context = np.asarray(request.context).tolist()
-    found = logits(model, [*context, *continuation])
+    actual = logits(model, [*context, *continuation])
     if request.kind == "mean raw logit":
-        return found.mean()
-    read = found[len(context) - 1 : -1]
+        return actual.mean()
+    read = actual[len(context) - 1 : -1]
     chosen = read[np.arange(len(continuation)), list(continuation)]
     if request.kind == "label tokens":
         return chosen[0]

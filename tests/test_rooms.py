@@ -73,12 +73,12 @@ def room_of(module: str) -> str:
 
 def arrows() -> dict[tuple[str, str], set[str]]:
     """Which room imports which, and the files that do."""
-    found = defaultdict(set)
+    actual = defaultdict(set)
     for name, path in OURS.items():
         for target in imported(path):
             if target in OURS and room_of(target) != room_of(name):
-                found[room_of(name), room_of(target)].add(name)
-    return found
+                actual[room_of(name), room_of(target)].add(name)
+    return actual
 
 
 def test_every_room_stands_on_a_floor() -> None:

@@ -61,10 +61,10 @@ def decoder_sums(config: DecoderConfig, tokens: int) -> list[int]:
 
 
 def assert_close(
-    found: object, reference: object, n_terms: int | Iterable[int], unit: float = UNIT
+    actual: object, reference: object, n_terms: int | Iterable[int], unit: float = UNIT
 ) -> None:
     """Equal to a float64 reference up to :func:`rounding` of its largest number."""
     reference = np.asarray(reference)
     assert reference.dtype == np.float64, "a reference should be float64"
     tolerance = rounding(n_terms, float(np.abs(reference).max()), unit=unit)
-    np.testing.assert_allclose(np.asarray(found), reference, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(np.asarray(actual), reference, rtol=0, atol=tolerance)

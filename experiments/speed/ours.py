@@ -39,7 +39,7 @@ def search(
     """Seconds of truncating and scoring, and the predictions by rate."""
     start = time.perf_counter()
     edited = [(Edit(layer, "mlp", rate),) for rate in rates]
-    cut = variants(engine, edited, made=all_replacements(engine, edited))
+    cut = variants(engine, edited, matrices=all_replacements(engine, edited))
     scores = {(s.variant, s.request): s.scores for s in engine.score_groups(encoded.groups, cut)}
     seconds = time.perf_counter() - start
     questions = range(len(encoded.questions))

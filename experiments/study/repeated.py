@@ -24,8 +24,8 @@ COLUMNS = (
 
 def cells(record: StudyRecord) -> list[TestCell]:
     """MLPs of the layer that Algorithm 1 chooses, at the rate that validation chose."""
-    found = {c.task: c for c in algorithm1(record) if c.module == "mlp"}
-    return [found[task] for task in TASKS if task in found]
+    by_task = {c.task: c for c in algorithm1(record) if c.module == "mlp"}
+    return [by_task[task] for task in TASKS if task in by_task]
 
 
 def table(record: StudyRecord) -> Iterator[str]:

@@ -92,11 +92,11 @@ def score(
     candidates = max(len(q.candidates) for q in questions)
     scores = np.full((len(edits), len(positions), candidates), np.nan, np.float32)
     engine = model.engine
-    made = all_replacements(engine, edits, progress=progress)
+    matrices = all_replacements(engine, edits, progress=progress)
     with progress.bar(title, len(edits) * len(positions), "examples") as advance:
         groups = only(encoded.groups, positions)
         for variant, position, values in engine.score_groups(
-            groups, variants(engine, edits, made=made)
+            groups, variants(engine, edits, matrices=matrices)
         ):
             values = encoded.tied(position, values)
             scores[variant, row[position], : len(values)] = values

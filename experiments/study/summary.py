@@ -179,13 +179,13 @@ Draw = tuple[Unit, Scores, str]
 
 def _by_edit(loaded: Mapping[Unit, Scores]) -> dict[tuple[StudyTask, str], list[Draw]]:
     """Test units that have an edit, one for each draw and seed of the edit's random numbers."""
-    found: dict[tuple[StudyTask, str], dict[tuple[int, str], Draw]] = {}
+    by_cell: dict[tuple[StudyTask, str], dict[tuple[int, str], Draw]] = {}
     for unit, scores in loaded.items():
         if unit.split == "test":
             for edit in filter(None, scores.edits):
                 key = unit.task, edit.partition("@")[0]
-                found.setdefault(key, {}).setdefault((unit.seed, edit), (unit, scores, edit))
-    return {key: [draws[seed] for seed in sorted(draws)] for key, draws in found.items()}
+                by_cell.setdefault(key, {}).setdefault((unit.seed, edit), (unit, scores, edit))
+    return {key: [draws[seed] for seed in sorted(draws)] for key, draws in by_cell.items()}
 
 
 def _validations(loaded: Mapping[Unit, Scores], tests: Sequence[Draw]) -> list[Scores] | None:

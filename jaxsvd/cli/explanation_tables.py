@@ -163,32 +163,32 @@ def closing_lines(explanation: Explanation) -> list[str]:
     return lines
 
 
-def origins_table(found: Origins) -> Table:
+def origins_table(origins: Origins) -> Table:
     """The change of the logit difference by layer of origin."""
-    first, second = found.labels
+    first, second = origins.labels
     table = Table(
         "through", "prior", "95 % interval", "discrimination", "sd",
         title=f"where it comes from: change of the logit of {second!r} less that of {first!r}, "
-        f"{found.examples} test examples of the first draw",
+        f"{origins.examples} test examples of the first draw",
         caption="prior: mean change. discrimination: mean change where the second label is right, "
         "less that where the first is. Parts are added to the stream in this order and add up.",
     )  # fmt: skip
-    for part in found.parts:
+    for part in origins.parts:
         table.add_row(part.name, *_shift(part.shift))
-    table.add_row("all", *_shift(found.total))
+    table.add_row("all", *_shift(origins.total))
     return table
 
 
-def directions_table(found: Origins) -> Table:
+def directions_table(origins: Origins) -> Table:
     """The removed singular directions that move the label prior most."""
     table = Table(
         "matrix", "direction", "singular value", "prior", "discrimination", "in demonstrations",
         "responds to", "and to the demonstration",
         title="removed singular directions that move the label prior most, directly",
-        caption=f"all {found.removed} together, to first order: {found.first_order:+.4f}; "
-        f"directly in truth: {found.direct.prior:+.4f}",
+        caption=f"all {origins.removed} together, to first order: {origins.first_order:+.4f}; "
+        f"directly in truth: {origins.direct.prior:+.4f}",
     )  # fmt: skip
-    for d in found.directions:
+    for d in origins.directions:
         apart = d.shift.discrimination
         share = d.in_demonstrations
         table.add_row(

@@ -30,6 +30,7 @@ class SearchArguments(ModelArguments, TaskArguments, DrawArguments, RunArguments
     select: Literal["condition", "all", "gradient", "race", "greedy"]
     layers: list[list[int | str]] | None
     modules: list[list[str]] | None
+    methods: list[list[str]] | None
     epsilon: float
     delta: float
     margin: float
@@ -101,6 +102,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="modules of the candidates (default: --module)",
     )
     group.add_argument(
+        "--methods",
+        nargs="+",
+        type=options.names,
+        metavar="NAME",
+        help="methods of the candidates: exact, randomized, activation-scaled, whitened, "
+        "magnitude, dropped or a control (default: --svd)",
+    )
+    group.add_argument(
         "--epsilon",
         type=float,
         default=0.02,
@@ -143,12 +152,16 @@ def candidate_layers(arguments: SearchArguments) -> Sequence[int] | Literal["all
     Raises:
         UserError: with Algorithm 1, which chooses one by ``--layer``; all beside indices.
     """
-    named = {"--layers": arguments.layers, "--modules": arguments.modules}
+    named = {
+        "--layers": arguments.layers,
+        "--modules": arguments.modules,
+        "--methods": arguments.methods,
+    }
     for option, value in named.items():
         if value is not None and arguments.select == "condition":
             raise UserError(
                 f"{option} bounds the candidates of --select all, gradient, race or greedy; "
-                "Algorithm 1 takes --layer and --module"
+                "Algorithm 1 takes --layer, --module and --svd"
             )
     layers = options.joined(arguments.layers) or ["all"]
     if layers == ["all"]:
@@ -183,6 +196,7 @@ def run(arguments: SearchArguments) -> None:
         select=arguments.select,
         layers=layers,
         modules=options.joined(arguments.modules),
+        methods=options.joined(arguments.methods),
         epsilon=arguments.epsilon,
         delta=arguments.delta,
         margin=arguments.margin,

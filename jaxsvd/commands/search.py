@@ -16,6 +16,7 @@ from jaxsvd.commands.search_candidates import (
     Selection,
     by_rate,
     candidates_record,
+    check_methods,
     check_rates_or_rules,
     check_select,
     described,
@@ -66,6 +67,7 @@ from jaxsvd.selection.candidates import Rate, candidates
 from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 from jaxsvd.selection.greedy import MARGIN, MOST_EDITS
 from jaxsvd.selection.race import DELTA, EPSILON
+from jaxsvd.train_statistics import needs_statistics, statistics_beside
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -98,6 +100,7 @@ def search(
     select: Select = "condition",
     layers: Sequence[int] | Literal["all"] = "all",
     modules: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
     epsilon: float = EPSILON,
     delta: float = DELTA,
     margin: float = MARGIN,
@@ -131,6 +134,8 @@ def search(
         select: how, see :data:`jaxsvd.commands.search_candidates.Select`.
         layers: that candidates are of; a ``layer`` that is given is the only one.
         modules: that candidates are of; ``module`` if left out.
+        methods: that candidates are of (:data:`jaxsvd.edits.edit.Method`); ``method`` if left out.
+            Calibrated ones read training examples (:mod:`jaxsvd.train_statistics`).
         epsilon, delta: of a race: with probability 1 - delta no candidate is better than its
             winner by more than epsilon.
         margin, most_edits: of greedy search: what an addition has to bring, and how many there
@@ -149,6 +154,7 @@ def search(
     watch, started = Stopwatch(), datetime.datetime.now(datetime.UTC)
     check_score(score)
     check_select(select)
+    edit_methods = (method,) if methods is None else check_methods(methods, select)
     amounts = check_rates_or_rules(rates)
     rates, notices = _with_zero(tuple(rate for rate in amounts if not isinstance(rate, str)))
     by_condition = select == "condition" and len(amounts) == len(rates) - bool(notices)
@@ -172,14 +178,15 @@ def search(
                 tasks = encode_draws(
                     model, task, ("validation", "test"), seeds, progress=progress, **draw
                 )
-            asked = "auto" if given is None or given.numbers else layer
-            options = {"module": module, "layer": asked, "rates": rates, "svd": method}
+            requested_layer = "auto" if given is None or given.numbers else layer
+            options = {"module": module, "layer": requested_layer, "rates": rates, "svd": method}
             # Not named where it is the usual one: so are runs of earlier versions.
             options |= {} if score == "accuracy" else {"score": score}
             if not by_condition:
                 options |= {"rates": amounts, "select": select, "layers": layers}
                 options |= {"modules": modules, "epsilon": epsilon, "delta": delta}
                 options |= {"margin": margin, "most_edits": most_edits, "proposals": proposals}
+                options |= {} if methods is None else {"methods": edit_methods}
             request = request_record("search", model, *tasks, **options, top_layers=top_layers)
             run = held.enter_context(
                 distributed.opened(out, request, resume=resume, progress=progress)
@@ -189,7 +196,7 @@ def search(
             with watch.on("condition"):
                 choice = choosing.result(progress)
         engine, seed = model.engine, tasks[0].prepared.seed
-        found = Validation(model, tasks, score, run, progress)
+        scored = Validation(model, tasks, score, run, progress)
         picked: tuple[Choice, Selection] | None = None
         if by_condition:
             edits = {
@@ -197,7 +204,7 @@ def search(
                 for rate in rates
             }
             with watch.on("factor"):
-                found.made = all_replacements(engine, edits.values(), progress=progress)
+                scored.matrices = all_replacements(engine, edits.values(), progress=progress)
         else:
             one = select == "condition" or given is not None
             selection = Selection(
@@ -205,6 +212,7 @@ def search(
                 layers=(choice.layer,) if one else layer_indices(model, layers),
                 modules=tuple(distinct("modules", modules or (module,))),
                 rates=amounts,
+                methods=edit_methods,
                 epsilon=epsilon,
                 delta=delta,
                 margin=margin,
@@ -216,18 +224,28 @@ def search(
                 selection.layers,
                 selection.modules,
                 selection.rates,
-                method=method,
+                methods=selection.methods,
                 seed=seed,
             )
+            if any(map(needs_statistics, among)):
+                with watch.on("calibrate"):
+                    scored.statistics = statistics_beside(
+                        model,
+                        task,
+                        among,
+                        [encoded_task.prepared for encoded_task in tasks],
+                        data=draw.get("data"),
+                        progress=progress,
+                    )
             with watch.on("select"):
-                chosen = choose_among(found, among, selection, score)
-                edits = by_rate(found, chosen)
+                chosen = choose_among(scored, among, selection, score)
+                edits = by_rate(scored, chosen)
             picked = chosen, selection
             module, choice = described(choice, chosen, edits, selection, module)
         with watch.on("score"):
-            found.add(list(edits.values()))
-        record = candidates_record(found, *picked) if picked else None
-        validation = [{rate: lines[e] for rate, e in edits.items()} for lines in found.lines]
+            scored.add(list(edits.values()))
+        record = candidates_record(scored, *picked) if picked else None
+        validation = [{rate: lines[e] for rate, e in edits.items()} for lines in scored.lines]
         ranks = {rate: _smallest_rank(model, e) for rate, e in edits.items()}
         known, new = (example_numbers(tasks, split) for split in ("validation", "test"))
         scores = rate_scores(validation, known, ranks, score)
@@ -243,7 +261,8 @@ def search(
                 encoded_task,
                 "test",
                 [edits[rate] for rate in at],
-                made=found.made,
+                matrices=scored.matrices,
+                statistics=scored.statistics,
                 run=run,
                 progress=progress,
             )
@@ -279,7 +298,7 @@ def search(
             score=score,
             selection=selection_of(validation, known, score)
             if record is None
-            else optimism(found, known),
+            else optimism(scored, known),
             draws=()
             if seeds is None
             else tuple(
@@ -295,7 +314,7 @@ def search(
             if record is None:
                 ordered = (lines for both in measures for split in both for lines in split.values())
             else:  # of every candidate, and of the test
-                ordered = (lines for split in (*found.lines, *test) for lines in split.values())
+                ordered = (lines for split in (*scored.lines, *test) for lines in split.values())
             write_predictions(run, ordered)
             run.finish(result.to_json())
     return result

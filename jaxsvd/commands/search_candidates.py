@@ -4,7 +4,8 @@ All of them see validation alone, count the passes that they spend there, and le
 be tested once.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ from jaxtyping import Int
 
 from jaxsvd import svd
 from jaxsvd.commands.search_validation import Validation
-from jaxsvd.edits.edit import Edits, format_edits, matrix_edits
+from jaxsvd.edits.edit import TRUNCATIONS, Edits, Method, format_edits, matrix_edits
 from jaxsvd.edits.replacement import matrix_shapes
 from jaxsvd.encoded_task import distinct, example_numbers
 from jaxsvd.model import Model
@@ -50,6 +51,7 @@ class Selection:
         layers: counted from 0.
         modules: that are truncated, one at a time.
         rates: clipping rates, and names of rules (:data:`jaxsvd.selection.candidates.NamedRank`).
+        methods: what takes the place of a matrix, see :data:`jaxsvd.edits.edit.Method`.
         epsilon, delta: of a race.
         margin, most_edits: of greedy search.
         proposals: candidates that a gradient proposes.
@@ -59,6 +61,7 @@ class Selection:
     layers: tuple[int, ...]
     modules: tuple[str, ...]
     rates: tuple[Rate, ...]
+    methods: tuple[Method, ...] = ("exact",)
     epsilon: float = EPSILON
     delta: float = DELTA
     margin: float = MARGIN
@@ -74,6 +77,29 @@ def check_select(select: str) -> None:
     """
     if select not in get_args(Select):
         raise UserError(f"select {select!r} should be one of {', '.join(get_args(Select))}")
+
+
+def check_methods(methods: Sequence[str], select: Select) -> tuple[Method, ...]:
+    """Methods of the candidates, each once.
+
+    Raises:
+        UserError: none, or one that there is not; any beside Algorithm 1, or, beside a gradient,
+            one that does not truncate.
+    """
+    known: Mapping[str, Method] = {name: name for name in get_args(Method)}
+    if unknown := [method for method in methods if method not in known]:
+        raise UserError(f"method {unknown[0]!r} should be one of {', '.join(known)}")
+    if select == "condition":
+        raise UserError(
+            "methods are of the candidates of select all, gradient, race or greedy; Algorithm 1 "
+            "truncates by an SVD, exact or randomized"
+        )
+    if select == "gradient" and (others := [m for m in methods if m not in TRUNCATIONS]):
+        raise UserError(
+            f"a gradient predicts truncations ({', '.join(TRUNCATIONS)}), not {others[0]}: "
+            "select all, race or greedy"
+        )
+    return tuple(known[method] for method in distinct("methods", methods))
 
 
 @dataclass(frozen=True)
@@ -96,20 +122,20 @@ class Choice:
 
 
 def choose(
-    validation: Validation, found: Sequence[Edits], selection: Selection, score: Score
+    validation: Validation, candidates: Sequence[Edits], selection: Selection, score: Score
 ) -> Choice:
     """Choose among candidates, on validation.
 
     Args:
         validation: scores them.
-        found: the candidates, the untouched model first.
+        candidates: the candidates, the untouched model first.
         selection: how.
         score: what they are chosen by.
 
     Raises:
         UserError: a race by another score than accuracy, whose batches cannot be scored alone.
     """
-    order = tuple(found)
+    order = tuple(candidates)
     if selection.select == "race":
         if score != "accuracy":
             raise UserError(f"a race goes by accuracy; --score {score} needs all examples at once")
@@ -219,6 +245,7 @@ def by_rate(validation: Validation, choice: Choice) -> dict[float, Edits]:
         if len(other) == 1
         and other[0].rate is not None
         and (other[0].layer, other[0].module) == place
+        and other[0].method == edits[0].method
         and validation.whole(other)
     }
     near[edits[0].rate] = edits
@@ -234,10 +261,15 @@ def _best_cut(validation: Validation, choice: Choice) -> Edits:
 
 
 def cut_share(model: Model, edits: Edits) -> float:
-    """The share of the rank that the first of some edits cuts: its clipping rate, if it has one."""
+    """The share of the rank that the first of some edits cuts: its clipping rate, if it has one.
+
+    Of a dropped module this is the largest number below 1, as rates are.
+    """
     first = edits[0]
     if first.rate is not None:
         return first.rate
+    if first.method == "dropped":
+        return math.nextafter(1.0, 0.0)
     shapes = matrix_shapes(model.engine, first.resolved(model.config).layer)
     ranks = first.ranks(model.config, shapes)
     return 1 - sum(ranks.values()) / sum(min(shapes[name]) for name in ranks)

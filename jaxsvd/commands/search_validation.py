@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jaxsvd.edits.edit import Edit, Edits
 from jaxsvd.encoded_task import EncodedTask
+from jaxsvd.engine.input_statistics import InputStatistics
 from jaxsvd.engine.variants import Replacement
 from jaxsvd.model import Model
 from jaxsvd.results.predictions import Prediction
@@ -29,7 +30,8 @@ class Validation:
         progress: where to show it.
         lines: predictions so far, by draw and edits, in the order of the draw's questions.
         passes: examples times variants.
-        made: matrices of the variants, where they are kept for the test.
+        matrices: matrices of the variants, where they are kept for the test.
+        statistics: of the matrices' inputs, where a candidate's method is calibrated.
     """
 
     model: Model
@@ -39,7 +41,8 @@ class Validation:
     progress: Progress
     lines: list[dict[Edits, list[Prediction]]] = field(default_factory=list)
     passes: int = 0
-    made: dict[Edit, Replacement] | None = None
+    matrices: dict[Edit, Replacement] | None = None
+    statistics: InputStatistics | None = None
 
     def __post_init__(self) -> None:
         self.lines = [{} for _ in self.draws]
@@ -87,7 +90,8 @@ class Validation:
             self.draws[number],
             "validation",
             edited,
-            made=self.made,
+            matrices=self.matrices,
+            statistics=self.statistics,
             positions=positions,
             run=self.run,
             progress=self.progress,

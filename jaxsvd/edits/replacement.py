@@ -277,7 +277,7 @@ def variants(
     engine: Engine,
     edited: Sequence[Edits],
     *,
-    made: Mapping[Edit, Replacement] | None = None,
+    matrices: Mapping[Edit, Replacement] | None = None,
     statistics: InputStatistics | None = None,
 ) -> Variants:
     """Variants of a model for the engine to score together, one for each of some edits.
@@ -285,9 +285,9 @@ def variants(
     Args:
         engine: holds the weights.
         edited: the edits of each variant; none are the model itself.
-        made: the matrices of all their edits (:func:`replacements`), where they are used more than
-            once; if left out, they are made whenever the engine asks for them, and belong to it.
-        statistics: to make them with, where ``made`` is left out; see :func:`replacements`.
+        matrices: replacements of all their edits (:func:`replacements`), where they are used more
+            than once; if left out, they are computed whenever the engine asks, and belong to it.
+        statistics: to compute them with, where ``matrices`` is left out; see :func:`replacements`.
 
     Raises:
         UserError: a layer or module that the model does not have, or a matrix edited twice.
@@ -296,7 +296,9 @@ def variants(
 
     def make(chosen: Sequence[int]) -> Sequence[Mapping[Place, Replacement]]:
         wanted = dict.fromkeys(edit for v in chosen for edit in by_variant[v])
-        known = replacements(engine, wanted, statistics=statistics) if made is None else made
+        known = (
+            replacements(engine, wanted, statistics=statistics) if matrices is None else matrices
+        )
         return [{(e.layer, e.module): known[e] for e in by_variant[v]} for v in chosen]
 
     return Variants(tuple(frozenset((e.layer, e.module) for e in v) for v in by_variant), make)

@@ -95,8 +95,8 @@ def input_statistics(
             x_BTD = decoder.embedding(jnp.asarray(ids_BT), positions_BT)
             for layer, (graph, state) in enumerate(blocks):
                 names = tuple(sorted(readers.get(layer, ())))
-                x_BTD, found = _layer(graph, names, state, x_BTD, at, jnp.asarray(mask_BT))
-                for name, batch in found.items():
+                x_BTD, statistics = _layer(graph, names, state, x_BTD, at, jnp.asarray(mask_BT))
+                for name, batch in statistics.items():
                     new = Moments(*(np.asarray(x, np.float64) for x in batch))
                     old = sums.get((layer, name))
                     both = new if old is None else Moments(*map(np.add, old, new))

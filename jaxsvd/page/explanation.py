@@ -166,18 +166,18 @@ def _tables(explanation: Explanation) -> Iterator[PageTable]:
         yield from _origins(explanation.origins)
 
 
-def _origins(found: Origins) -> Iterator[PageTable]:
-    first, second = found.labels
-    rows = [[part.name, *_shift(part.shift)] for part in found.parts]
+def _origins(origins: Origins) -> Iterator[PageTable]:
+    first, second = origins.labels
+    rows = [[part.name, *_shift(part.shift)] for part in origins.parts]
     columns = ("through", "prior", "95 % interval", "discrimination", "sd")
     note = (
-        f"Change of the logit of {second!r} less that of {first!r} on {found.examples} test "
+        f"Change of the logit of {second!r} less that of {first!r} on {origins.examples} test "
         "examples. The prior is the mean change; discrimination is the mean change where the "
         "second label is right, less that where the first is."
     )
-    rows.append(["all", *_shift(found.total)])
+    rows.append(["all", *_shift(origins.total)])
     yield _table("Where it comes from", columns, rows, note)
-    if found.directions:
+    if origins.directions:
         rows = [
             [
                 f"{d.matrix} {d.number}",
@@ -187,12 +187,12 @@ def _origins(found: Origins) -> Iterator[PageTable]:
                 " ".join(d.words),
                 d.demonstration or "",
             ]
-            for d in found.directions
+            for d in origins.directions
         ]
         columns = ("direction", "prior", "discrimination", "in demonstrations", "words")
         note = (
-            f"Direct effects to first order: of these, and {found.first_order:+.4f} of all "
-            f"{found.removed} removed ones together; in truth {found.direct.prior:+.4f}."
+            f"Direct effects to first order: of these, and {origins.first_order:+.4f} of all "
+            f"{origins.removed} removed ones together; in truth {origins.direct.prior:+.4f}."
         )
         yield _table("Removed directions", (*columns, "demonstration"), rows, note)
 

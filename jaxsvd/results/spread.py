@@ -89,8 +89,8 @@ def over_draws(
     count, within = len(draws), float(np.diag(covariance).mean())
     shared = (float(covariance.sum()) - count * within) / (count * (count - 1))
     between = max(0.0, float(means.var(ddof=1)) - within + shared)
-    found = means_over_draws(draws)
-    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), found.interval)
+    mean = means_over_draws(draws)
+    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), mean.interval)
 
 
 def over_orders(turned: Sequence[Turned]) -> Spread:
@@ -109,5 +109,5 @@ def over_orders(turned: Sequence[Turned]) -> Spread:
     square = float((residual**2).sum()) / ((orders - 1) * (examples - 1))
     between = max(0.0, float(means.var(ddof=1)) - square / examples)
     within = float(np.mean(table.var(axis=1, ddof=1))) / examples
-    found = means_over_draws([DrawValues(row, np.arange(examples)) for row in table])
-    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), found.interval)
+    mean = means_over_draws([DrawValues(row, np.arange(examples)) for row in table])
+    return Spread(tuple(map(float, means)), math.sqrt(between), math.sqrt(within), mean.interval)

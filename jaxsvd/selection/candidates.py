@@ -1,4 +1,4 @@
-"""The truncations that a search tries: every layer, module and clipping rate within its bounds."""
+"""The edits that a search tries: every layer, module, rate and method within its bounds."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsvd import svd
-from jaxsvd.edits.edit import Edit, Edits
+from jaxsvd.edits.edit import Edit, Edits, Method
 from jaxsvd.engine.variants import Place
 from jaxsvd.model import Model
 from jaxsvd.models.matrices import matrices
@@ -31,10 +31,10 @@ def candidates(
     modules: Sequence[str],
     rates: Sequence[Rate],
     *,
-    method: svd.Method = "exact",
+    methods: Sequence[Method] = ("exact",),
     seed: int = 0,
 ) -> tuple[Edits, ...]:
-    """The untouched model, then every truncation by layer, module and rate, each once.
+    """The untouched model, then every edit by layer, module, method and rate, each once.
 
     The rank of a rule is one of each matrix, so such a candidate edits every matrix of the module
     by itself; a matrix that the rule keeps whole is left alone.
@@ -44,8 +44,9 @@ def candidates(
         layers: counted from 0.
         modules: see :mod:`jaxsvd.models.matrices`.
         rates: clipping rates in [0, 1), or names of rules.
-        method: of the SVD.
-        seed: of the randomized SVD.
+        methods: what takes a matrix's place; ``dropped`` has no rates, so it is one candidate of
+            each layer and module.
+        seed: of the methods that draw random numbers.
 
     Raises:
         UserError: an unknown module, or a rate that is none.
@@ -53,17 +54,19 @@ def candidates(
     listed: dict[Edits, None] = {(): None}
     for layer in layers:
         for module in modules:
-            for rate in rates:
-                if isinstance(rate, str):
-                    listed[_ruled(model, layer, module, rate, method, seed)] = None
-                elif svd.check_rate(rate):
-                    listed[(Edit(layer, module, rate, method=method, seed=seed),)] = None
+            for method in methods:
+                if method == "dropped":
+                    listed[(Edit(layer, module, method=method),)] = None
+                    continue
+                for rate in rates:
+                    if isinstance(rate, str):
+                        listed[_ruled(model, layer, module, rate, method, seed)] = None
+                    elif svd.check_rate(rate):
+                        listed[(Edit(layer, module, rate, method=method, seed=seed),)] = None
     return tuple(listed)
 
 
-def _ruled(
-    model: Model, layer: int, module: str, rule: str, method: svd.Method, seed: int
-) -> Edits:
+def _ruled(model: Model, layer: int, module: str, rule: str, method: Method, seed: int) -> Edits:
     edits = []
     for name in matrices(model.config, module):
         rank, full = ruled_rank(model, (layer, name), rule)

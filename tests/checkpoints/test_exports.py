@@ -71,9 +71,11 @@ def test_dtype_shards_and_companions_are_the_sources(tmp_path: Path, dtype: obje
     index = "model.safetensors.index.json"
     read = [json.loads((d / index).read_text())["weight_map"] for d in (source, tmp_path / "out")]
     assert read[0] == read[1]
-    config, made = (json.loads((d / "config.json").read_text()) for d in (source, tmp_path / "out"))
-    provenance = made.pop("jaxsvd")
-    assert made == config
+    config, built = (
+        json.loads((d / "config.json").read_text()) for d in (source, tmp_path / "out")
+    )
+    provenance = built.pop("jaxsvd")
+    assert built == config
     assert [e["ranks"] for e in provenance["edits"]] == [
         dict(r.ranks) for r in edit_records(edited)
     ]
@@ -164,9 +166,9 @@ def test_history_is_kept_whole(tmp_path: Path, format: str) -> None:
     noise = Edit(1, "fc_in", rank=3, method="noise", seed=4)
     second = again.edited([Edit(0, "mlp", 0.75), noise])
     second.save(tmp_path / "second")
-    found = jaxsvd.load(tmp_path / "second")
-    assert found.history == (*first.edits, *second.edits)
-    assert found.provenance.source == str(source)
+    actual = jaxsvd.load(tmp_path / "second")
+    assert actual.history == (*first.edits, *second.edits)
+    assert actual.provenance.source == str(source)
     config = json.loads((tmp_path / "second" / "config.json").read_text())
     assert [e["layer"] for e in config["jaxsvd"]["edits"]] == [0, 1, 0, 1]
     assert "noise, seed 4" in (tmp_path / "second" / "README.md").read_text()
@@ -186,9 +188,9 @@ def test_the_card(tmp_path: Path) -> None:
     source = source_of(tmp_path / "source")
     jaxsvd.load(source).edited(EDIT).save(tmp_path / "out", measured="Much was measured.")
     card = ModelCard.load(tmp_path / "out" / "README.md")
-    found = card.data.to_dict()
-    assert (found["license"], found["language"]) == ("apache-2.0", ["en"])
-    assert (found["library_name"], found.get("base_model")) == ("transformers", None)
+    actual = card.data.to_dict()
+    assert (actual["license"], actual["language"]) == ("apache-2.0", ["en"])
+    assert (actual["library_name"], actual.get("base_model")) == ("transformers", None)
     assert "| 0 | mlp | 0.5 | fc_in 16, fc_up 16, fc_out 16 | exact |" in card.text
     assert str(source) in card.text
     assert "Much was measured." in card.text
@@ -214,25 +216,25 @@ def test_factors_serve_scoring(tmp_path: Path) -> None:
     source = source_of(tmp_path / "source")
     edited = jaxsvd.load(source).edited(EDIT)
     edited.save(tmp_path / "out", format="factored")
-    found = jaxsvd.load(tmp_path / "out")
-    assert found.factors.keys() == edited.factors.keys()
-    for path, pair in found.factors.items():
+    actual = jaxsvd.load(tmp_path / "out")
+    assert actual.factors.keys() == edited.factors.keys()
+    for path, pair in actual.factors.items():
         np.testing.assert_array_equal(pair.left, edited.factors[path].left)
-    fc_in = found.engine.blocks[0]["mlp"]["fc_in"]
+    fc_in = actual.engine.blocks[0]["mlp"]["fc_in"]
     width = fc_in["left"].shape[1]
     rank = int(fc_in["rank"])
     assert rank <= width
-    broken = dict(found.engine.blocks[0]["mlp"]["fc_in"])
+    broken = dict(actual.engine.blocks[0]["mlp"]["fc_in"])
     assert {"left", "right"} <= broken.keys()
     requests = [Request([1, 2, 3], [[5], [7]], "label tokens")]
-    [one] = found.engine.score(requests)
-    plain = np.asarray(found.logits(np.array([[1, 2, 3]])))[0, -1, [5, 7]]
+    [one] = actual.engine.score(requests)
+    plain = np.asarray(actual.logits(np.array([[1, 2, 3]])))[0, -1, [5, 7]]
     np.testing.assert_allclose(one.scores, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
     # Without its factors the matrix is not what is multiplied.
     fc_in["right"] = 0 * fc_in["right"]
-    [other] = found.engine.score(requests)
+    [other] = actual.engine.score(requests)
     assert np.abs(other.scores - one.scores).max() > 1e-3
-    found.save(tmp_path / "again", format="factored")
+    actual.save(tmp_path / "again", format="factored")
     assert stored(tmp_path / "again").keys() == stored(tmp_path / "out").keys()
 
 
@@ -248,11 +250,11 @@ def test_safetensors_are_written_as_the_library_reads_them(tmp_path: Path) -> No
     }
     planned = {n: Planned(x.shape, x.dtype, lambda x=x: x) for n, x in arrays.items()}
     write_safetensors(tmp_path / "x.safetensors", planned)
-    found = load_file(tmp_path / "x.safetensors")
-    assert found.keys() == arrays.keys()
+    actual = load_file(tmp_path / "x.safetensors")
+    assert actual.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
+        assert actual[name].dtype == array.dtype
+        np.testing.assert_array_equal(actual[name], array)
     raw = (tmp_path / "x.safetensors").read_bytes()
     size = int.from_bytes(raw[:8], "little")
     assert size % 8 == 0
@@ -275,22 +277,22 @@ def test_the_adapter_is_the_removed_part(tmp_path: Path) -> None:
     before = stored(source)
     edited.save(tmp_path / "dense")
     after = stored(tmp_path / "dense")
-    found = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    actual = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert config["r"] == config["lora_alpha"]
     assert config["base_model_name_or_path"] == str(source)
     assert config["fan_in_fan_out"] is False
     assert {f"{m}.weight" for m in config["target_modules"]} == edited_names()
-    assert len(found) == 2 * len(edited_names())
+    assert len(actual) == 2 * len(edited_names())
     for name in edited_names():
         stem = f"base_model.model.{name.removesuffix('.weight')}"
-        a, b = found[f"{stem}.lora_A.weight"], found[f"{stem}.lora_B.weight"]
+        a, b = actual[f"{stem}.lora_A.weight"], actual[f"{stem}.lora_B.weight"]
         assert a.shape[0] == b.shape[1] == config["r"]
         used = np.abs(a).max(axis=1) > 0
         assert (b[:, ~used] == 0).all()
         np.testing.assert_allclose(a[used] @ a[used].T, np.eye(used.sum()), atol=1e-5)
         np.testing.assert_allclose(before[name] + b @ a, after[name], atol=1e-5)
     assert (
-        max((np.abs(x).max(axis=1) > 0).sum() for n, x in found.items() if "lora_A" in n)
+        max((np.abs(x).max(axis=1) > 0).sum() for n, x in actual.items() if "lora_A" in n)
         == config["r"]
     )
 
@@ -344,8 +346,8 @@ def test_the_formats_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["prune", "--edit", "0:mlp:0.2", "--format", format, "--out", str(out)]) == 0
         assert (out / file).is_file()
         assert f"{(out / file).stat().st_size:,} bytes" in capsys.readouterr().out
-    asked = ["prune", "--edit", "0:mlp:0.9", "--format", "lora", "--out", str(tmp_path / "x")]
-    assert main(asked) == 2
+    requested = ["prune", "--edit", "0:mlp:0.9", "--format", "lora", "--out", str(tmp_path / "x")]
+    assert main(requested) == 2
     assert "use the format dense or factored" in capsys.readouterr().err
 
 
@@ -354,8 +356,8 @@ def test_prune_from_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """Model and edit are the search's, and its numbers stand on the card."""
     run, out = tmp_path / "run", tmp_path / "out"
     sizes = ["--validation-size", "10", "--test-size", "10"]
-    asked = ["search", "--layer", "1", "--module", "mlp", "--rates", "0", "0.95", *sizes]
-    assert main([*asked, "--out", str(run)]) == 0
+    requested = ["search", "--layer", "1", "--module", "mlp", "--rates", "0", "0.95", *sizes]
+    assert main([*requested, "--out", str(run)]) == 0
     result = json.loads((run / "result.json").read_text())
     # Whatever ten examples say: the rate that is best in the record is what is pruned.
     result["best_rate"] = 0.95

@@ -93,9 +93,9 @@ def test_narrow_sources(tmp_path: Path, dtype: str) -> None:
     # a few layers' worth of it.
     ids, mask = padded_batch(config)
     ours = np.asarray(edited.logits(ids, mask))[mask]
-    found = torch_logits(theirs.float(), ids, mask)[mask]
+    actual = torch_logits(theirs.float(), ids, mask)[mask]
     unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
-    assert relative_error(ours, found) <= 10 * unit
+    assert relative_error(ours, actual) <= 10 * unit
 
 
 def test_the_tokenizer_and_its_template_come_along(tmp_path: Path) -> None:

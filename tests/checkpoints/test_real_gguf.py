@@ -50,8 +50,8 @@ def test_as_transformers_reads_it(path: Path) -> None:
         assert model.tokenizer(text)["input_ids"] == ids
         with torch.no_grad():
             wanted = theirs(torch.tensor([ids])).logits.numpy()
-        found = np.asarray(model.logits(np.array([ids])))
-        assert np.abs(found - wanted).max() <= 2e-5 * np.abs(wanted).max()
+        actual = np.asarray(model.logits(np.array([ids])))
+        assert np.abs(actual - wanted).max() <= 2e-5 * np.abs(wanted).max()
 
 
 EXAMPLES = 400
@@ -90,11 +90,11 @@ def test_answers_are_those_of_transformers(path: Path, tmp_path: Path) -> None:
         [json.loads(line) for line in (run / name).read_text().splitlines()]
         for name in ("prompts.jsonl", "predictions.jsonl")
     ]
-    prompts, found = ([line for line in part if line["split"] == "test"] for part in lines)
-    assert [p["index"] for p in prompts] == [p["index"] for p in found]
-    assert len(found) == size
+    prompts, actual = ([line for line in part if line["split"] == "test"] for part in lines)
+    assert [p["index"] for p in prompts] == [p["index"] for p in actual]
+    assert len(actual) == size
     theirs = label_scores(path, [(prompt["prompt"], prompt["labels"]) for prompt in prompts])
-    ours = np.array([line["scores"] for line in found])
+    ours = np.array([line["scores"] for line in actual])
     ordered = np.sort(theirs, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > MARGIN
     equal = ours.argmax(axis=1) == theirs.argmax(axis=1)
@@ -133,13 +133,13 @@ def label_scores(path: Path, questions: Sequence[tuple[str, Sequence[str]]]) -> 
             past = copy.deepcopy(start)
             past.batch_repeat_interleave(len(jobs))
             # Only what is read is computed of the logits: of large vocabularies the most work.
-            found = model(
+            actual = model(
                 rows[:, shared:-1], past_key_values=past, logits_to_keep=length - fork
             ).logits
-            logs = torch.log_softmax(found, dim=-1).gather(2, rows[:, fork:, None]).sum((1, 2))
+            logs = torch.log_softmax(actual, dim=-1).gather(2, rows[:, fork:, None]).sum((1, 2))
             for i, (q, j, _) in enumerate(jobs):
                 if j < 0:
-                    scores[q] = [float(found[i, 0, label[fork]]) for label in encoded[q]]
+                    scores[q] = [float(actual[i, 0, label[fork]]) for label in encoded[q]]
                 else:
                     scores[q, j] = float(logs[i])
     return scores
@@ -160,8 +160,8 @@ def test_exports_are_the_edited_model(path: Path, tmp_path: Path) -> None:
     del model, edited
     gc.collect()
 
-    def close(found: np.ndarray) -> None:
-        assert np.abs(found - ours).max() <= 2e-5 * np.abs(ours).max()
+    def close(actual: np.ndarray) -> None:
+        assert np.abs(actual - ours).max() <= 2e-5 * np.abs(ours).max()
 
     def torch_logits(theirs: Any) -> np.ndarray:
         with torch.no_grad():

@@ -84,7 +84,7 @@ def texts(figure: Figure) -> list[str]:
     """All that is written on it."""
     from matplotlib.text import Text
 
-    return [found.get_text() for found in figure.findobj(Text)]  # type: ignore[arg-type]
+    return [actual.get_text() for actual in figure.findobj(Text)]  # type: ignore[arg-type]
 
 
 def made_search() -> SearchResult:

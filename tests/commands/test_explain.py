@@ -221,16 +221,16 @@ def test_several_draws(tmp_path: Path) -> None:
     )  # fmt: skip
     if result.best_rate == 0:  # another processor may round another way: make it choose
         pytest.skip("the search chose rate 0 here")
-    found = explain(tmp_path / "run", load=load, passes=Passes(3, 0, 1, 20, origins=0)).explanation
-    assert found is not None
+    actual = explain(tmp_path / "run", load=load, passes=Passes(3, 0, 1, 20, origins=0)).explanation
+    assert actual is not None
     assert result.explanation is not None
-    assert found.raw == result.explanation.raw
-    assert found.fitted_prior == result.explanation.fitted_prior
-    assert [c.draws for c in found.controls] == [2] * len(CONTROLS)
-    for control in found.controls:
+    assert actual.raw == result.explanation.raw
+    assert actual.fitted_prior == result.explanation.fitted_prior
+    assert [c.draws for c in actual.controls] == [2] * len(CONTROLS)
+    for control in actual.controls:
         assert control.interval is not None
         low, high = control.interval
-        assert control.difference == pytest.approx(control.accuracy - found.raw.untouched)
-        assert low <= control.accuracy - found.raw.untouched <= high
-    assert len(found.spread["draws"].changes) == 3
-    assert set(found.spread) == {"draws"}
+        assert control.difference == pytest.approx(control.accuracy - actual.raw.untouched)
+        assert low <= control.accuracy - actual.raw.untouched <= high
+    assert len(actual.spread["draws"].changes) == 3
+    assert set(actual.spread) == {"draws"}

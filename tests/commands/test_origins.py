@@ -31,9 +31,9 @@ def task(model: Model) -> EncodedTask:
 
 def measured(model: Model, task: EncodedTask, edit: Edit, directions: int = 0) -> Origins:
     """All examples."""
-    found = origins(model, edit, task, examples=EXAMPLES, directions=directions)
-    assert found is not None
-    return found
+    actual = origins(model, edit, task, examples=EXAMPLES, directions=directions)
+    assert actual is not None
+    return actual
 
 
 def differences(model: Model, task: EncodedTask) -> np.ndarray:
@@ -66,25 +66,25 @@ TOLERANCE = 2e-4
 @pytest.mark.parametrize("edit", [Edit(0, "attn", 0.9), Edit(1, "mlp", 0.75), Edit(3, "mlp", 0.9)])
 def test_parts_add_up_to_the_change(model: Model, task: EncodedTask, edit: Edit) -> None:
     change = differences(model.edited(edit), task) - differences(model, task)
-    found = measured(model, task, edit)
+    actual = measured(model, task, edit)
     gold = np.array([q.gold for q in task.encoded.questions])
     apart = change[gold == 1].mean() - change[gold == 0].mean()
-    assert found.total.prior == pytest.approx(change.mean(), abs=TOLERANCE)
-    assert found.total.discrimination == pytest.approx(apart, abs=2 * TOLERANCE)
-    assert found.total.sd == pytest.approx(change.std(ddof=1), abs=2 * TOLERANCE)
-    assert sum(part.shift.prior for part in found.parts) == pytest.approx(found.total.prior)
-    assert found.parts[0].part == "direct"
-    assert len(found.parts) == 2 + 2 * (model.config.layers - 1 - edit.layer)
+    assert actual.total.prior == pytest.approx(change.mean(), abs=TOLERANCE)
+    assert actual.total.discrimination == pytest.approx(apart, abs=2 * TOLERANCE)
+    assert actual.total.sd == pytest.approx(change.std(ddof=1), abs=2 * TOLERANCE)
+    assert sum(part.shift.prior for part in actual.parts) == pytest.approx(actual.total.prior)
+    assert actual.parts[0].part == "direct"
+    assert len(actual.parts) == 2 + 2 * (model.config.layers - 1 - edit.layer)
 
 
 def test_the_last_mlp_acts_directly_and_no_other_way(model: Model, task: EncodedTask) -> None:
     """Exact: nothing comes after it."""
-    found = measured(model, task, Edit(-1, "mlp", 0.9))
+    actual = measured(model, task, Edit(-1, "mlp", 0.9))
     change = differences(model.edited(Edit(-1, "mlp", 0.9)), task) - differences(model, task)
-    assert found.total.prior == pytest.approx(change.mean(), abs=TOLERANCE)
-    assert found.direct.prior == pytest.approx(found.total.prior, abs=1e-6)
-    assert found.direct.sd == pytest.approx(found.total.sd, abs=1e-6)
-    (rest,) = found.parts[1:]
+    assert actual.total.prior == pytest.approx(change.mean(), abs=TOLERANCE)
+    assert actual.direct.prior == pytest.approx(actual.total.prior, abs=1e-6)
+    assert actual.direct.sd == pytest.approx(actual.total.sd, abs=1e-6)
+    (rest,) = actual.parts[1:]
     assert rest.shift.prior == pytest.approx(0, abs=1e-6)
     assert rest.shift.sd == pytest.approx(0, abs=1e-6)
 
@@ -99,11 +99,11 @@ def test_a_directions_effect_is_the_derivative_of_its_removal(
     rounding of two logit differences over the step.
     """
     layer = model.config.layers - 1
-    found = measured(model, task, Edit(layer, "mlp", 0.9), directions=4)
-    assert len(found.directions) == 4
-    sizes = [abs(d.shift.prior) for d in found.directions]
+    actual = measured(model, task, Edit(layer, "mlp", 0.9), directions=4)
+    assert len(actual.directions) == 4
+    sizes = [abs(d.shift.prior) for d in actual.directions]
     assert sizes == sorted(sizes, reverse=True)
-    for direction in found.directions:
+    for direction in actual.directions:
         name, i = direction.matrix, direction.number - 1
         matrix = np.asarray(model.engine.matrix(layer, name), np.float64)
         left, s, right = np.linalg.svd(matrix, full_matrices=False)
@@ -125,9 +125,9 @@ def test_a_directions_effect_is_the_derivative_of_its_removal(
 def test_attention_directions(model: Model, task: EncodedTask) -> None:
     """Of a small truncation the directions' effects add up to the direct one, to first order."""
     layer = model.config.layers - 1
-    found = measured(model, task, Edit(layer, "out_proj", 0.05), directions=1)
+    actual = measured(model, task, Edit(layer, "out_proj", 0.05), directions=1)
     # The MLP of the layer answers through the stream, or in parallel blocks not at all.
-    assert found.first_order == pytest.approx(found.direct.prior, rel=0.05, abs=2e-3)
+    assert actual.first_order == pytest.approx(actual.direct.prior, rel=0.05, abs=2e-3)
     for name in ("q_proj", "v_proj"):
         (direction,) = measured(model, task, Edit(layer, name, 0.5), directions=1).directions
         assert direction.matrix == name
@@ -135,8 +135,8 @@ def test_attention_directions(model: Model, task: EncodedTask) -> None:
 
 @pytest.mark.long
 def test_numbers_survive_json(model: Model, task: EncodedTask) -> None:
-    found = measured(model, task, Edit(2, "mlp", 0.9), directions=2)
-    assert Origins.from_json(Fields(found.to_json())) == found
+    actual = measured(model, task, Edit(2, "mlp", 0.9), directions=2)
+    assert Origins.from_json(Fields(actual.to_json())) == actual
 
 
 def test_what_is_not_measured(model: Model, task: EncodedTask) -> None:

@@ -64,10 +64,10 @@ def test_windows_by_hand(model: Model, text: str) -> None:
     tokens = model.tokenizer.encode(text, add_special_tokens=False)
     plain, strided = perplexity(model, [text], edit="1:mlp:0.9", window=WINDOW)
     edited = model.edited("1:mlp:0.9")
-    for found, stride in ((plain, WINDOW), (strided, WINDOW // 2)):
-        for which, value in ((model, found.untouched), (edited, found.edited)):
+    for actual, stride in ((plain, WINDOW), (strided, WINDOW // 2)):
+        for which, value in ((model, actual.untouched), (edited, actual.edited)):
             wanted, count = by_hand(which, tokens, stride)
-            assert found.tokens == count
+            assert actual.tokens == count
             # The exponent is a mean of numbers near log V, each a sum over the vocabulary.
             size = max(1.0, math.log(wanted))
             sums = model.config.vocabulary + model.config.layers * 8 * model.config.width
@@ -94,9 +94,9 @@ def test_interval_of_a_ratio() -> None:
     for _ in range(2000):
         counts = rng.integers(5, 20, 200)
         worse = 0.03 * counts + rng.normal(size=200) * np.sqrt(counts)
-        found = perplexity_of("w", 1, 1, counts, [np.zeros(200), -worse])
-        assert found.interval is not None
-        held += found.interval[0] <= 0.03 <= found.interval[1]
+        actual = perplexity_of("w", 1, 1, counts, [np.zeros(200), -worse])
+        assert actual.interval is not None
+        held += actual.interval[0] <= 0.03 <= actual.interval[1]
     # A standard error of .0049 and five of them.
     assert abs(held / 2000 - 0.95) < 0.025
 
@@ -107,11 +107,11 @@ def test_no_worse_is_a_one_sided_test() -> None:
     assert same.no_worse(0.001)
     noise = np.random.default_rng(1).normal(size=400)
     noise -= noise.mean()
-    found = perplexity_of("w", 1, 1, counts, [np.zeros(400), noise])
+    actual = perplexity_of("w", 1, 1, counts, [np.zeros(400), noise])
     bound = 1.645 * float(noise.std(ddof=1)) / math.sqrt(400) / 10
-    assert not found.no_worse(0.99 * bound)
-    assert found.no_worse(1.01 * bound)
-    assert Perplexity.from_json(Fields.of(json.loads(json.dumps(found.to_json())))) == found
+    assert not actual.no_worse(0.99 * bound)
+    assert actual.no_worse(1.01 * bound)
+    assert Perplexity.from_json(Fields.of(json.loads(json.dumps(actual.to_json())))) == actual
 
 
 def test_texts_of_files(tmp_path: Path) -> None:

@@ -82,8 +82,11 @@ def test_flips_are_those_of_the_predictions(run: Path) -> None:
     for cell, index, gold, before, after, text in flips["rows"]:
         split = flips["cells"][cell]["split"]
         shown.add((split, flips["cells"][cell]["rate"], index, gold, before, after))
-        told = flips["texts"][text]
-        assert flips["prefixes"][told["prefix"]]["head"] + told["head"] == prompts[split, index]
+        reported = flips["texts"][text]
+        assert (
+            flips["prefixes"][reported["prefix"]]["head"] + reported["head"]
+            == prompts[split, index]
+        )
     assert shown == expected
     assert flips["total"] == flips["shown"] == len(expected)
     assert sum(c["gained"] + c["lost"] for c in flips["cells"]) == len(expected)
@@ -256,4 +259,4 @@ def test_where_it_is_written(run: Path, tmp_path: Path) -> None:
 
 def test_no_module_hides_a_public_name() -> None:
     """A submodule, once imported, would take the place of the function."""
-    assert not {found.name for found in pkgutil.iter_modules(jaxsvd.__path__)} & {*jaxsvd.__all__}
+    assert not {actual.name for actual in pkgutil.iter_modules(jaxsvd.__path__)} & {*jaxsvd.__all__}

@@ -37,7 +37,7 @@ def model() -> Model:
 def accuracy(model: Model, edits: Edits, **options: Any) -> float:
     """Of an edited model on the validation questions of :data:`BOUNDS`, scored by itself."""
     edited = model.edited(edits) if edits else model
-    found = jaxsvd.sweep(
+    actual = jaxsvd.sweep(
         edited,
         layers=[0],
         modules=["mlp"],
@@ -46,7 +46,7 @@ def accuracy(model: Model, edits: Edits, **options: Any) -> float:
         validation_size=BOUNDS["validation_size"],
         **options,
     )
-    return found.points[0].accuracy.value
+    return actual.points[0].accuracy.value
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def exhaustive(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Search
 
 def test_all_is_brute_force(model: Model, exhaustive: SearchResult) -> None:
     """Each candidate's score is that of its edited model; the first of the best is chosen."""
-    found = exhaustive.candidates
-    assert found is not None
+    actual = exhaustive.candidates
+    assert actual is not None
     edited = candidates(model, [0, 3], ["attn", "mlp"], (0.5, 0.95))
-    assert [one.edits for one in found.tried] == [format_edits(edits) for edits in edited]
+    assert [one.edits for one in actual.tried] == [format_edits(edits) for edits in edited]
     scores = [accuracy(model, edits) for edits in edited]
-    assert [one.score for one in found.tried] == scores
-    assert found.chosen == format_edits(edited[int(np.argmax(scores))])
-    assert found.passes == found.exhaustive == COUNT * 24
+    assert [one.score for one in actual.tried] == scores
+    assert actual.chosen == format_edits(edited[int(np.argmax(scores))])
+    assert actual.passes == actual.exhaustive == COUNT * 24
     assert exhaustive.validation[0].accuracy.value == scores[0]
 
 
@@ -93,30 +93,30 @@ def test_it_is_read_as_it_was_written(exhaustive: SearchResult) -> None:
 
 
 def test_gradient_scores_what_it_proposes(model: Model) -> None:
-    found = jaxsvd.search(model, select="gradient", proposals=3, **BOUNDS).candidates
-    assert found is not None
-    assert found.tried[0].edits == ""
-    assert len(found.tried) == 4
-    predicted = [one.predicted for one in found.tried[1:]]
+    actual = jaxsvd.search(model, select="gradient", proposals=3, **BOUNDS).candidates
+    assert actual is not None
+    assert actual.tried[0].edits == ""
+    assert len(actual.tried) == 4
+    predicted = [one.predicted for one in actual.tried[1:]]
     assert predicted == sorted(p for p in predicted if p is not None)
-    assert found.passes == 3 * 24 + 4 * 24
-    assert found.gradient_examples == 24
+    assert actual.passes == 3 * 24 + 4 * 24
+    assert actual.gradient_examples == 24
 
 
 @pytest.mark.long
 def test_greedy_adds_what_is_best_together(model: Model) -> None:
     """By brute force: no single addition to what was chosen would have been better."""
     result = jaxsvd.search(model, select="greedy", margin=0.0, most_edits=2, **BOUNDS)
-    found = result.candidates
-    assert found is not None
-    chosen = parse_edits(found.chosen) if found.chosen else ()
+    actual = result.candidates
+    assert actual is not None
+    chosen = parse_edits(actual.chosen) if actual.chosen else ()
     first = candidates(model, [0, 3], ["attn", "mlp"], (0.5, 0.95))
     scores = [accuracy(model, edits) for edits in first]
     if not chosen:
         assert scores[0] == max(scores)
         return
     assert scores[first.index(chosen[:1])] == max(scores)
-    assert next(one.score for one in found.tried if one.edits == found.chosen) == accuracy(
+    assert next(one.score for one in actual.tried if one.edits == actual.chosen) == accuracy(
         model, chosen
     )
     assert [edit.module for edit in result.edits] == [edit.module for edit in chosen]
@@ -162,11 +162,11 @@ def test_a_killed_race_goes_on(model: Model, tmp_path: Path) -> None:
     assert all(
         (tmp_path / "run" / n).read_text() == (tmp_path / "whole" / n).read_text() for n in names
     )
-    found = whole.candidates
-    assert found is not None
-    assert found.epsilon is not None
-    assert found.passes < found.exhaustive
-    assert sum(one.examples for one in found.tried) == found.passes
+    actual = whole.candidates
+    assert actual is not None
+    assert actual.epsilon is not None
+    assert actual.passes < actual.exhaustive
+    assert sum(one.examples for one in actual.tried) == actual.passes
 
 
 @pytest.mark.long
@@ -217,10 +217,10 @@ def test_ranks_by_rule(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 def test_algorithm_1_takes_ranks_by_rule(model: Model) -> None:
     few = {"validation_size": 12, "test_size": 8, "shots": 2}
-    found = jaxsvd.search(model, layer=0, module="mlp", rates=("mp", "gd", 0.5), **few).candidates
-    assert found is not None
-    assert {one.edits.count("+") for one in found.tried} <= {0, 1}
-    assert any("r" in one.edits for one in found.tried)
+    actual = jaxsvd.search(model, layer=0, module="mlp", rates=("mp", "gd", 0.5), **few).candidates
+    assert actual is not None
+    assert {one.edits.count("+") for one in actual.tried} <= {0, 1}
+    assert any("r" in one.edits for one in actual.tried)
 
 
 @pytest.mark.parametrize(

@@ -99,21 +99,21 @@ def readings(run: Path, rate: float, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def check_explanation(run: Path, found: dict[str, Any], rate: float, seeds: list[int]) -> None:
+def check_explanation(run: Path, actual: dict[str, Any], rate: float, seeds: list[int]) -> None:
     """Everything but the intervals, whose closed forms are tested elsewhere."""
     read = [(readings(run, 0.0, seed), readings(run, rate, seed)) for seed in seeds]
     means = {}
-    for scoring, change in found["accuracy"].items():
+    for scoring, change in actual["accuracy"].items():
         before, after = (np.concatenate([pair[i][scoring] for pair in read]) for i in (0, 1))
         assert change["untouched"] == pytest.approx(before.mean(), abs=1e-12)
         assert change["truncated"] == pytest.approx(after.mean(), abs=1e-12)
         means[scoring] = after.mean() - before.mean()
         assert change["difference"] == pytest.approx(means[scoring], abs=1e-12)
     areas = [np.mean([area(*tables(run, "test", r, s)) for s in seeds]) for r in (0.0, rate)]
-    assert found["auc"]["untouched"] == pytest.approx(areas[0], abs=1e-9)
-    assert found["auc"]["difference"] == pytest.approx(areas[1] - areas[0], abs=1e-9)
-    share = found["share_explained"]["value"]
-    low, high = found["accuracy"]["raw"]["interval"]
+    assert actual["auc"]["untouched"] == pytest.approx(areas[0], abs=1e-9)
+    assert actual["auc"]["difference"] == pytest.approx(areas[1] - areas[0], abs=1e-9)
+    share = actual["share_explained"]["value"]
+    low, high = actual["accuracy"]["raw"]["interval"]
     if low <= 0 <= high:
         assert share is None
     else:
@@ -185,12 +185,12 @@ def test_draws_survive_json(several: Path) -> None:
 
 
 def test_one_seed_among_seeds_is_that_seed(model: Model, run: Path) -> None:
-    found = jaxsvd.search(model, seeds=[ONE], **CUT).to_json()
+    actual = jaxsvd.search(model, seeds=[ONE], **CUT).to_json()
     alone = result_of(run)
     for name in ("task", "validation", "best_rate", "test", "explanation", "selection"):
-        assert json.loads(json.dumps(found[name])) == alone[name]
-    [draw] = found["draws"]  # type: ignore[misc]
-    assert draw["test"] == found["test"]  # type: ignore[index]
+        assert json.loads(json.dumps(actual[name])) == alone[name]
+    [draw] = actual["draws"]  # type: ignore[misc]
+    assert draw["test"] == actual["test"]  # type: ignore[index]
 
 
 @pytest.mark.brief(stage=("test",))

@@ -109,7 +109,7 @@ class InterruptingSweep(Progress):
         from contextlib import contextmanager
 
         @contextmanager
-        def made() -> Any:
+        def built() -> Any:
             def advance(n: int) -> None:
                 self.left -= n if description.startswith("scoring") else 0
                 if self.left < 0:
@@ -117,7 +117,7 @@ class InterruptingSweep(Progress):
 
             yield advance
 
-        return made()
+        return built()
 
 
 def test_resumed(model: Model, swept: SweepResult, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.tolerances import rounding
 ROWS, COLUMNS, TOKENS, RANK = 6, 8, 40, 3
 
 
-def made(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def built(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A matrix, and inputs whose directions are of very different sizes."""
     rng = np.random.default_rng(seed)
     scales = np.geomspace(3, 0.05, COLUMNS)
@@ -40,7 +40,7 @@ def truncated(factors: svd.SvdFactors, rank: int = RANK) -> np.ndarray:
 
 def test_whitening_is_the_best_of_its_rank() -> None:
     """The error of the outputs equals its closed form, and no descent from anywhere beats it."""
-    weight, x = made()
+    weight, x = built()
     cut = truncated(whitened_factors(jnp.asarray(weight, jnp.float32), moments(x)))
     error = float(np.linalg.norm((weight - cut) @ x))
     closed = float(np.sqrt((np.linalg.svd(weight @ x, compute_uv=False)[RANK:] ** 2).sum()))
@@ -56,12 +56,12 @@ def test_whitening_is_the_best_of_its_rank() -> None:
     rng = np.random.default_rng(1)
     for _ in range(3):
         start = rng.normal(size=ROWS * RANK + RANK * COLUMNS)
-        found = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 5000})
-        assert np.sqrt(found.fun) > closed * (1 - 1e-6)
+        actual = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 5000})
+        assert np.sqrt(actual.fun) > closed * (1 - 1e-6)
 
 
 def test_scaling_is_the_best_under_its_weights() -> None:
-    weight, x = made()
+    weight, x = built()
     inputs = moments(x)
     cut = truncated(activation_scaled_factors(jnp.asarray(weight, jnp.float32), inputs))
     scale = np.diag(np.sqrt(inputs.magnitude))
@@ -72,7 +72,7 @@ def test_scaling_is_the_best_under_its_weights() -> None:
 
 
 def test_inputs_of_one_size_make_it_plain() -> None:
-    weight, _ = made()
+    weight, _ = built()
     same = Moments(np.eye(COLUMNS), np.ones(COLUMNS))
     matrix = jnp.asarray(weight, jnp.float32)
     plain = truncated(svd.factor(matrix))
@@ -84,7 +84,7 @@ def test_inputs_of_one_size_make_it_plain() -> None:
 
 def test_a_direction_that_nothing_excites_does_no_harm() -> None:
     """Singular moments: the outputs are what they would be without that input."""
-    weight, x = made()
+    weight, x = built()
     x[2] = 0
     cut = truncated(whitened_factors(jnp.asarray(weight, jnp.float32), moments(x)))
     closed = np.sqrt((np.linalg.svd(weight @ x, compute_uv=False)[RANK:] ** 2).sum())
@@ -95,10 +95,10 @@ def test_moments_are_of_what_a_matrix_reads(tiny: Callable[..., Model]) -> None:
     """Of the first matrices of layer 0: the normalised embedding, computed by itself."""
     model = tiny("llama")
     rows = [[1, 5, 9], [2, 4, 6, 8]]
-    found = input_statistics(
+    actual = input_statistics(
         model.decoder, rows, [(0, "q_proj"), (0, "v_proj"), (1, "fc_in")], source="here"
     )
-    assert found.tokens == 7
+    assert actual.tokens == 7
     block = model.decoder.blocks[0]
     reads = []
     for row in rows:
@@ -113,21 +113,21 @@ def test_moments_are_of_what_a_matrix_reads(tiny: Callable[..., Model]) -> None:
     second = x.T @ x / len(x)
     tolerance = rounding([x.shape[1]] * 3, float(np.abs(second).max()))
     for name in ("q_proj", "v_proj"):
-        np.testing.assert_allclose(found.moments[0, name].second, second, rtol=0, atol=tolerance)
-    assert found.moments[1, "fc_in"].second.shape == (model.config.width,) * 2
+        np.testing.assert_allclose(actual.moments[0, name].second, second, rtol=0, atol=tolerance)
+    assert actual.moments[1, "fc_in"].second.shape == (model.config.width,) * 2
 
 
 def test_calibration_shows_nothing_that_is_scored() -> None:
     own = prepare("bundled", seed=0, validation_size=40, test_size=40)
     others = [prepare("bundled", seed=s, validation_size=1, test_size=1) for s in range(1, 4)]
     demonstrations = others[0].validation[0].demonstrations
-    assert train_texts(own, others[:1]) == ["".join(demonstrations)]
+    assert train_texts([own], others[:1]) == ["".join(demonstrations)]
     shown = demonstrations[0].rsplit(" ", 1)[0]
     import dataclasses
 
-    asked = dataclasses.replace(own.test[0], query=shown)
-    again = dataclasses.replace(own, test=(asked, *own.test[1:]))
-    assert train_texts(again, others[:1]) == ["".join(demonstrations[1:])]
+    requested = dataclasses.replace(own.test[0], query=shown)
+    again = dataclasses.replace(own, test=(requested, *own.test[1:]))
+    assert train_texts([again], others[:1]) == ["".join(demonstrations[1:])]
 
 
 def test_in_an_edited_model_and_the_engine() -> None:
@@ -135,9 +135,9 @@ def test_in_an_edited_model_and_the_engine() -> None:
     model = jaxsvd.load()
     edits = parse_edits("0:fc_in:0.9:whitened+1:mlp:dropped")
     assert parse_edits(format_edits(edits)) == edits
-    found = train_statistics(model, "bundled", edits, prompts=4)
-    edited = model.edited(edits, statistics=found)
-    second, weight = found.moments[0, "fc_in"].second, model.engine.matrix(0, "fc_in")
+    actual = train_statistics(model, "bundled", edits, prompts=4)
+    edited = model.edited(edits, statistics=actual)
+    second, weight = actual.moments[0, "fc_in"].second, model.engine.matrix(0, "fc_in")
     values, vectors = np.linalg.eigh(second)
     root = vectors * np.sqrt(np.maximum(values, 0))
     plain = model.edited("0:fc_in:0.9").engine.matrix(0, "fc_in")

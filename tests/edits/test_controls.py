@@ -61,14 +61,14 @@ def test_small_entries_up_to_the_norm(rank: int) -> None:
 def test_seeds_and_places_decide_random_numbers(method: str) -> None:
     weight = jax.numpy.asarray(matrix_of((24, 16)), jax.numpy.float32)
 
-    def made(layer: int = 0, module: str = "fc_in", seed: int = 0) -> np.ndarray:
+    def built(layer: int = 0, module: str = "fc_in", seed: int = 0) -> np.ndarray:
         edit = Edit(layer, module, 0.5, method=method, seed=seed)  # type: ignore[arg-type]
         return np.asarray(edited_matrix(weight, edit))
 
-    np.testing.assert_array_equal(made(), made())
+    np.testing.assert_array_equal(built(), built())
     differs = method in RANDOM
-    for other in (made(seed=1), made(layer=1), made(module="fc_out")):
-        assert (other != made()).any() == differs
+    for other in (built(seed=1), built(layer=1), built(module="fc_out")):
+        assert (other != built()).any() == differs
 
 
 @given(

@@ -144,15 +144,15 @@ def test_a_matrix_edited_again_is_of_the_edited_model(tiny: Callable[..., Model]
 @pytest.mark.parametrize("family", ["gptj", "llama"])
 def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str) -> None:
     """All in one call, beside single ones and the untouched model, each against a plain pass."""
-    model, asked = tiny(family), requests()
+    model, requested = tiny(family), requests()
     edited = [(), *map(parse_edits, SEVERAL), (Edit(0, "mlp", 0.9),), (Edit(2, "mlp", 0.0),)]
-    scored = model.engine.score(asked, variants(model.engine, edited))
-    found = {(s.variant, s.request): s.scores for s in scored}
-    assert len(found) == len(edited) * len(asked)
-    untouched = np.array(plain_scores(model, asked))
+    scored = model.engine.score(requested, variants(model.engine, edited))
+    actual = {(s.variant, s.request): s.scores for s in scored}
+    assert len(actual) == len(edited) * len(requested)
+    untouched = np.array(plain_scores(model, requested))
     for v, edits in enumerate(edited):
-        ours = np.array([found[v, r] for r in range(len(asked))])
-        wanted = np.array(plain_scores(by_hand(model, edits), asked))
+        ours = np.array([actual[v, r] for r in range(len(requested))])
+        wanted = np.array(plain_scores(by_hand(model, edits), requested))
         assert_close(ours, wanted, edited_sums(model.config, edits, 21))
         changed = bool(matrix_edits(edits, model.config))
         assert (np.abs(wanted - untouched).max() > 1e-2) == changed
@@ -161,7 +161,7 @@ def test_several_edits_of_several_layers(tiny: Callable[..., Model], family: str
 @pytest.mark.long
 def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> None:
     """Every method, random numbers included: what is scored is what is written."""
-    model, asked = tiny("gptj"), requests()
+    model, requested = tiny("gptj"), requests()
     places = [(0, "attn"), (2, "fc_out")]
     read = matrix_edits(tuple(Edit(*place, 0.6) for place in places), model.config)
     rows = [[1, 5, 9, 3], [2, 4, 6, 8, 7]]
@@ -171,20 +171,22 @@ def test_the_engine_and_an_edited_model_agree(tiny: Callable[..., Model]) -> Non
     for method in get_args(Method):
         rate = None if method == "dropped" else 0.6
         edits = tuple(Edit(*place, rate, method=method, seed=5) for place in places)
-        [*ours] = model.engine.score(asked, variants(model.engine, [edits], statistics=statistics))
-        plain = plain_scores(model.edited(edits, statistics=statistics), asked)
-        found = np.array([s.scores for s in sorted(ours, key=lambda s: s.request)])
-        assert_close(found, np.array(plain), edited_sums(model.config, edits, 21))
+        [*ours] = model.engine.score(
+            requested, variants(model.engine, [edits], statistics=statistics)
+        )
+        plain = plain_scores(model.edited(edits, statistics=statistics), requested)
+        actual = np.array([s.scores for s in sorted(ours, key=lambda s: s.request)])
+        assert_close(actual, np.array(plain), edited_sums(model.config, edits, 21))
 
 
 @pytest.mark.long
 def test_matrices_made_beforehand_are_the_same(tiny: Callable[..., Model]) -> None:
-    engine, asked = tiny("gptj").engine, requests()
+    engine, requested = tiny("gptj").engine, requests()
     edited = [parse_edits(text) for text in SEVERAL]
-    made = all_replacements(engine, edited)
+    built = all_replacements(engine, edited)
     one, other = (
-        {(s.variant, s.request): s.scores for s in engine.score(asked, what)}
-        for what in (variants(engine, edited), variants(engine, edited, made=made))
+        {(s.variant, s.request): s.scores for s in engine.score(requested, what)}
+        for what in (variants(engine, edited), variants(engine, edited, matrices=built))
     )
     assert one.keys() == other.keys()
     for key, scores in one.items():

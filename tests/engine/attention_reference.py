@@ -102,7 +102,7 @@ def log_norms(
     for n in range(heads):
         k, v = read.keys[:, n // each], read.values[:, n // each]
         out = block["attn"]["out_proj"]["weight"][:, n * width : (n + 1) * width]
-        asked = block["attn"]["q_proj"]["weight"][n * width : (n + 1) * width]
+        requested = block["attn"]["q_proj"]["weight"][n * width : (n + 1) * width]
         moved = (v @ out.T)[shown]
         kernel = (k @ k.T / np.sqrt(width))[np.ix_(shown, shown)]
         square = ((moved @ moved.T) * np.exp(kernel)).sum()
@@ -110,7 +110,9 @@ def log_norms(
         updates.append(np.log(square) / 2 - normaliser)
         a = read.attention[n]
         # The query as a function of what the layer reads: R_p W_Q x.
-        turned = turn(config.rotary, asked.T[:, None, :], np.repeat(last, len(asked.T)))[:, 0].T
+        turned = turn(config.rotary, requested.T[:, None, :], np.repeat(last, len(requested.T)))[
+            :, 0
+        ].T
         j = (v @ out.T).T @ (np.diag(a) - np.outer(a, a)) @ k @ turned / np.sqrt(width)
         jacobians.append(j)
     logs = np.log(np.linalg.norm(jacobians, axis=(1, 2)))

@@ -61,9 +61,9 @@ def check(model: Model, layers: list[LayerAttention], prompts: Prompts, row: int
         assert_close(np.asarray(layer.values[row])[real], read.values, sums)
         ours = np.asarray(layer.keys[row], np.float64)[real]
         gram = np.einsum("ikh,jkh->kij", read.keys, read.keys)
-        found = np.einsum("ikh,jkh->kij", ours, ours)
+        actual = np.einsum("ikh,jkh->kij", ours, ours)
         products = rounding([*sums, *sums], float(np.abs(gram).max()))  # of two rounded numbers
-        np.testing.assert_allclose(found, gram, atol=products)
+        np.testing.assert_allclose(actual, gram, atol=products)
         # In the query's frame the query is as W_Q gives it, and turning it back gives the scores.
         each = config.heads // config.key_value_heads
         position = np.array([len(real) - 1])
@@ -91,8 +91,8 @@ def test_against_a_plain_pass(family: str, heads: int, tiny: Callable[..., Model
         check(model, layers, prompts, row, forward(model, context(prompts, row)))
     for layer in layers:
         turned = forward(model, context(prompts, 0))[layer.layer].keys
-        found = np.asarray(layer.prefix.keys)[:PREFIX]
-        assert_close(found, turned[:PREFIX], decoder_sums(model.config, 48))
+        actual = np.asarray(layer.prefix.keys)[:PREFIX]
+        assert_close(actual, turned[:PREFIX], decoder_sums(model.config, 48))
 
 
 @pytest.mark.long
@@ -115,8 +115,8 @@ def test_a_variant_goes_on_from_the_untouched_model(
             check(model, layers, prompts, row, reads)
         if module == "attn":
             heads = head_matrices(model.config, layers[0].weights)
-            for name, found in (("q_proj", heads.query), ("out_proj", heads.output)):
-                flat = np.asarray(found).reshape(-1, model.config.width)
+            for name, actual in (("q_proj", heads.query), ("out_proj", heads.output)):
+                flat = np.asarray(actual).reshape(-1, model.config.width)
                 wanted = exchanged[name] if name == "q_proj" else exchanged[name].T
                 tolerance = rounding([1, 16], float(np.abs(wanted).max()))  # as two factors
                 np.testing.assert_allclose(flat, wanted, atol=tolerance)
@@ -167,7 +167,7 @@ def test_differential_of_the_norm(family: str, tiny: Callable[..., Model]) -> No
     model = tiny(family)
     engine, rng = model.engine, np.random.default_rng(0)
     x, tangents = rng.normal(size=(2, 32)), rng.normal(size=(2, 32, 5))
-    found = norm_differential(
+    actual = norm_differential(
         model.config,
         engine.blocks[1],
         jnp.asarray(x, jnp.float32),
@@ -179,7 +179,7 @@ def test_differential_of_the_norm(family: str, tiny: Callable[..., Model]) -> No
             off = step * tangents[row, :, c]
             above, below = (norm(model.config, own, x[row] + s * off) for s in (1, -1))
             wanted = (above - below) / (2 * step)
-            assert_close(found[row, :, c], wanted, [32] * 4)  # two means, two products
+            assert_close(actual[row, :, c], wanted, [32] * 4)  # two means, two products
 
 
 def test_tokens_of_demonstrations() -> None:

@@ -86,15 +86,15 @@ def hooked(reference: Any, family: str, model: Model, ids: np.ndarray) -> list[R
     return reads
 
 
-def check(model: Model, layers: Any, found: Any, reads: Callable[[int], list[Read]]) -> None:
+def check(model: Model, layers: Any, actual: Any, reads: Callable[[int], list[Read]]) -> None:
     """Attention, values and both norms of every layer given, row by row."""
     given = prompts()
     real = np.concatenate([np.arange(PREFIX), 32 + np.arange(OWN)])
     shown = given.demonstrations[0][real] >= 0
     for row in range(2):
-        told = reads(row)
-        for read, layer in zip(layers, found, strict=True):
-            theirs = told[read.layer]
+        reported = reads(row)
+        for read, layer in zip(layers, actual, strict=True):
+            theirs = reported[read.layer]
             assert np.abs(theirs.attention.sum(-1) - 1).max() < 1e-4
             ours = np.asarray(read.attention[row])[:, real]
             np.testing.assert_allclose(ours, theirs.attention, atol=1e-4)
@@ -130,8 +130,8 @@ def test_against_hooks(name: str, tmp_path: Path) -> None:
 
     reference = torch_model(config, tensors)
     layers = list(attention_layers(engine, given))
-    found, _ = trajectories.walk(engine, [given], N)
-    check(model, layers, found, lambda row: hooked(reference, family, model, contexts[row]))
+    actual, _ = trajectories.walk(engine, [given], N)
+    check(model, layers, actual, lambda row: hooked(reference, family, model, contexts[row]))
 
     # And a truncated variant: the torch model with its matrices exchanged.
     _, at = trajectories.walk(engine, [given], N, stop=2)

@@ -26,21 +26,21 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def question(index: int, text: str, shots: int = 3, **changes: object) -> Question:
     shown = tuple(f"text: salmon trout\nlabel : {'AB'[i % 2]}\n" for i in range(shots))
-    made = Question("test", index, shown, f"text: {text}\nlabel :", (" A", " B"), 0)
-    return dataclasses.replace(made, **changes)
+    built = Question("test", index, shown, f"text: {text}\nlabel :", (" A", " B"), 0)
+    return dataclasses.replace(built, **changes)
 
 
 def whole_lines(encoded: Encoded) -> dict[tuple[int, int], list[int]]:
     """The full token sequence that scores every question and candidate, and its last target."""
-    made = {}
+    built = {}
     for group in encoded.groups:
         for line in group.lines:
             for c in range(len(encoded.questions[line.request].candidates)):
                 here = np.isin(line.continuations, [0, c + 1])
                 assert line.positions[here].tolist() == list(range(here.sum()))
                 last = line.targets[line.scored == c][-1:] if line.targets.any() else []
-                made[line.request, c] = [*group.prefix, *line.tokens[here], *last]
-    return {key: [int(token) for token in tokens] for key, tokens in made.items()}
+                built[line.request, c] = [*group.prefix, *line.tokens[here], *last]
+    return {key: [int(token) for token in tokens] for key, tokens in built.items()}
 
 
 def test_label_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -153,11 +153,11 @@ def test_a_label_without_a_token(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def test_the_scripts_rules(tokenizer: PreTrainedTokenizerBase) -> None:
     """Bare label words by the token after a space; raw logits read every position."""
-    asked = [dataclasses.replace(question(0, "cod"), candidates=("lion", "wolf"))]
-    encoded = encode(tokenizer, asked, "scripts-label", context=500)
+    requested = [dataclasses.replace(question(0, "cod"), candidates=("lion", "wolf"))]
+    encoded = encode(tokenizer, requested, "scripts-label", context=500)
     assert [tokenizer.decode([i]) for i in encoded.label_ids] == [" lion", " wolf"]
-    assert whole_lines(encoded)[0, 0] == tokenizer(asked[0].prompt)["input_ids"]
-    raw = encode(tokenizer, asked, "scripts-choice", context=500)
+    assert whole_lines(encoded)[0, 0] == tokenizer(requested[0].prompt)["input_ids"]
+    raw = encode(tokenizer, requested, "scripts-choice", context=500)
     assert len(raw.groups[0].prefix) == 0
     (line,) = raw.groups[0].lines
     for c in range(2):
@@ -184,13 +184,13 @@ def test_prefixes_are_shared_within_demonstrations(tokenizer: PreTrainedTokenize
 
 
 def brute_force(
-    tokenizer: PreTrainedTokenizerBase, asked: Question, context: int, round_size: int
+    tokenizer: PreTrainedTokenizerBase, requested: Question, context: int, round_size: int
 ) -> tuple[str, ...] | None:
     """The demonstrations that fit: one round after the other goes, whole prompts encoded."""
-    shown = asked.demonstrations
+    shown = requested.demonstrations
     while True:
-        prompt = "".join(shown) + asked.query
-        if max(len(tokenizer(prompt + c)["input_ids"]) for c in asked.candidates) <= context:
+        prompt = "".join(shown) + requested.query
+        if max(len(tokenizer(prompt + c)["input_ids"]) for c in requested.candidates) <= context:
             return shown
         if not shown:
             return None

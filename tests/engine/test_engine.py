@@ -49,7 +49,7 @@ def random_encoded(
     def tokens(low: int, high: int) -> list[int]:
         return rng.integers(0, 97, rng.integers(low, high)).tolist()
 
-    made = []
+    built = []
     for g in range(groups):
         lines = [
             line_of(q, tokens(1, 14), [tokens(1, 6) for _ in range(candidates)], scoring)
@@ -57,10 +57,10 @@ def random_encoded(
         ]
         length = 0 if scoring == "mean raw logit" else prefix
         labels = LABELS if scoring == "label tokens" else ()
-        made.append(
+        built.append(
             Group(rng.integers(0, 97, length).astype(np.int32), tuple(lines), scoring, labels)
         )
-    return tuple(made)
+    return tuple(built)
 
 
 def count(encoded: Encoded) -> int:
@@ -219,10 +219,10 @@ def test_many_points_in_one_pass(tiny: Callable[..., Model], family: str) -> Non
     """A sweep's points, several of a layer and in any order: each as if it were alone."""
     model = tiny(family)
     engine, encoded = model.engine, random_encoded("label tokens", n=5, groups=2)
-    asked = [(2, "attn"), (0, "mlp"), (1, "all"), (0, "attn"), (2, "mlp")]
-    together = collect(engine.score_groups(encoded, cuts(model, *asked)), encoded)
-    by_place = together.reshape(len(asked), len(RATES), *together.shape[1:])
-    for (layer, module), ours in zip(asked, by_place, strict=True):
+    requested = [(2, "attn"), (0, "mlp"), (1, "all"), (0, "attn"), (2, "mlp")]
+    together = collect(engine.score_groups(encoded, cuts(model, *requested)), encoded)
+    by_place = together.reshape(len(requested), len(RATES), *together.shape[1:])
+    for (layer, module), ours in zip(requested, by_place, strict=True):
         for rate, scores in zip(RATES, ours, strict=True):
             assert_same(scores, brute_force(truncated(model, layer, module, rate), encoded))
 

@@ -22,7 +22,7 @@ def mixed(seed: int = 0) -> list[Request]:
     def tokens(low: int, high: int) -> list[int]:
         return rng.integers(0, 97, rng.integers(low, high)).tolist()
 
-    made: list[Request] = []
+    built: list[Request] = []
     for family in range(3):
         shared = tokens(8, 20)
         for kind, numbers in (
@@ -35,8 +35,8 @@ def mixed(seed: int = 0) -> list[Request]:
                 label = kind == "label tokens"
                 labels = [[5 * c + count] for c in range(count)]
                 follow = labels if label else [tokens(1, 7) for _ in range(count)]
-                made.append(Request([*shared, *tokens(1, 9)], follow, kind, family))
-    return made
+                built.append(Request([*shared, *tokens(1, 9)], follow, kind, family))
+    return built
 
 
 @pytest.mark.parametrize("family", ["gptj", "llama"])
@@ -45,15 +45,15 @@ def test_mixed_requests(tiny: Callable[..., Model], family: str) -> None:
     """In one call: scores of each as if it were alone, one for each of its continuations."""
     model, requests = tiny(family), mixed()
     scored = model.engine.score(requests, variants(model.engine, EDITED))
-    found = {(s.variant, s.request): s.scores for s in scored}
-    assert len(found) == len(EDITED) * len(requests)
+    actual = {(s.variant, s.request): s.scores for s in scored}
+    assert len(actual) == len(EDITED) * len(requests)
     for v, edits in enumerate(EDITED):
         wanted = plain_scores(by_hand(model, edits), requests)
         sums = edited_sums(model.config, edits, 40)
         for r, request in enumerate(requests):
-            assert found[v, r].shape == (len(request.continuations),)
+            assert actual[v, r].shape == (len(request.continuations),)
             longest = max(map(len, request.continuations))
-            assert_close(found[v, r], wanted[r], [*sums, 97, longest])
+            assert_close(actual[v, r], wanted[r], [*sums, 97, longest])
 
 
 def test_a_request_alone(tiny: Callable[..., Model]) -> None:

@@ -58,14 +58,14 @@ def test_supersample_scores_are_those_of_plain_evaluation(
     model: Model, draw: SupersampledTask
 ) -> None:
     """Every sixth question of the one pass, demonstrations and supersamples included."""
-    found = questions.answers(model.engine, draw.encoded, [()])[0]
+    actual = questions.answers(model.engine, draw.encoded, [()])[0]
     for name, at in draw.positions.items():
         chosen = at[:: max(1, len(at) // 16)]
         wanted = [plain_answer(model, draw.encoded.questions[i]) for i in chosen]
-        assert found[chosen].tolist() == wanted, name
-    sample = draw.sample(found)
+        assert actual[chosen].tolist() == wanted, name
+    sample = draw.sample(actual)
     flat = [draw.encoded.questions[i] for i in draw.positions["supersample"]]
-    wrong = np.array([found[i] for i in draw.positions["supersample"]]) != [q.gold for q in flat]
+    wrong = np.array([actual[i] for i in draw.positions["supersample"]]) != [q.gold for q in flat]
     assert (sample.losses.ravel() == wrong).all()
     assert sample.losses.shape == (3, 2, 8, 2)
 
@@ -76,9 +76,9 @@ def test_all_truncations_come_from_one_pass(model: Model, draw: SupersampledTask
     engine = model.engine
     edits = [(Edit(2, module, rate),) for module in ("mlp", "k_proj") for rate in (0.5, 0.95)]
     together = questions.answers(engine, draw.encoded, edits)
-    for edit, found in zip(edits, together, strict=True):
-        assert (found == questions.answers(engine, draw.encoded, [edit])[0]).all()
-        assert (found >= 0).all()
+    for edit, actual in zip(edits, together, strict=True):
+        assert (actual == questions.answers(engine, draw.encoded, [edit])[0]).all()
+        assert (actual >= 0).all()
 
 
 def test_demonstrations_of_a_mask_are_the_members_it_picks(draw: SupersampledTask) -> None:
@@ -102,8 +102,8 @@ def test_demonstrations_of_a_mask_are_the_members_it_picks(draw: SupersampledTas
 def test_every_demonstration_is_asked_under_its_prompt(draw: SupersampledTask) -> None:
     questions = [draw.encoded.questions[i] for i in draw.positions["training"]]
     test = {draw.encoded.questions[i].demonstrations for i in draw.positions["test"]}
-    found = [(q.demonstrations, f"{q.query}{q.candidates[q.gold]}\n") for q in questions]
-    assert sorted(found) == sorted((prompt, text) for prompt in test for text in prompt)
+    actual = [(q.demonstrations, f"{q.query}{q.candidates[q.gold]}\n") for q in questions]
+    assert sorted(actual) == sorted((prompt, text) for prompt in test for text in prompt)
 
 
 def test_the_longest_label_that_fits() -> None:
@@ -146,20 +146,20 @@ def test_standard_errors() -> None:
 
 def test_a_cell_is_measured_from_its_answers(draw: SupersampledTask) -> None:
     gold, test = draw.gold, draw.positions["test"]
-    base, found = gold.copy(), gold.copy()
+    base, actual = gold.copy(), gold.copy()
     base[test[:4]] = 1 - base[test[:4]]
-    found[test[2:10]] = 1 - found[test[2:10]]
-    found[draw.positions["training"][:8]] = 1 - found[draw.positions["training"][:8]]
-    told = measure(draw, found, base)
-    assert told["test"]["correct"] == 32
-    assert told["validation"]["accuracy"] == 1
-    assert told["test_error"][0] == pytest.approx(8 / 40)
-    assert told["training_error"][0] == pytest.approx(8 / 160)
-    assert told["gap"][0] == pytest.approx(8 / 40 - 8 / 160)
-    assert told["changes"]["test error"][0] == pytest.approx((8 - 4) / 40)
-    assert told["changes"]["gap"][0] == pytest.approx(4 / 40 - 8 / 160)
-    right = [answer[test] == gold[test] for answer in (base, found)]
-    assert told["changes"]["p_value"] == paired_difference(*right).p_value
+    actual[test[2:10]] = 1 - actual[test[2:10]]
+    actual[draw.positions["training"][:8]] = 1 - actual[draw.positions["training"][:8]]
+    reported = measure(draw, actual, base)
+    assert reported["test"]["correct"] == 32
+    assert reported["validation"]["accuracy"] == 1
+    assert reported["test_error"][0] == pytest.approx(8 / 40)
+    assert reported["training_error"][0] == pytest.approx(8 / 160)
+    assert reported["gap"][0] == pytest.approx(8 / 40 - 8 / 160)
+    assert reported["changes"]["test error"][0] == pytest.approx((8 - 4) / 40)
+    assert reported["changes"]["gap"][0] == pytest.approx(4 / 40 - 8 / 160)
+    right = [answer[test] == gold[test] for answer in (base, actual)]
+    assert reported["changes"]["p_value"] == paired_difference(*right).p_value
 
 
 def test_removed_parameters() -> None:
@@ -171,14 +171,14 @@ def test_removed_parameters() -> None:
 def planted(seed: int, signal: float) -> list[dict[str, Any]]:
     """Cells of 5 draws of one model: a pair's own effect, a trend in the rate, noise."""
     rng = np.random.default_rng(seed)
-    made = []
+    built = []
     for layer, module in itertools.product(range(4), ("mlp", "attn", "q", "k", "v")):
         for rate in (0.5, 0.9, 0.99):
             own = rng.normal()
             for draw_seed in range(5):
                 outcome = own + rate + 0.2 * rng.normal()
                 norm, theorem = rng.normal(size=2) - rate
-                made.append(
+                built.append(
                     {
                         "seed": draw_seed,
                         "module": module,
@@ -193,7 +193,7 @@ def planted(seed: int, signal: float) -> list[dict[str, Any]]:
                         },
                     }
                 )
-    return made
+    return built
 
 
 def conclusions(cells: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -217,28 +217,28 @@ def test_rates_that_keep_one_rank_count_once() -> None:
 
 
 def test_the_verdict_finds_the_planted_predictor() -> None:
-    rows, told = conclusions(planted(0, signal=1.0))
-    found = {(r["outcome"], r["within"], r["predictor"]) for r in rows if r["informative"]}
-    assert found == {("test error", within, "lemma 6") for within in (None, "rate", "layer")}
-    assert told[0].startswith(
+    rows, reported = conclusions(planted(0, signal=1.0))
+    actual = {(r["outcome"], r["within"], r["predictor"]) for r in rows if r["informative"]}
+    assert actual == {("test error", within, "lemma 6") for within in (None, "rate", "layer")}
+    assert reported[0].startswith(
         "Pooled, the change of the test error is told beyond the baselines by: lemma 6 (+0."
     )
-    assert any(line.startswith("Better than xi alone") and "lemma 6" in line for line in told)
-    assert any("change of the gap beyond the baselines" in line for line in told)
+    assert any(line.startswith("Better than xi alone") and "lemma 6" in line for line in reported)
+    assert any("change of the gap beyond the baselines" in line for line in reported)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_verdict_finds_none_where_none_is(seed: int) -> None:
     """Lemma 6 follows the rate as well as the rate does, and nothing else."""
-    rows, told = conclusions(planted(seed, signal=0.0))
+    rows, reported = conclusions(planted(seed, signal=0.0))
     assert not any(row["informative"] for row in rows)
-    assert sum("no predictor tells the change" in line for line in told) == 6
+    assert sum("no predictor tells the change" in line for line in reported) == 6
     alone = [
-        line for line in told if line.startswith("xi alone ranks the changes of the test error")
+        line for line in reported if line.startswith("xi alone ranks the changes of the test error")
     ]
     assert any("as well as" in line and "lemma 6" in line for line in alone)
-    assert not any(line.startswith("Better than xi") and "lemma 6" in line for line in told)
+    assert not any(line.startswith("Better than xi") and "lemma 6" in line for line in reported)
 
 
 @pytest.mark.long
@@ -272,9 +272,9 @@ SMALL = [
 def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main(EXPERIMENT, [*SMALL, "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert "xi alone ranks" in told
-    assert questions.COPYING[:60] in told
+    reported = capsys.readouterr().out
+    assert "xi alone ranks" in reported
+    assert questions.COPYING[:60] in reported
     result = restore(json.loads((out / "result.json").read_text()))
     cells = result["cells"]
     assert [(c["seed"], c["layer"], c["rate"]) for c in cells] == list(
@@ -293,9 +293,9 @@ def test_a_run_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFixture[
         finite = (v for v in cell["predicted_changes"].values())
         assert all(math.isfinite(v) for v in finite)
     assert result["units"] == {"done": 10, "from_earlier_starts": 0}
-    found = result["studies"]["bundled"]
-    assert found["cluster"] == ["module", "layer"]
-    assert found["worth"]["theorem 2, as printed"]["infinite"] == 1
+    actual = result["studies"]["bundled"]
+    assert actual["cluster"] == ["module", "layer"]
+    assert actual["worth"]["theorem 2, as printed"]["infinite"] == 1
     # Cut down to its first units, the run goes on and ends the same.
     lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
     (out / "records.jsonl").write_text("".join(lines[:6]) + lines[6][:40])
@@ -327,7 +327,7 @@ def test_refusals(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(EXPERIMENT, [*arguments, "--out", str(tmp_path / "run")]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert message in reported
+    assert reported.count("\n") == 1
     assert not (tmp_path / "run").exists()

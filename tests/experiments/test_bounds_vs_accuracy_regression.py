@@ -83,7 +83,7 @@ def test_a_linear_cell(weights: Weights) -> None:
 def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
     """The training error of the bounds is that of predicting each demonstration directly."""
     bench = linear.LinearBench(1, 4, 3, 2)
-    found = bench.supersample(weights)
+    actual = bench.supersample(weights)
     errors = []
     for z, m in np.ndindex(bench.masks.shape[:2]):
         columns = [pick(bench.members[z, ..., k], bench.masks[z, m])[0] for k in range(8)]
@@ -91,9 +91,9 @@ def test_linear_supersamples_are_plain_predictions(weights: Weights) -> None:
         for member in shown:
             query = np.append(member[:-1], 0.0)
             errors.append(min((float(predict(weights, shown, query)) - member[-1]) ** 2, 1.0))
-    assert found["training_error"] == pytest.approx(np.mean(np.round(np.array(errors) * 8) / 8))
-    assert "f-CMI" not in found["bounds"]
-    assert {"ld-MI", "single loss", "binary KL", "e-CMI"} <= set(found["bounds"])
+    assert actual["training_error"] == pytest.approx(np.mean(np.round(np.array(errors) * 8) / 8))
+    assert "f-CMI" not in actual["bounds"]
+    assert {"ld-MI", "single loss", "binary KL", "e-CMI"} <= set(actual["bounds"])
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +110,15 @@ def test_losses_of_the_linear_function_transformer(
     model: TrainedModel, bench: linear_functions.RegressionBench
 ) -> None:
     """A point asked is the last of its prompt; of demonstrations likewise."""
-    for asked, found in zip((bench.queries, bench.shown), bench.risks(model), strict=True):
+    for requested, actual in zip((bench.queries, bench.shown), bench.risks(model), strict=True):
         for b in (0, 3):
             each = []
-            for point in asked[b]:
+            for point in requested[b]:
                 rows = np.append(bench.shown[b], point[None], axis=0)[None]
                 x, y = jnp.asarray(rows[..., :-1]), jnp.asarray(rows[..., -1])
                 said = float(model.model(x, y)[0, -1])
                 each.append(min((said - point[-1]) ** 2 / 3, 1.0))
-            assert found[b] == pytest.approx(np.mean(each), rel=1e-4)
+            assert actual[b] == pytest.approx(np.mean(each), rel=1e-4)
     sample = bench.supersample(model)
     assert 0 <= sample["training_error"] <= 1
 
@@ -136,7 +136,7 @@ def test_norms_of_the_linear_function_transformer(
     state = jnp.broadcast_to(jnp.eye(16), (4, 16, 16))
     for t, block in enumerate(model.blocks):
         read = read_rows(SIZE.config, t, nnx.to_pure_dict(nnx.state(block)), streams[t])
-        found, _ = trajectories.of_layer(SIZE.config, read, numbers, state, 6)
+        actual, _ = trajectories.of_layer(SIZE.config, read, numbers, state, 6)
         for m in range(4):
             x = streams[t][m : m + 1]
             own = block.states(x, places)
@@ -145,11 +145,11 @@ def test_norms_of_the_linear_function_transformer(
                 return block.attend(last[None, None], at_last, own, places)[0, 0] - last
 
             whole = np.asarray(jax.jacobian(added)(x[0, -1]))
-            assert np.sqrt(found.linear[m]) == pytest.approx(np.linalg.norm(whole), rel=1e-4)
-    told = linear_functions.trajectory(model, bench)
-    assert len(told) == SIZE.layers
-    assert all(layer.update.shape == (4,) for layer in told)
-    assert (told[0].state == SIZE.width).all()
+            assert np.sqrt(actual.linear[m]) == pytest.approx(np.linalg.norm(whole), rel=1e-4)
+    reported = linear_functions.trajectory(model, bench)
+    assert len(reported) == SIZE.layers
+    assert all(layer.update.shape == (4,) for layer in reported)
+    assert (reported[0].state == SIZE.width).all()
 
 
 def test_cells_of_the_linear_function_transformer(
@@ -171,9 +171,9 @@ def test_cells_of_the_linear_function_transformer(
 def test_measuring_risks() -> None:
     rng = np.random.default_rng(0)
     population, empirical, before, after = rng.uniform(size=(4, 50))
-    found = measure(population, empirical, before, after)
+    actual = measure(population, empirical, before, after)
     gap = (population - empirical) - (before - after)
-    assert found["changes"]["gap"] == pytest.approx([gap.mean(), gap.std(ddof=1) / 50**0.5])
+    assert actual["changes"]["gap"] == pytest.approx([gap.mean(), gap.std(ddof=1) / 50**0.5])
     rounded = supersample(rng.uniform(size=(2, 3, 4, 2)), rng.integers(0, 2, (2, 3, 4)))
     assert set(np.unique(rounded.losses * 8)) <= set(range(9))
 
@@ -184,7 +184,7 @@ def test_the_linear_study(tmp_path: Path) -> None:
     assert main(EXPERIMENT, ["--quick", "--model", "linear", "--out", str(out)]) == 0
     result = restore(json.loads((out / "result.json").read_text()))
     assert len(result["cells"]) == 2 * 4 * 3 * 3
-    told = result["studies"]["linear"]
-    assert told["cluster"] == ["seed", "module", "layer"]
-    assert told["worth"]["terminal noise"]["covered"] == 1
-    assert told["worth"]["theorem 2, as printed"]["infinite"] == 1
+    reported = result["studies"]["linear"]
+    assert reported["cluster"] == ["seed", "module", "layer"]
+    assert reported["worth"]["terminal noise"]["covered"] == 1
+    assert reported["worth"]["theorem 2, as printed"]["infinite"] == 1

@@ -55,9 +55,9 @@ def shares(model: Model, block, read: Read, x: np.ndarray, numbers: np.ndarray) 
     )
     last = np.full(config.width, len(read.keys) - 1)
     for n in range(config.heads):
-        asked = block["attn"]["q_proj"]["weight"][n * width : (n + 1) * width]
+        requested = block["attn"]["q_proj"]["weight"][n * width : (n + 1) * width]
         out = block["attn"]["out_proj"]["weight"][:, n * width : (n + 1) * width]
-        turned = turn(config.rotary, asked.T[:, None, :], last)[:, 0].T @ normed
+        turned = turn(config.rotary, requested.T[:, None, :], last)[:, 0].T @ normed
         a, k, v = read.attention[n], read.keys[:, n // each], read.values[:, n // each]
         for j, number in enumerate(numbers):
             if number >= 0:
@@ -89,11 +89,11 @@ def test_against_matrices_written_out(family: str, tiny: Callable[..., Model]) -
             gradient = each.mean(0)
             off = (each - gradient).reshape(N, -1)
             spectrum = np.linalg.eigvalsh(off @ off.T / N)[::-1]
-            found = {name: np.asarray(getattr(layer, name)[row]) for name in LayerNorms._fields}
-            assert found["linear"] == pytest.approx((linear**2).sum(), rel=1e-3)
-            assert found["gradient"] == pytest.approx((gradient**2).sum(), rel=1e-3)
-            assert found["state"] == pytest.approx((state**2).sum(), rel=1e-3)
-            np.testing.assert_allclose(found["spectrum"], spectrum, atol=1e-3 * spectrum[0])
+            actual = {name: np.asarray(getattr(layer, name)[row]) for name in LayerNorms._fields}
+            assert actual["linear"] == pytest.approx((linear**2).sum(), rel=1e-3)
+            assert actual["gradient"] == pytest.approx((gradient**2).sum(), rel=1e-3)
+            assert actual["state"] == pytest.approx((state**2).sum(), rel=1e-3)
+            np.testing.assert_allclose(actual["spectrum"], spectrum, atol=1e-3 * spectrum[0])
             state = state + gradient
 
 
@@ -112,8 +112,8 @@ def test_a_variant_is_a_walk_from_its_layer(tiny: Callable[..., Model]) -> None:
     above, _ = trajectories.walk(engine, prompts, N, first=1, at=at, variant=variant)
     whole, _ = trajectories.walk(by_hand(model, edits).engine, prompts, N)
     assert len(base) == 2
-    for found, wanted in zip([base[0], *above], whole, strict=True):
-        for ours, theirs in zip(found, wanted, strict=True):
+    for actual, wanted in zip([base[0], *above], whole, strict=True):
+        for ours, theirs in zip(actual, wanted, strict=True):
             assert ours.shape[0] == 3
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-3)
 
@@ -136,22 +136,22 @@ def test_one_token_a_demonstration_is_the_theorys_own_case(tiny: Callable[..., M
     theirs = bounds.measure(stacked, 3, spectral=False)
     level = predictors.fixed_level(tuple(layers), 3, 32)
     assert level == pytest.approx(0.01 * theirs.trace.mean() / 32**2, rel=1e-3)
-    found = predictors.bounds_of(tuple(layers), 3, 32, level)
-    assert len(found) == 6
-    assert found["theorem 2, as printed"].value == found["lemma 6, as printed"].value == np.inf
+    actual = predictors.bounds_of(tuple(layers), 3, 32, level)
+    assert len(actual) == 6
+    assert actual["theorem 2, as printed"].value == actual["lemma 6, as printed"].value == np.inf
     for kind, ridge in (("relative", 0.01 / 32**2), ("absolute", level)):
         name = {"relative": "relative ridge", "absolute": "fixed noise"}[kind]
         for bound, ours in ((bounds.theorem2, "theorem 2"), (bounds.lemma6, "lemma 6")):
             wanted = bound(theirs, ridge=(kind, ridge))
-            assert found[f"{ours}, {name}"].value == pytest.approx(wanted.value, rel=1e-3)
-            assert found[f"{ours}, {name}"].status == "regularised"
+            assert actual[f"{ours}, {name}"].value == pytest.approx(wanted.value, rel=1e-3)
+            assert actual[f"{ours}, {name}"].status == "regularised"
 
 
 def _rank_one(model: Model, t: int, read, before: np.ndarray) -> Factors:
     """v_i, q_i and r_i of every prompt, from what was read, ``[6, 8, D]``."""
     block = weights_of(model, t)
-    out, asked = (block["attn"][name]["weight"] for name in ("out_proj", "q_proj"))
-    found = []
+    out, requested = (block["attn"][name]["weight"] for name in ("out_proj", "q_proj"))
+    actual = []
     for m in range(6):
         a, k, v = (np.asarray(o[m], np.float64) for o in (read.attention, read.keys, read.values))
         a, k, v = a[0], k[:, 0], v[:, 0]
@@ -165,9 +165,9 @@ def _rank_one(model: Model, t: int, read, before: np.ndarray) -> Factors:
             axis=1,
         )
         left = (a[:, None] * v @ out.T)[:8]
-        q = ((k - a @ k) @ asked @ normed / np.sqrt(32))[:8]
-        found.append(Factors(left, q, q @ before[m]))
-    return Factors(*(np.stack(parts) for parts in zip(*found, strict=True)))
+        q = ((k - a @ k) @ requested @ normed / np.sqrt(32))[:8]
+        actual.append(Factors(left, q, q @ before[m]))
+    return Factors(*(np.stack(parts) for parts in zip(*actual, strict=True)))
 
 
 def test_summaries_are_of_the_layer_and_of_all() -> None:
@@ -180,9 +180,9 @@ def test_summaries_are_of_the_layer_and_of_all() -> None:
         )
         for _ in range(3)
     )
-    found = predictors.summary(layers, 1, 2, 8, 1e-3)
-    assert found["update norm"] == pytest.approx(layers[1].update.mean())
+    actual = predictors.summary(layers, 1, 2, 8, 1e-3)
+    assert actual["update norm"] == pytest.approx(layers[1].update.mean())
     logs = np.stack([layer.jacobian for layer in layers])
     wanted = (np.log(np.exp(2 * logs).sum(0)) / 2).mean()
-    assert found["jacobian norms, all layers"] == pytest.approx(wanted)
-    assert found["lemma 6, as printed"] == np.inf
+    assert actual["jacobian norms, all layers"] == pytest.approx(wanted)
+    assert actual["lemma 6, as printed"] == np.inf

@@ -70,7 +70,7 @@ def test_cells_are_those_of_the_runs(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_searches_are_those_of_the_library(tmp_path: Path) -> None:
     result = measured("algorithm1", tmp_path / "run")
-    found = jaxsvd.search(
+    actual = jaxsvd.search(
         jaxsvd.load(),
         module="attn",
         seed=1,
@@ -78,18 +78,18 @@ def test_searches_are_those_of_the_library(tmp_path: Path) -> None:
         **dict.fromkeys(("validation_size", "test_size"), 12),
     )
     (mine,) = (s for s in result["searches"] if (s["module"], s["seed"]) == ("attn", 1))
-    assert mine["layer"] == found.layer
-    assert mine["top"] == list(found.choice.top)
-    assert mine["best_rate"] == found.best_rate
-    assert mine["validation"] == found.record["validation"]
-    assert mine["test"] == found.record["test"]
+    assert mine["layer"] == actual.layer
+    assert mine["top"] == list(actual.choice.top)
+    assert mine["best_rate"] == actual.best_rate
+    assert mine["validation"] == actual.record["validation"]
+    assert mine["test"] == actual.record["test"]
     assert [(row["module"], row["seeds"]) for row in result["summary"]] == [
         ("mlp", [0, 1]),
         ("attn", [0, 1]),
     ]
     # The choice made once is recorded as each search would have made it.
     unit = next(name for name in result["runs"] if name.startswith("bundled-seed-1-attn"))
-    assert read(tmp_path / "run" / unit / "result.json")["layer_choice"] == found.choice.to_json()
+    assert read(tmp_path / "run" / unit / "result.json")["layer_choice"] == actual.choice.to_json()
 
 
 def test_condition_numbers_are_those_of_the_library(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ def test_rates_change_tasks(tmp_path: Path) -> None:
         for task in ("bundled", "sst2")
         for seed in (0, 4)
     }
-    found = {
+    actual = {
         (t["from_task"], t["to_task"], t["from_seed"], t["seed"]): t["rate"]
         for t in result["transfers"]
     }
-    assert found == {
+    assert actual == {
         (lender, borrower, seed, seed): best[lender, seed]
         for lender in ("bundled", "sst2")
         for borrower in ("bundled", "sst2")

@@ -62,16 +62,16 @@ def test_points_by_hand() -> None:
 
 def test_holm_over_all_draws() -> None:
     """Thresholds .0125, .0167, .025, .05 of p = .001, .01, .02, .5: all but the last."""
-    found = pooled.judged(CELLS)
-    assert [c.get("beyond_noise") for c in found] == [None, True, False, None, True, True]
-    _, half, most = pooled.points(found)
+    actual = pooled.judged(CELLS)
+    assert [c.get("beyond_noise") for c in actual] == [None, True, False, None, True, True]
+    _, half, most = pooled.points(actual)
     assert (half["gains"], half["losses"]) == (2, 0)
     assert (most["gains"], most["losses"]) == (0, 1)
-    assert "2 are better and 1 worse beyond noise" in pooled.counted(found)
-    told = pooled.best_significant(pooled.points(found))
-    assert told is not None
-    assert "mlp of layer 2 at rate 0.5: +0.1400 +- 0.0849" in told
-    assert "in 2 of 2 draws" in told
+    assert "2 are better and 1 worse beyond noise" in pooled.counted(actual)
+    reported = pooled.best_significant(pooled.points(actual))
+    assert reported is not None
+    assert "mlp of layer 2 at rate 0.5: +0.1400 +- 0.0849" in reported
+    assert "in 2 of 2 draws" in reported
 
 
 def test_nothing_is_best_where_nothing_gains() -> None:
@@ -90,10 +90,10 @@ def test_one_draw_has_no_spread() -> None:
 
 def test_noise_of_the_examples() -> None:
     """Two draws of 50 at a mean of .5: the examples alone make sqrt(.25 / 50)."""
-    told = pooled.noise_compared(pooled.points(pooled.judged([CELLS[0], CELLS[3]])))
-    assert told is not None
-    assert f"{math.sqrt(0.02):.4f}" in told
-    assert f"{math.sqrt(0.25 / 50):.4f}" in told
+    reported = pooled.noise_compared(pooled.points(pooled.judged([CELLS[0], CELLS[3]])))
+    assert reported is not None
+    assert f"{math.sqrt(0.02):.4f}" in reported
+    assert f"{math.sqrt(0.25 / 50):.4f}" in reported
 
 
 def search(seed: int, base: int, pruned: int, p_value: float, rate: float) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def search(seed: int, base: int, pruned: int, p_value: float, rate: float) -> di
 
 
 def test_summary_of_searches_by_hand() -> None:
-    found = searches.searches_of(
+    actual = searches.searches_of(
         [search(0, 20, 30, 0.01, 0.5), search(1, 24, 26, 0.03, 0.9), search(2, 22, 22, 1.0, 0.0)]
     )
     # Two are tried: .01 <= .05 / 2, then .03 <= .05; the third leaves the model alone.
-    assert [s.get("beyond_noise") for s in found] == [True, True, None]
-    (row,) = searches.summary_of(found)
+    assert [s.get("beyond_noise") for s in actual] == [True, True, None]
+    (row,) = searches.summary_of(actual)
     assert row["base_mean"] == pytest.approx((20 + 24 + 22) / 120)
     assert row["pruned_mean"] == pytest.approx((30 + 26 + 22) / 120)
     assert row["difference_mean"] == pytest.approx(12 / 120)
@@ -122,10 +122,10 @@ def test_summary_of_searches_by_hand() -> None:
     assert row["best_rates"] == [0.5, 0.9, 0.0]
     assert row["significant"] == 2
     assert (row["gains"], row["losses"]) == (2, 0)
-    told = searches.verdict(found)
-    assert told.startswith("Of 2 truncations chosen on validation, 2 gain and 0 lose")
-    assert "1 of 3 searches chose to leave the model alone" in told
-    assert "mean change of all searches is +0.1000" in told
+    reported = searches.verdict(actual)
+    assert reported.startswith("Of 2 truncations chosen on validation, 2 gain and 0 lose")
+    assert "1 of 3 searches chose to leave the model alone" in reported
+    assert "mean change of all searches is +0.1000" in reported
 
 
 def test_ends() -> None:
@@ -136,7 +136,7 @@ def test_ends() -> None:
 
 
 def asked_for(*words: str) -> Setting:
-    made = parser(
+    built = parser(
         Experiment(
             "none",
             "",
@@ -145,17 +145,17 @@ def asked_for(*words: str) -> Setting:
             parents=parents("layers", "modules", "rates", test=True),
         )
     )
-    asked = made.parse_args(list(words))
-    return setting(asked, config_of(asked))
+    requested = built.parse_args(list(words))
+    return setting(requested, config_of(requested))
 
 
 def test_settings() -> None:
-    made = asked_for("--layers", "-1,0", "--rates", "0.9", "0,0.5", "--seed", "4")
-    assert made.layers == (0, 3)
-    assert made.modules == ("mlp", "attn")
-    assert made.rates == (0.0, 0.5, 0.9)
-    assert made.tasks == (TaskSetting("bundled", "bundled", None, (4, 5, 6)),)
-    assert made.draw["validation_size"] is None
+    built = asked_for("--layers", "-1,0", "--rates", "0.9", "0,0.5", "--seed", "4")
+    assert built.layers == (0, 3)
+    assert built.modules == ("mlp", "attn")
+    assert built.rates == (0.0, 0.5, 0.9)
+    assert built.tasks == (TaskSetting("bundled", "bundled", None, (4, 5, 6)),)
+    assert built.draw["validation_size"] is None
     quick = asked_for("--quick", "--modules", "every", "--layers", "all", "--test-size", "7")
     assert quick.tasks[0].seeds == (0, 1)
     assert quick.layers == (0, 1, 2, 3)
@@ -202,9 +202,9 @@ def test_refusals(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_sizes_are_refused_before_anything_is_measured() -> None:
     with pytest.raises(UserError, match="the bundled task takes"):
-        rehearse(asked_for("--validation-size", "99999"), lambda asked: None)
+        rehearse(asked_for("--validation-size", "99999"), lambda requested: None)
     with pytest.raises(UserError, match="shots = 40"):
-        rehearse(asked_for(), lambda asked: 40)
+        rehearse(asked_for(), lambda requested: 40)
 
 
 def test_condition_numbers_choose_as_algorithm_1() -> None:
@@ -229,6 +229,6 @@ def test_best_rate_is_the_smallest_of_equals() -> None:
 
 
 def test_parents_leave_out_what_is_not_asked() -> None:
-    made = argparse.ArgumentParser(parents=parents("shots"))
-    assert not hasattr(made.parse_args([]), "test_size")
-    assert made.parse_args(["--shots", "0", "4,10"]).shots == [[0], [4, 10]]
+    built = argparse.ArgumentParser(parents=parents("shots"))
+    assert not hasattr(built.parse_args([]), "test_size")
+    assert built.parse_args(["--shots", "0", "4,10"]).shots == [[0], [4, 10]]

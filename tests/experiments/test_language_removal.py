@@ -68,9 +68,9 @@ def test_both_methods_keep_as_many(tiny: Callable[..., Model], family: str, modu
             assert isinstance(matrix, LowRank)
             stored += min(matrix.weight.size, int(matrix.rank) * sum(matrix.weight.shape))
         entries = sum(int((np.asarray(m) != 0).sum()) for m in sparse.values())
-        found = count(engine, 1, module, rate)
-        assert found.kept == stored == entries
-        assert found.kept + found.removed == sum(engine.matrix(1, e.module).size for e in low)
+        actual = count(engine, 1, module, rate)
+        assert actual.kept == stored == entries
+        assert actual.kept + actual.removed == sum(engine.matrix(1, e.module).size for e in low)
 
 
 def test_size_of_a_layer(tiny: Callable[..., Model]) -> None:
@@ -103,11 +103,11 @@ def test_without_a_layer(tiny: Callable[..., Model], family: str, layer: int) ->
         batch_logits(decoder, np.asarray(prompts))[:, -1, list(LABELS)]
         for decoder in (shortened, model.decoder)
     )
-    found = np.zeros_like(plain)
+    actual = np.zeros_like(plain)
     for scored in without_layer(model.engine, layer).score(requests(prompts)):
-        found[scored.request] = scored.scores
+        actual[scored.request] = scored.scores
     assert np.abs(plain - untouched).max() > 0.1  # the layer does something
-    assert_close(found, plain, decoder_sums(model.config, len(prompts[0])))
+    assert_close(actual, plain, decoder_sums(model.config, len(prompts[0])))
 
 
 @pytest.mark.long
@@ -128,6 +128,6 @@ def test_magnitudes_are_what_is_scored(tiny: Callable[..., Model]) -> None:
         linear.weight = nnx.Param(largest_entries(matrix, parameters_kept(rank, matrix.shape)))
     for variant, decoder in ((0, model.decoder), (1, changed)):
         plain = batch_logits(decoder, np.asarray(prompts))[:, -1, list(LABELS)]
-        found = np.array([scores[variant, q] for q in range(3)])
-        assert_close(found, plain, decoder_sums(model.config, len(prompts[0])))
+        actual = np.array([scores[variant, q] for q in range(3)])
+        assert_close(actual, plain, decoder_sums(model.config, len(prompts[0])))
     assert smallest_rank(engine, edit) is None

@@ -32,9 +32,9 @@ def test_resumed(name: str, tmp_path: Path) -> None:
                 progress=Interrupting(stop),
                 resume=(tmp_path / "run").exists(),
             )
-    found = measured(name, tmp_path / "run", resume=True)
-    assert timeless(found) == timeless(expected)
-    assert found["units"]["from_earlier_starts"] > 0
+    actual = measured(name, tmp_path / "run", resume=True)
+    assert timeless(actual) == timeless(expected)
+    assert actual["units"]["from_earlier_starts"] > 0
     for unit in expected["runs"]:
         ours, theirs = (tmp_path / kind / unit for kind in ("run", "whole"))
         assert timeless(read(ours / "result.json")) == timeless(read(theirs / "result.json"))

@@ -140,8 +140,8 @@ def test_the_curriculum_is_that_of_the_paper() -> None:
     size = dataclasses.replace(PAPER, curriculum=True)
     for step in (0, 1_999, 2_000, 15_000, 29_999, 30_000, 499_999):
         dimensions = min(5 + step // 2_000, 20)
-        found = grown(size, jnp.int32(step))
-        assert [int(f) for f in found] == [dimensions, 2 * dimensions + 1]
+        actual = grown(size, jnp.int32(step))
+        assert [int(f) for f in actual] == [dimensions, 2 * dimensions + 1]
     prompts, weights = jax.jit(batch_at, static_argnums=(0, 1))(
         dataclasses.replace(size, batch=2), 0, jnp.int32(0)
     )
@@ -172,15 +172,15 @@ def test_the_learning_curve_adds_up() -> None:
 
 
 def test_sizes() -> None:
-    made = scaffold.parser(EXPERIMENT)
-    assert size_of(made.parse_args([])) == DEFAULT
-    assert size_of(made.parse_args(["--quick"])) == QUICK
-    paper = size_of(made.parse_args(["--paper-size", "--curriculum"]))
+    built = scaffold.parser(EXPERIMENT)
+    assert size_of(built.parse_args([])) == DEFAULT
+    assert size_of(built.parse_args(["--quick"])) == QUICK
+    paper = size_of(built.parse_args(["--paper-size", "--curriculum"]))
     assert paper == dataclasses.replace(PAPER, curriculum=True)
     assert (paper.layers, paper.width, paper.heads, paper.d, paper.points) == (12, 256, 8, 20, 41)
     assert (paper.learning_rate, paper.batch, paper.steps) == (1e-4, 64, 500_000)
     assert (paper.warm_up, paper.decay, paper.clip, paper.initial) == (0, 0, 0, 0.02)
-    given = size_of(made.parse_args(["--d", "3", "--layers", "2", "--learning-rate", "0.01"]))
+    given = size_of(built.parse_args(["--d", "3", "--layers", "2", "--learning-rate", "0.01"]))
     wanted = dataclasses.replace(DEFAULT, d=3, points=7, layers=2, learning_rate=0.01)
     assert given == wanted
 

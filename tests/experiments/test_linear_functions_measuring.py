@@ -107,9 +107,9 @@ def test_prompts_are_linear_functions(many: RegressionPrompts) -> None:
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_have_their_closed_forms(many: RegressionPrompts, name: str) -> None:
     """Within five standard errors, and least squares exactly from d examples on."""
-    found = baseline_errors(name, many)
+    actual = baseline_errors(name, many)
     for examples in range(11):
-        values, wanted = found[:, examples], expected_error(name, examples, 4)
+        values, wanted = actual[:, examples], expected_error(name, examples, 4)
         assert values.mean() == pytest.approx(wanted, abs=5 * values.std() / MANY**0.5 + 1e-12)
         if name == "least squares" and examples >= 4:
             assert wanted == 0
@@ -118,11 +118,11 @@ def test_baselines_have_their_closed_forms(many: RegressionPrompts, name: str) -
 
 def test_least_squares_is_the_pseudo_inverse(many: RegressionPrompts) -> None:
     x, w = np.asarray(many.x, float)[:20], np.asarray(many.w, float)[:20]
-    found = BASELINES["least squares"](x, np.einsum("bpd,bd->bp", x, w))
+    actual = BASELINES["least squares"](x, np.einsum("bpd,bd->bp", x, w))
     for row, examples in np.ndindex(20, 11):
         seen = x[row, :examples]
         fitted = np.linalg.pinv(seen) @ (seen @ w[row])
-        assert found[row, examples] == pytest.approx(fitted @ x[row, examples], abs=1e-8)
+        assert actual[row, examples] == pytest.approx(fitted @ x[row, examples], abs=1e-8)
 
 
 def test_expected_errors() -> None:
@@ -163,10 +163,10 @@ def test_predictions_are_read_from_the_streams(either: TrainedModel) -> None:
     prompts = prompts_of(either, 8)
     streams = either.streams(prompts.x, prompts.y)
     assert len(streams) == either.size.layers + 1
-    found = either.predict(prompts.x, prompts.y)
+    actual = either.predict(prompts.x, prompts.y)
     whole = either.model.read(streams[-1][:, ::2])
     reference = exact(either, prompts)
-    for predicted in (found, whole):
+    for predicted in (actual, whole):
         assert_close(predicted, reference, SUMS)
     places = Places.in_order(either.size.config, 8, 2 * either.size.points - 1)
     after = jax.jit(lambda stream: either.blocks[1](stream, places)[0])(streams[1])
@@ -178,10 +178,10 @@ def test_predictions_are_read_from_the_streams(either: TrainedModel) -> None:
 def test_any_number_of_prompts(trained: TrainedModel) -> None:
     prompts = prompts_of(trained, 300)
     x, y = np.asarray(prompts.x), np.asarray(prompts.y)
-    found = trained.predict(x, y)
-    assert found.shape == (300, 5)
+    actual = trained.predict(x, y)
+    assert actual.shape == (300, 5)
     reference = exact(trained, prompts)
-    assert_close(found, reference, SUMS)
+    assert_close(actual, reference, SUMS)
     for rows in (slice(7), slice(250, 300)):
         assert_close(trained.predict(x[rows], y[rows]), reference[rows], SUMS)
 
@@ -205,10 +205,10 @@ def test_truncation_is_that_of_the_weights(trained: TrainedModel, module: str) -
             u, s, vt = np.linalg.svd(np.asarray(linear.weight[...], float), full_matrices=False)
             linear.weight.set_value(jnp.asarray((u[:, :rank] * s[:rank]) @ vt[:rank], jnp.float32))
         variant = trained.edited(Edit(layer, module, rate))
-        found = variant.predict(prompts.x, prompts.y)
+        actual = variant.predict(prompts.x, prompts.y)
         wanted = by_hand.predict(prompts.x, prompts.y)
-        np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-4)
-        assert np.abs(found - trained.predict(prompts.x, prompts.y)).max() > 1e-2
+        np.testing.assert_allclose(actual, wanted, atol=1e-4, rtol=1e-4)
+        assert np.abs(actual - trained.predict(prompts.x, prompts.y)).max() > 1e-2
         for name in names:
             assert np.linalg.matrix_rank(variant.matrix(layer, name), tol=1e-4) == rank
     # The model that was truncated is still whole.
@@ -229,12 +229,12 @@ def test_cells_are_means_and_paired_differences(trained: TrainedModel) -> None:
     base = trained.errors(measured.prompts)
     assert [cell["rank"] for cell in cells] == [None, 14, 8, 4, 1, 1, 1, 1]
     for cell in cells:
-        found = trained.edited(Edit(1, "attn", cell["rate"])).errors(measured.prompts)
-        np.testing.assert_allclose(cell["error"], found.mean(axis=0), rtol=1e-5)
+        actual = trained.edited(Edit(1, "attn", cell["rate"])).errors(measured.prompts)
+        np.testing.assert_allclose(cell["error"], actual.mean(axis=0), rtol=1e-5)
         np.testing.assert_allclose(
-            cell["standard_error"], found.std(axis=0, ddof=1) / COUNT**0.5, rtol=1e-4
+            cell["standard_error"], actual.std(axis=0, ddof=1) / COUNT**0.5, rtol=1e-4
         )
-        change = (found - base).astype(float)[:, -1]
+        change = (actual - base).astype(float)[:, -1]
         assert cell["last"]["difference"] == pytest.approx(change.mean(), rel=1e-4, abs=1e-9)
         assert cell["last"]["standard_error"] == pytest.approx(
             change.std(ddof=1) / COUNT**0.5, rel=1e-4
@@ -250,11 +250,11 @@ def test_paired_differences_have_their_p_value() -> None:
     from scipy.stats import norm, ttest_1samp
 
     noise = np.asarray(jax.random.normal(jax.random.key(0), (2, 3_000)), float)
-    found = paired(noise[0], noise[0] + 0.03 + noise[1])
+    actual = paired(noise[0], noise[0] + 0.03 + noise[1])
     tested = ttest_1samp(0.03 + noise[1], 0.0)
-    assert found["p_value"] == pytest.approx(2 * norm.sf(abs(tested.statistic)))
-    low, high = found["interval"]
-    assert (low + high) / 2 == pytest.approx(found["difference"])
+    assert actual["p_value"] == pytest.approx(2 * norm.sf(abs(tested.statistic)))
+    low, high = actual["interval"]
+    assert (low + high) / 2 == pytest.approx(actual["difference"])
     assert paired(noise[0], noise[0])["p_value"] == 1
 
 
@@ -281,9 +281,9 @@ def _cell(rate: float, error: float, difference: float, p_value: float) -> dict:
 def test_the_verdict_corrects_for_all_that_was_tried() -> None:
     cells = [_cell(0.0, 0.5, 0.0, 1.0), _cell(0.1, 0.4, -0.1, 0.004), _cell(0.5, 0.6, 0.1, 1e-9)]
     cells += [_cell(0.9, 0.45, -0.05, 0.04)]
-    found = verdict(corrected(cells), "last")
+    actual = verdict(corrected(cells), "last")
     # Six tests: 1e-9 * 6, 0.004 * 5, 0.04 * 4.
-    assert [[c["rate"] for c in found[side]] for side in ("better", "worse", "neither")] == [
+    assert [[c["rate"] for c in actual[side]] for side in ("better", "worse", "neither")] == [
         [0.1],
         [0.5],
         [0.9],

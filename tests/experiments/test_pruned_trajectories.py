@@ -35,8 +35,8 @@ def test_a_run(
     tallied = result["claims"]["norm falls, value"]["random"]
     assert tallied == {"holds": 3, "paths": 3}
     assert "gradient descent" not in result["claims"]["norm falls, value"]
-    told = {name for name in result["claims"] if not name.endswith("query")}
-    assert told <= set(CLAIMS)
+    reported = {name for name in result["claims"] if not name.endswith("query")}
+    assert reported <= set(CLAIMS)
     own = result["gradients_subspace"]
     falls = own["falls"]["lemma6 zero, gradients"]["small random"]
     assert falls == {"falls": 4, "infinite": 0, "paths": 4}

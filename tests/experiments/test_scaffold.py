@@ -171,8 +171,8 @@ def test_without_matplotlib(
 def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(squares(), ["--quick"]) == 0
-    (made,) = (tmp_path / "runs").iterdir()
-    assert made.name.startswith("squares-quick-")
+    (built,) = (tmp_path / "runs").iterdir()
+    assert built.name.startswith("squares-quick-")
 
 
 def test_records_survive_json(tmp_path: Path) -> None:
@@ -200,9 +200,9 @@ def test_plain_and_restore() -> None:
         "p": "a/b",
         "n": None,
     }
-    told = restore({"a": ["inf", "-inf", "finite"], "b": {"c": "nan"}})
-    assert told["a"] == [math.inf, -math.inf, "finite"]
-    assert math.isnan(told["b"]["c"])
+    reported = restore({"a": ["inf", "-inf", "finite"], "b": {"c": "nan"}})
+    assert reported["a"] == [math.inf, -math.inf, "finite"]
+    assert math.isnan(reported["b"]["c"])
 
 
 @pytest.mark.parametrize("name", ["unit", "seconds"])

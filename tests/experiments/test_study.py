@@ -147,10 +147,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_units_are_read_as_they_were_written(run: Path, tmp_path: Path) -> None:
     unit = Unit(SST2, 10, 1, "test", "deep")
-    made = make_unit(tmp_path, 1, "test", "deep", 300)
+    built = make_unit(tmp_path, 1, "test", "deep", 300)
     read = unit.scores(run)
-    np.testing.assert_array_equal(read.scores, made.scores)
-    assert (read.edits, read.labels) == (made.edits, made.labels)
+    np.testing.assert_array_equal(read.scores, built.scores)
+    assert (read.edits, read.labels) == (built.edits, built.labels)
 
 
 def test_validation_chooses_the_best_mean_and_the_smallest_of_equals(run: Path) -> None:

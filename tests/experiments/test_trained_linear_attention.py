@@ -31,15 +31,15 @@ def test_the_optimal_layer_measures_as_optimal(case: experiment.Case) -> None:
     """Against itself: the closed form, exactly; and by plain simulation, within its error."""
     weights = step_weights(case.optimum.diagonal, case.n)
     key = jax.random.key(0)
-    found = experiment.measure_layer(case, weights, key, PROMPTS)
-    assert found["loss"] == pytest.approx(case.optimum.loss, rel=1e-6)
-    assert found["plain_loss"] == pytest.approx(
-        case.optimum.loss, abs=5 * found["plain_loss_error"]
+    actual = experiment.measure_layer(case, weights, key, PROMPTS)
+    assert actual["loss"] == pytest.approx(case.optimum.loss, rel=1e-6)
+    assert actual["plain_loss"] == pytest.approx(
+        case.optimum.loss, abs=5 * actual["plain_loss_error"]
     )
-    assert 5 * found["plain_loss_error"] < 0.06 * case.optimum.loss
-    assert found["cosine_lowest_percent"] == pytest.approx(1, abs=1e-5)
-    assert found["preconditioner_error"] < 1e-6
-    assert found["stray"] == 0
+    assert 5 * actual["plain_loss_error"] < 0.06 * case.optimum.loss
+    assert actual["cosine_lowest_percent"] == pytest.approx(1, abs=1e-5)
+    assert actual["preconditioner_error"] < 1e-6
+    assert actual["stray"] == 0
 
 
 def test_the_cases_are_the_published_ones() -> None:
@@ -57,12 +57,12 @@ def test_another_layer_does_not() -> None:
     case = experiment.cases()[3]
     d, eta = case.task.d, 2 * case.optimum.diagonal[0]
     weights = step_weights((eta,) * d, case.n)
-    found = experiment.measure_layer(case, weights, jax.random.key(1), PROMPTS)
+    actual = experiment.measure_layer(case, weights, jax.random.key(1), PROMPTS)
     wanted = d * reference.step_loss(eta, case.n, d)
-    assert found["loss"] == pytest.approx(wanted, abs=5 * found["loss_error"])
-    assert found["preconditioner_error"] == pytest.approx(1, abs=1e-5)
-    assert found["cosine"] == pytest.approx(1, abs=1e-5)  # the direction is right
-    record = {"case": "x", "closed_form": {"loss": case.optimum.loss}} | found
+    assert actual["loss"] == pytest.approx(wanted, abs=5 * actual["loss_error"])
+    assert actual["preconditioner_error"] == pytest.approx(1, abs=1e-5)
+    assert actual["cosine"] == pytest.approx(1, abs=1e-5)  # the direction is right
+    record = {"case": "x", "closed_form": {"loss": case.optimum.loss}} | actual
     loss, cosine = experiment.claims([record], [])
     assert not loss["holds"]
     assert cosine["holds"]
@@ -120,7 +120,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_options() -> None:
-    made = parser(experiment.EXPERIMENT)
-    assert made.parse_args(["--depth", "3"]).depth == 3
+    built = parser(experiment.EXPERIMENT)
+    assert built.parse_args(["--depth", "3"]).depth == 3
     with pytest.raises(ValueError, match="whole number from 2 on"):
-        made.parse_args(["--depth", "1"])
+        built.parse_args(["--depth", "1"])

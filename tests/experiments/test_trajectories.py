@@ -24,9 +24,9 @@ def test_what_is_exact_and_what_breaks(
         assert row["gradient descent"] < 1e-14
         assert min(row["broken"].values()) > 1e-3
     assert (out / "trajectories.png").stat().st_size > 10_000
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for text in (*trajectories.EXACT.values(), *trajectories.BROKEN.values()):
-        assert text in told
+        assert text in reported
 
 
 def test_sizes_reach_the_full_study() -> None:

@@ -87,8 +87,8 @@ def test_an_unknown_attribute_that_is_set(family: str, value: Any) -> None:
 def test_an_unknown_attribute_that_is_off(family: str, value: Any) -> None:
     config = JSON_OF[family](new_feature=value)
     assert read_config(config, "") == read_config(JSON_OF[family](), "")
-    told = [line for line in notices(config) if f"new_feature = {value!r} is ignored" in line]
-    assert len(told) == (value is not None)
+    reported = [line for line in notices(config) if f"new_feature = {value!r} is ignored" in line]
+    assert len(reported) == (value is not None)
 
 
 @families

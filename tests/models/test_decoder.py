@@ -139,14 +139,14 @@ def test_who_sees_whom(data: st.DataObject, window: int | None) -> None:
     positions, segments, branches = (jnp.asarray([column]) for column in columns)
     config, _ = read_config(JSON_OF["gpt2"](), "")
     places = Places.of(config, positions, segments, branches)
-    found = np.asarray(visible(places, places, window))[0]
+    actual = np.asarray(visible(places, places, window))[0]
     for query, key in itertools.product(range(n), repeat=2):
         (q, q_segment, q_branch), (k, k_segment, k_branch) = (
             tuple(column[i] for column in columns) for i in (query, key)
         )
         sees = q_segment == k_segment and k_branch in (0, q_branch) and k <= q
         sees = sees and (window is None or q - k < window)
-        assert found[query, key] == sees
+        assert actual[query, key] == sees
 
 
 @pytest.mark.brief(window=(2,))
@@ -330,10 +330,10 @@ def test_logits_count_relative_positions_only(decoder: Decoder) -> None:
 
     plain, _ = exact(decoder, ids)
     for start in (0, 500):
-        found = shifted(state, np.asarray(start))
+        actual = shifted(state, np.asarray(start))
         # An angle loses a share of itself, as a sum of so many squares would.
         sums = [*decoder_sums(decoder.config, 12), (start + 12) ** 2]
-        assert_close(found, plain, sums, DOUBLE)
+        assert_close(actual, plain, sums, DOUBLE)
 
 
 # --- annotations --------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ def test_every_family(tmp_path: Path, family: str) -> None:
     config = tiny(family)
     directory, path = pair(tmp_path, config)
     raw = gguf_config.config(header.read(path))
-    expected, found = read_config(config, "")[0], read_config(raw, "")[0]
-    assert found == expected
+    expected, actual = read_config(config, "")[0], read_config(raw, "")[0]
+    assert actual == expected
     with (
         open_tensors(directory, FAMILIES[family]) as theirs,
         open_tensors(path, FAMILIES[family]) as ours,
@@ -104,13 +104,13 @@ def test_quantised_weights(tmp_path: Path) -> None:
         quantize=kinds,
         metadata={"general.file_type": int(gguf.LlamaFileType.MOSTLY_Q8_0)},
     )
-    with open_tensors(path, FAMILIES["llama"]) as found:
+    with open_tensors(path, FAMILIES["llama"]) as actual:
         for name, value in tensors.items():
             kind = kinds.get(name)
             expected = value
             if kind is not None:
                 expected = gguf.dequantize(gguf.quantize(value, kind), kind)
-            np.testing.assert_array_equal(found[name].read(), expected)
+            np.testing.assert_array_equal(actual[name].read(), expected)
     notices: list[str] = []
 
     class Kept(jaxsvd.model.Progress):
@@ -129,8 +129,8 @@ def test_parts_of_a_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(gguf_weights, "_PART", 70)
     _, path = pair(tmp_path, tiny("llama"))
-    with open_tensors(path, FAMILIES["llama"]) as found:
-        for tensor in found.values():
+    with open_tensors(path, FAMILIES["llama"]) as actual:
+        for tensor in actual.values():
             whole = tensor.read().reshape(-1)
             for first, count in ((0, whole.size), (5, 1), (whole.size // 3, whole.size // 2)):
                 out = np.empty(count, np.float32)
@@ -163,9 +163,9 @@ def test_rotary_factors_of_llama_3(tmp_path: Path, factor: float) -> None:
     path = gguf_files.write(tmp_path / "m.gguf", config, tensors)
     assert read_config(gguf_config.config(header.read(path)), "")[0] == plain
     path = with_tensor(tmp_path / "n.gguf", config, factors)
-    found = read_config(gguf_config.config(header.read(path)), "")[0]
+    actual = read_config(gguf_config.config(header.read(path)), "")[0]
     np.testing.assert_allclose(
-        found.kinds[0].rotary.inverse_frequencies,
+        actual.kinds[0].rotary.inverse_frequencies,
         expected.kinds[0].rotary.inverse_frequencies,
         rtol=1e-12,
     )

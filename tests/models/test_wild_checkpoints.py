@@ -116,17 +116,17 @@ def test_the_hubs_config_is_judged_before_weights(
     import huggingface_hub
 
     (tmp_path / "config.json").write_text(raw)
-    asked: list[list[str]] = []
+    requested: list[list[str]] = []
 
     def snapshot_download(name: str, **options: Any) -> str:
         del name
-        asked.append(options["allow_patterns"])
+        requested.append(options["allow_patterns"])
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(UserError, match=r"config\.json|GB for its weights"):
         jaxsvd.load("someone/some-7b")
-    assert asked == [["config.json"]]
+    assert requested == [["config.json"]]
 
 
 bundled = functools.cache(jaxsvd.load)

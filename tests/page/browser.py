@@ -35,8 +35,8 @@ def missing() -> str | None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     absent = [
         name
-        for name, found in (("chromium", chromium), ("chromedriver", shutil.which("chromedriver")))
-        if not found
+        for name, actual in (("chromium", chromium), ("chromedriver", shutil.which("chromedriver")))
+        if not actual
     ]
     return f"not installed: {', '.join(absent)}" if absent else None
 
@@ -63,8 +63,8 @@ class Browser:
 
     def find(self, selector: str) -> str:
         """The first element that a CSS selector finds."""
-        found = self._call("POST", "element", {"using": "css selector", "value": selector})
-        return found[_ELEMENT]
+        actual = self._call("POST", "element", {"using": "css selector", "value": selector})
+        return actual[_ELEMENT]
 
     def text(self, selector: str) -> str:
         """Text of the first element that a CSS selector finds, as soon as there is one.

@@ -13,7 +13,7 @@ import jaxsvd
 from jaxsvd.commands.report import report
 from jaxsvd.results.statistics import wilson
 
-from . import made, test_explanation
+from . import test_explanation, written_runs
 from .browser import Browser, browser, missing
 
 pytestmark = [
@@ -33,7 +33,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = made.sweep(tmp_path_factory.mktemp("runs") / "sweep", shots=(0, 10), seeds=(0, 1))
+    run = written_runs.sweep(tmp_path_factory.mktemp("runs") / "sweep", shots=(0, 10), seeds=(0, 1))
     report(run)
     return run
 
@@ -135,9 +135,11 @@ def test_heat_map_follows_the_draw(chromium: Browser, swept: Path) -> None:
     )
     for module, rows in zip(("mlp", "attn"), shown, strict=True):
         for layer, row in zip((0, 1, 6, 7), rows, strict=True):
-            changes = [accuracy[module, layer, r] - accuracy[module, layer, 0] for r in made.RATES]
-            told = [float(text.replace("\N{MINUS SIGN}", "-")) for text in row]
-            assert told == pytest.approx([layer, *changes[1:]], abs=5e-4)
+            changes = [
+                accuracy[module, layer, r] - accuracy[module, layer, 0] for r in written_runs.RATES
+            ]
+            reported = [float(text.replace("\N{MINUS SIGN}", "-")) for text in row]
+            assert reported == pytest.approx([layer, *changes[1:]], abs=5e-4)
     page.hover("table.map td")
     rates = page.run("return document.querySelectorAll('.maps + .tip div')[1].textContent")
     assert rates.startswith("rate 0.1, ")
@@ -154,15 +156,15 @@ def test_search_and_filters_of_the_flips(chromium: Browser, swept: Path) -> None
     page.click(".flip-controls ~ button")
     assert len(page.run(texts)) == 100
     page.type("input[type=search]", "NUMBER 63,")
-    found = page.run(texts)
-    assert found
-    assert all("number 63," in text for text in found)
+    actual = page.run(texts)
+    assert actual
+    assert all("number 63," in text for text in actual)
     page.run(
         "const select = document.querySelector('.flip-controls select');"
         "select.selectedIndex = 1; select.dispatchEvent(new Event('change'));"
     )
     less = page.run(texts)
-    assert 0 < len(less) < len(found)
+    assert 0 < len(less) < len(actual)
     assert len({text.split("validation")[0] for text in less}) == 1
     page.click("ol.flips summary")
     prompt = page.text(".opened > pre")
@@ -192,12 +194,12 @@ def test_fits_and_stays_legible(chromium: Browser, swept: Path, width: int, dark
 def test_hostile_texts_are_only_text(chromium: Browser, tmp_path: Path) -> None:
     """Data cannot become markup or script, nor end the element that holds it."""
     odd = HOSTILE + "\"'`\x00\u2028\u202eabc\u05d0\U0001f600{{data}}<!--\ud800"
-    run = made.sweep(tmp_path / "run", rates=(0.0, 0.9), text=lambda *_: odd + "\n" + odd)
+    run = written_runs.sweep(tmp_path / "run", rates=(0.0, 0.9), text=lambda *_: odd + "\n" + odd)
     result = json.loads((run / "result.json").read_text())
     result["model"]["source"] = result["task"]["name"] = result["other"] = odd
     result["notices"] = result["task"]["labels"] = [odd, odd]
     result[odd] = [{odd: odd}]
-    made.write(run / "result.json", result)
+    written_runs.write(run / "result.json", result)
     report(run)
     page = opened(chromium, run)
     page.click("ol.flips summary")
@@ -210,11 +212,11 @@ def test_hostile_texts_are_only_text(chromium: Browser, tmp_path: Path) -> None:
 
 
 def test_a_server_is_asked_for_the_page_alone(chromium: Browser, swept: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            asked.append(self.path)
+            requested.append(self.path)
 
     handler = partial(Handler, directory=str(swept))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -225,7 +227,7 @@ def test_a_server_is_asked_for_the_page_alone(chromium: Browser, swept: Path) ->
         assert chromium.console() == []
         server.shutdown()
         thread.join()
-    assert asked == ["/report.html"]
+    assert requested == ["/report.html"]
 
 
 @pytest.mark.long

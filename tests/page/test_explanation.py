@@ -18,7 +18,7 @@ from jaxsvd.results.read import read_run
 from jaxsvd.results.spread import Spread
 from jaxsvd.results.statistics import Accuracy, paired_difference
 
-from . import made
+from . import written_runs
 
 
 def parts() -> tuple[Explanation, LabelCounts, dict[str, Any]]:
@@ -32,13 +32,13 @@ def parts() -> tuple[Explanation, LabelCounts, dict[str, Any]]:
     base, pruned = map(Accuracy.of, right)
     tested = {"base": base.to_json(), "pruned": pruned.to_json()}
     tested |= paired_difference(*right).to_json()
-    found = explain((before, after), gold, (before, after), gold)
-    return found, LabelCounts.of(made.LABELS, gold, *answers), tested
+    actual = explain((before, after), gold, (before, after), gold)
+    return actual, LabelCounts.of(written_runs.LABELS, gold, *answers), tested
 
 
 def write_search(path: Path) -> dict[str, Any]:
     """A run directory of a search with everything explained; its result.json."""
-    found, counts, tested = parts()
+    actual, counts, tested = parts()
     change = Change(0.5, 0.49, -0.01, (-0.05, 0.03), 0.7)
     more: dict[str, Any] = {
         "controls": [
@@ -55,7 +55,7 @@ def write_search(path: Path) -> dict[str, Any]:
     }
     shift = Shift(0.5, (0.4, 0.6), -0.1, 0.3)
     origins = Origins(
-        labels=made.LABELS,
+        labels=written_runs.LABELS,
         examples=50,
         total=shift,
         parts=(EffectOrigin(7, "direct", shift), EffectOrigin(7, "mlp", shift)),
@@ -69,14 +69,17 @@ def write_search(path: Path) -> dict[str, Any]:
         for rate, rank, right in ((0.0, None, 30), (0.9, 5, 40))
     ]
     result = (
-        made.common("search")
+        written_runs.common("search")
         | counts.to_json()
-        | {"explanation": found.to_json() | more, "layer": 7, "module": "mlp"}
+        | {"explanation": actual.to_json() | more, "layer": 7, "module": "mlp"}
         | {"validation": validation, "best_rate": 0.9, "test": tested}
     )
     path.mkdir(parents=True)
-    made.write(path / "run.json", {"command": "search", "model": made.MODEL, "task": made.task()})
-    made.write(path / "result.json", result)
+    written_runs.write(
+        path / "run.json",
+        {"command": "search", "model": written_runs.MODEL, "task": written_runs.task()},
+    )
+    written_runs.write(path / "result.json", result)
     return json.loads((path / "result.json").read_text())
 
 
@@ -91,7 +94,7 @@ def test_answers(run: tuple[Path, dict[str, Any]]) -> None:
     path, written = run
     shown = answers_data(read_run(path).result)
     assert shown is not None
-    assert [c["name"] for c in shown["columns"]][1:3] == list(made.LABELS)
+    assert [c["name"] for c in shown["columns"]][1:3] == list(written_runs.LABELS)
     for row, name in zip(shown["rows"], ("gold", "untouched", "truncated"), strict=True):
         assert row[1:3] == [f"{n:,}" for n in written["label_counts"][name].values()]
     assert shown["rows"][2][4] == f"{written['balanced_accuracy']['truncated']:.4f}"
@@ -103,14 +106,14 @@ def test_explanation(run: tuple[Path, dict[str, Any]]) -> None:
     """Every reading, control, spread and side effect has its row."""
     path, written = run
     shown: Any = explanation_data(read_run(path).result)
-    found = written["explanation"]
-    assert shown["verdict"] == found["verdict"] == "label prior"
+    actual = written["explanation"]
+    assert shown["verdict"] == actual["verdict"] == "label prior"
     readings, controls, luck, elsewhere, parts, directions = shown["tables"]
     assert [row[0] for row in parts["rows"]] == ["layer 7, directly", "layer 7, through mlp", "all"]
     assert directions["rows"][0][0] == "fc_out 3"
     assert "film :" in directions["rows"][0]
     for row, change in zip(
-        readings["rows"], (*found["accuracy"].values(), found["auc"]), strict=True
+        readings["rows"], (*actual["accuracy"].values(), actual["auc"]), strict=True
     ):
         assert row[1:4] == [
             f"{change['untouched']:.4f}",
@@ -122,7 +125,7 @@ def test_explanation(run: tuple[Path, dict[str, Any]]) -> None:
     rte, novel = elsewhere["rows"]
     assert rte[-2:] == ["not shown", "not shown (0.01)"]
     assert novel[-2:] == ["shown", "not shown (0.01)"]
-    raw, fitted = (found["accuracy"][name] for name in ("raw", "fitted_prior"))
+    raw, fitted = (actual["accuracy"][name] for name in ("raw", "fitted_prior"))
     assert [line["values"] for line in shown["lines"]] == [
         [raw["untouched"], fitted["untouched"]],
         [raw["truncated"], fitted["truncated"]],
@@ -139,7 +142,7 @@ def test_what_is_shown_is_left_out_of_the_plain_tables(run: tuple[Path, dict[str
 
 
 def test_runs_without_them_show_nothing(tmp_path: Path) -> None:
-    result = read_run(made.sweep(tmp_path / "sweep", size=5)).result
+    result = read_run(written_runs.sweep(tmp_path / "sweep", size=5)).result
     assert answers_data(result) is None
     assert explanation_data(result) is None
     assert shown_fields(result) == set()

@@ -14,7 +14,7 @@ from jaxsvd.page.flips import flips_data, shares
 from jaxsvd.results.predictions import read_outcomes
 from jaxsvd.runtime.progress import SILENT
 
-from . import made
+from . import written_runs
 
 
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(0, 200))
@@ -29,7 +29,7 @@ def test_shares(counts: list[int], limit: int) -> None:
 
 def record_of(run: Path) -> dict[str, Any]:
     outcomes = read_outcomes(run / "predictions.jsonl", SILENT)
-    record = flips_data(outcomes, run / "prompts.jsonl", made.LABELS, SILENT)
+    record = flips_data(outcomes, run / "prompts.jsonl", written_runs.LABELS, SILENT)
     assert record is not None
     return record
 
@@ -37,7 +37,7 @@ def record_of(run: Path) -> dict[str, Any]:
 @pytest.mark.long
 def test_demonstrations_are_kept_once(tmp_path: Path) -> None:
     """The page has each prompt and each set of demonstrations a single time."""
-    run = made.sweep(tmp_path / "run", shots=(4, 10), seeds=(0, 1))
+    run = written_runs.sweep(tmp_path / "run", shots=(4, 10), seeds=(0, 1))
     record = record_of(run)
     assert len(record["prefixes"]) == 4
     questions = {
@@ -46,9 +46,9 @@ def test_demonstrations_are_kept_once(tmp_path: Path) -> None:
     }
     assert len(record["texts"]) == len(questions)
     for cell, index, *_, text in record["rows"]:
-        told, at = record["texts"][text], record["cells"][cell]
-        whole = record["prefixes"][told["prefix"]]["head"] + told["head"]
-        assert whole == made.prompt(index, at["shots"], at["seed"])
+        reported, at = record["texts"][text], record["cells"][cell]
+        whole = record["prefixes"][reported["prefix"]]["head"] + reported["head"]
+        assert whole == written_runs.prompt(index, at["shots"], at["seed"])
     page = report(run).read_text("utf-8")
     for seed in (0, 1):
         assert page.count(f"example 9 of seed {seed}") == 1
@@ -56,7 +56,7 @@ def test_demonstrations_are_kept_once(tmp_path: Path) -> None:
 
 def test_caps_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page keeps few flips of every truncation and says how many there are."""
-    run = made.sweep(tmp_path / "run", size=150)
+    run = written_runs.sweep(tmp_path / "run", size=150)
     whole = record_of(run)
     monkeypatch.setattr(flips, "MAX_FLIPS", 200)
     monkeypatch.setattr(flips, "MAX_CHARACTERS", 1_000)
@@ -74,15 +74,15 @@ def test_caps_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_long_prompts_keep_both_ends(tmp_path: Path) -> None:
     text = "a" * 60_000 + "\n" + "b" * 40_000 + "end"
-    run = made.sweep(tmp_path / "run", rates=(0.0, 0.9), text=lambda i, *_: f"{i}{text}")
-    told = record_of(run)["texts"][0]
-    assert len(told["head"]) + len(told["tail"]) == flips.MAX_PROMPT
-    assert told["omitted"] > 0
-    assert told["tail"].endswith("bend")
+    run = written_runs.sweep(tmp_path / "run", rates=(0.0, 0.9), text=lambda i, *_: f"{i}{text}")
+    reported = record_of(run)["texts"][0]
+    assert len(reported["head"]) + len(reported["tail"]) == flips.MAX_PROMPT
+    assert reported["omitted"] > 0
+    assert reported["tail"].endswith("bend")
 
 
 def test_prompts_of_questions_that_did_not_turn_are_not_on_the_page(tmp_path: Path) -> None:
-    run = made.sweep(tmp_path / "run")
+    run = written_runs.sweep(tmp_path / "run")
     record = record_of(run)
     turned = {index for _, index, *_ in record["rows"]}
     page = json.dumps(record)
@@ -92,12 +92,12 @@ def test_prompts_of_questions_that_did_not_turn_are_not_on_the_page(tmp_path: Pa
 
 def test_several_edits_at_once_are_named(tmp_path: Path) -> None:
     """They have no module, layer and rate of their own; rate 0 is what they are held against."""
-    run = made.sweep(tmp_path / "run", modules=("mlp",), layers=(0,), rates=(0.0, 0.9))
+    run = written_runs.sweep(tmp_path / "run", modules=("mlp",), layers=(0,), rates=(0.0, 0.9))
     path, edits = run / "predictions.jsonl", "0:mlp:0.9+1:attn:0.5"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     none = {"module": None, "layer": None, "rate": None, "edits": edits}
     more = [line | none for line in lines if line["rate"] == 0.9]
-    made.write_lines(path, [*lines, *more])
+    written_runs.write_lines(path, [*lines, *more])
     one, both = record_of(run)["cells"]
     assert both == one | none
     assert one["gained"] + one["lost"] > 0

@@ -69,8 +69,8 @@ def elements(text: str) -> Elements:
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts_add_no_element(text: str) -> None:
     plain, hostile = elements(page()), page(subject=text, answer=text, texts=[text])
-    found = elements(hostile)
-    assert [tag for tag, _ in found.tags] == [tag for tag, _ in plain.tags]
+    actual = elements(hostile)
+    assert [tag for tag, _ in actual.tags] == [tag for tag, _ in plain.tags]
     start = hostile.index('id="data">') + len('id="data">')
     data = json.loads(hostile[start : hostile.index("</script>", start)])
     assert data["texts"] == [text]
@@ -79,8 +79,8 @@ def test_hostile_texts_add_no_element(text: str) -> None:
 
 def test_policy_allows_its_own_script_and_style_only() -> None:
     text = page()
-    found = elements(text)
-    policy = next(a["content"] for _, a in found.tags if "http-equiv" in a)
+    actual = elements(text)
+    policy = next(a["content"] for _, a in actual.tags if "http-equiv" in a)
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
@@ -94,8 +94,8 @@ def test_policy_allows_its_own_script_and_style_only() -> None:
 
 def test_nothing_comes_from_elsewhere() -> None:
     """No address of another place, and no way from text to markup."""
-    found = elements(page())
-    addresses = [a[name] for _, a in found.tags for name in ("src", "href") if name in a]
+    actual = elements(page())
+    addresses = [a[name] for _, a in actual.tags for name in ("src", "href") if name in a]
     assert addresses == ["data:,"]
     for path in TEMPLATE.iterdir():
         text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")

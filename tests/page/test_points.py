@@ -19,7 +19,7 @@ from jaxsvd.results.statistics import paired_difference, wilson
 from jaxsvd.results.summary import sweep_answer
 from jaxsvd.runtime.progress import SILENT
 
-from . import made
+from . import written_runs
 
 
 @given(st.lists(st.floats(0, 1), max_size=7))
@@ -36,15 +36,15 @@ def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "sweep"
-    return made.sweep(path, shots=(0, 4), seeds=(0, 1), size=200)
+    return written_runs.sweep(path, shots=(0, 4), seeds=(0, 1), size=200)
 
 
 @pytest.fixture(scope="module")
 def points(swept: Path) -> list[Point]:
     outcomes = read_outcomes(swept / "predictions.jsonl", SILENT)
-    found, contradicted = paired(points_of(read_run(swept).result), outcomes)
+    actual, contradicted = paired(points_of(read_run(swept).result), outcomes)
     assert contradicted == 0
-    return found
+    return actual
 
 
 def test_points_of_a_sweep(swept: Path, points: list[Point]) -> None:
@@ -90,7 +90,7 @@ def test_order_of_lines_does_not_matter(swept: Path, points: list[Point]) -> Non
 
 def test_untouched_model_scored_for_one_layer_only() -> None:
     """Rate 0 is the same model for every layer: one of them is enough, half-scored ones are cut."""
-    lines = list(made.predictions(["mlp"], [0, 1], [0.0, 0.9], [4], [0], 30))
+    lines = list(written_runs.predictions(["mlp"], [0, 1], [0.0, 0.9], [4], [0], 30))
     outcomes = Outcomes()
     for line in lines:
         if line["rate"] > 0 or (line["layer"] == 0 and line["index"] < 60):
@@ -103,7 +103,9 @@ def test_untouched_model_scored_for_one_layer_only() -> None:
 
 def test_cells_of_other_kinds_make_no_curve() -> None:
     """Two cells of one place differ in something that a curve would hide."""
-    cells = made.cells(list(made.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10)))
+    cells = written_runs.cells(
+        list(written_runs.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10))
+    )
 
     def count(cells: list[Any]) -> int:
         return len(points_of(result_of({"command": "x", "cells": cells})))
@@ -131,6 +133,8 @@ def test_answer_of_a_sweep(points: list[Point]) -> None:
     single = [p for p in points if p.seed == 0 and p.shots == 4]
     assert "95 % interval [" in sweep_answer(single, None)
     assert "nothing to compare" in sweep_answer([p for p in points if p.rate == 0], None)
-    cells = made.cells(list(made.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10)))
-    bare = points_of(result_of(made.common("sweep") | {"cells": cells}))
+    cells = written_runs.cells(
+        list(written_runs.predictions(["mlp"], [0], [0.0, 0.9], [4], [0], 10))
+    )
+    bare = points_of(result_of(written_runs.common("sweep") | {"cells": cells}))
     assert "not all predictions are here" in sweep_answer(bare, None)

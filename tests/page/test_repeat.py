@@ -12,7 +12,7 @@ from jaxsvd.cli.main import main
 from jaxsvd.page.repeat import repeat
 from jaxsvd.results.read import FinishedRun, read_run, result_of
 
-from . import made
+from . import written_runs
 
 
 def again(first: Sequence[str], tmp_path: Path) -> list[str]:
@@ -83,8 +83,8 @@ def of(
 
 
 def test_a_sweep_runs_over_the_values_of_its_cells() -> None:
-    lines = list(made.predictions(["attn", "mlp"], [0, 7], [0.0, 0.995], [0, 4], [2, 3], 5))
-    line, notes = of(made.common("sweep") | {"cells": made.cells(lines)})
+    lines = list(written_runs.predictions(["attn", "mlp"], [0, 7], [0.0, 0.995], [0, 4], [2, 3], 5))
+    line, notes = of(written_runs.common("sweep") | {"cells": written_runs.cells(lines)})
     assert line == (
         "jaxsvd sweep made/up --task sst2 --data data/sst2 --protocol clean --validation-size 60 "
         "--layers 0 7 --modules attn mlp --rates 0 0.995 --shots 0 4 --seeds 2 3 --dtype float32"
@@ -94,7 +94,9 @@ def test_a_sweep_runs_over_the_values_of_its_cells() -> None:
 
 def test_what_the_records_do_not_tell_is_said() -> None:
     """Sizes where questions were left out, the path of a user's own task file."""
-    result = made.common("evaluate") | {"task": made.task(name="mine", skipped_queries=3)}
+    result = written_runs.common("evaluate") | {
+        "task": written_runs.task(name="mine", skipped_queries=3)
+    }
     result["test"] = {"correct": 3, "total": 4}
     line, notes = of(result)
     assert line is not None

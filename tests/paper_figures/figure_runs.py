@@ -98,18 +98,18 @@ def pooled(cells: Sequence[Record]) -> list[Record]:
     return [
         dict(zip(names, key, strict=True))
         | {
-            "seeds": [cell["seed"] for cell in found],
-            "mean": statistics.fmean(cell["accuracy"] for cell in found),
-            "spread": spread_of([cell["accuracy"] for cell in found]),
-            "lowest": min(cell["accuracy"] for cell in found),
-            "highest": max(cell["accuracy"] for cell in found),
-            "correct": sum(cell["correct"] for cell in found),
-            "total": sum(cell["total"] for cell in found),
+            "seeds": [cell["seed"] for cell in actual],
+            "mean": statistics.fmean(cell["accuracy"] for cell in actual),
+            "spread": spread_of([cell["accuracy"] for cell in actual]),
+            "lowest": min(cell["accuracy"] for cell in actual),
+            "highest": max(cell["accuracy"] for cell in actual),
+            "correct": sum(cell["correct"] for cell in actual),
+            "total": sum(cell["total"] for cell in actual),
             "interval": list(
-                binomial_interval([c["correct"] for c in found], [c["total"] for c in found])
+                binomial_interval([c["correct"] for c in actual], [c["total"] for c in actual])
             ),
         }
-        for key, found in groups.items()
+        for key, actual in groups.items()
     ]
 
 
@@ -149,8 +149,8 @@ def sweep_experiment(
 
 def plain_sweep(path: Path, *, hour: int = 0, of: Record | None = None, **grid: Any) -> Path:
     """A run of ``jaxsvd sweep``."""
-    asked = {"layers": (0, 5), "shots": (10,), "seeds": (0, 1)} | grid
-    cells = sweep_cells(("sst2",), **asked)
+    requested = {"layers": (0, 5), "shots": (10,), "seeds": (0, 1)} | grid
+    cells = sweep_cells(("sst2",), **requested)
     cells = [{k: v for k, v in cell.items() if k not in ("task", "method")} for cell in cells]
     task = {"name": "sst2", "chance": 0.5, "shots": 10, "seed": [0, 1]}
     result = {"command": "sweep", "model": of or model(), "task": task, "cells": cells}
@@ -207,15 +207,15 @@ def searches(
     tasks: Sequence[str], modules: Sequence[str], seeds: Sequence[int], layer: int, size: int
 ) -> list[Record]:
     """The ``searches`` of algorithm1."""
-    found = []
+    actual = []
     for task, module, seed in itertools.product(tasks, modules, seeds):
         rate = RATES[1 + (seed + len(task)) % 7]
         entry: Record = {"task": task, "module": module, "seed": seed, "layer": layer}
         entry |= {"top": [layer], "best_rate": rate, "chance": CHANCE.get(task, 0.5)}
         validation = [{"rate": r, "rank": 4} | Accuracy(50, 80).to_json() for r in RATES]
         test = search_test(task, module, layer, rate, seed, size)
-        found.append(entry | {"validation": validation, "test": test})
-    return found
+        actual.append(entry | {"validation": validation, "test": test})
+    return actual
 
 
 def algorithm1(
@@ -230,10 +230,10 @@ def algorithm1(
 ) -> Path:
     """A run of algorithm1."""
     of = of or model()
-    found = searches(tasks, modules, seeds, of["layers"] - 2, size)
+    actual = searches(tasks, modules, seeds, of["layers"] - 2, size)
     summary = []
     for task, module in itertools.product(tasks, modules):
-        tests = [s["test"] for s in found if (s["task"], s["module"]) == (task, module)]
+        tests = [s["test"] for s in actual if (s["task"], s["module"]) == (task, module)]
         base, pruned = ([t[name]["accuracy"] for t in tests] for name in ("base", "pruned"))
         difference = [t["difference"] for t in tests]
         entry: Record = {"task": task, "module": module, "layer": of["layers"] - 2}
@@ -242,7 +242,7 @@ def algorithm1(
             entry |= {f"{name}_mean": statistics.fmean(values), f"{name}_spread": spread_of(values)}
         entry["significant"] = sum(t["p_value"] < 0.05 for t in tests)
         summary.append(entry)
-    result = {"experiment": "algorithm1", "model": of, "searches": found, "summary": summary}
+    result = {"experiment": "algorithm1", "model": of, "searches": actual, "summary": summary}
     return write(path, result | {"tasks": tasks_record(tasks, (10,), seeds)}, hour=hour)
 
 
@@ -251,10 +251,10 @@ def plain_search(
 ) -> Path:
     """A run of ``jaxsvd search``."""
     [entry] = searches((task,), (module,), (seed,), 4, 100)
-    asked = {"name": task, "chance": 0.5, "shots": 10, "seed": seed}
+    requested = {"name": task, "chance": 0.5, "shots": 10, "seed": seed}
     return write(
         path,
-        {"command": "search", "model": model(), "task": asked} | entry | {"task": asked},
+        {"command": "search", "model": model(), "task": requested} | entry | {"task": requested},
         hour=hour,
     )
 

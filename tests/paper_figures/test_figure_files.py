@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import figure_runs as made
+import figure_runs
 import pytest
 
 from jaxsvd.runtime.errors import UserError
@@ -30,9 +30,9 @@ def said(capsys: Capture) -> str:
 def test_everything(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """All names from the runs below runs/, and where each panel is from."""
     monkeypatch.chdir(tmp_path)
-    run = made.algorithm1(tmp_path / "runs" / "deep" / "inside", tasks=("bundled",))
+    run = figure_runs.algorithm1(tmp_path / "runs" / "deep" / "inside", tasks=("bundled",))
     # What lies inside a run is part of it.
-    made.plain_search(run / "sst2-seed-0", task="sst2", hour=5)
+    figure_runs.plain_search(run / "sst2-seed-0", task="sst2", hour=5)
     (tmp_path / "runs" / "begun").mkdir()
     (tmp_path / "runs" / "begun" / "run.json").write_text("{}")
     assert main(["fig4", "tables"]) == 0
@@ -66,8 +66,8 @@ def test_names() -> None:
 @pytest.mark.long
 def test_same_runs_same_bytes(tmp_path: Path) -> None:
     """In processes that hash differently and at different times."""
-    made.condition_numbers(tmp_path / "runs" / "a", infinite=[1])
-    made.algorithm1(tmp_path / "runs" / "b")
+    figure_runs.condition_numbers(tmp_path / "runs" / "a", infinite=[1])
+    figure_runs.algorithm1(tmp_path / "runs" / "b")
     contents = []
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "paper_figures", "fig3", "table2"]
@@ -83,10 +83,10 @@ def test_same_runs_same_bytes(tmp_path: Path) -> None:
 
 def test_the_newest_run_wins(tmp_path: Path) -> None:
     """Cell by cell, whatever the order of names and folders; older cells stay where alone."""
-    new = made.sweep_experiment(
+    new = figure_runs.sweep_experiment(
         tmp_path / "a", "depth_sweep", tasks=("sst2",), layers=(0, 1), hour=2, salt=1, seeds=(0,)
     )
-    old = made.sweep_experiment(tmp_path / "b", "depth_sweep", tasks=("sst2", "rte"), hour=1)
+    old = figure_runs.sweep_experiment(tmp_path / "b", "depth_sweep", tasks=("sst2", "rte"), hour=1)
     for folders in ([new, old], [old, new], [tmp_path]):
         from paper_figures import accuracy
 
@@ -105,8 +105,8 @@ def test_several_models(tmp_path: Path) -> None:
     """Each has its panels, and those without a run say so."""
     for i, name in enumerate(("x/one", "x/two", "x/three")):
         tasks = ("sst2", "rte") if i == 0 else ("sst2",)
-        made.sweep_experiment(
-            tmp_path / str(i), "depth_sweep", of=made.model(name), tasks=tasks, seeds=(0,)
+        figure_runs.sweep_experiment(
+            tmp_path / str(i), "depth_sweep", of=figure_runs.model(name), tasks=tasks, seeds=(0,)
         )
     drawn = Works(find([tmp_path]).sources, ["sst2", "rte"]).make("fig1")
     assert len(drawn.shown) == 8
@@ -121,7 +121,7 @@ def test_missing_panels_are_drawn(tmp_path: Path) -> None:
     """Grey, with words, in every figure."""
     from experiments.common import style
 
-    run = made.write(tmp_path / "run", {"experiment": "trajectories"})
+    run = figure_runs.write(tmp_path / "run", {"experiment": "trajectories"})
     works = Works(find([run]).sources)
     for name, panels in (("fig1", 6), ("fig2", 6), ("fig3", 1), ("fig4", 14), ("fig5", 3)):
         with style.look():
@@ -149,7 +149,7 @@ def test_labels() -> None:
 
 def damage(path: Path, how: str) -> Path:
     """Spoil a run of depth_sweep."""
-    result = made.read(path)
+    result = figure_runs.read(path)
     changes: dict[str, Any] = {
         "mean": {"points": [result["points"][0] | {"mean": 0.1234}, *result["points"][1:]]},
         "seeds": {"cells": result["cells"][1:]},
@@ -166,7 +166,7 @@ def damage(path: Path, how: str) -> Path:
     if how == "cut":
         (path / "result.json").write_text((path / "result.json").read_text()[:-30])
         return path
-    return made.change(path, **changes[how])
+    return figure_runs.change(path, **changes[how])
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def damage(path: Path, how: str) -> Path:
 )
 def test_damaged_runs(tmp_path: Path, capsys: Capture, how: str, words: str) -> None:
     """One line that names the file and what is wrong; nothing is written."""
-    run = made.sweep_experiment(tmp_path / "runs" / "x", "depth_sweep", tasks=("sst2",))
+    run = figure_runs.sweep_experiment(tmp_path / "runs" / "x", "depth_sweep", tasks=("sst2",))
     damage(run, how)
     out = tmp_path / "out"
     assert main(["fig1", "--runs", str(tmp_path / "runs"), "--out", str(out)]) == 2
@@ -200,28 +200,28 @@ def test_damaged_runs(tmp_path: Path, capsys: Capture, how: str, words: str) -> 
 
 def test_other_damage(tmp_path: Path) -> None:
     """Searches, condition numbers and curves that contradict themselves."""
-    run = made.algorithm1(tmp_path / "a")
-    result = made.read(run)
+    run = figure_runs.algorithm1(tmp_path / "a")
+    result = figure_runs.read(run)
     result["searches"][0]["test"]["difference"] = 0.5
-    made.change(run, searches=result["searches"])
+    figure_runs.change(run, searches=result["searches"])
     with pytest.raises(UserError, match="the difference should be"):
         Works(find([run]).sources).make("fig4")
-    run = made.algorithm1(tmp_path / "b")
-    result = made.read(run)
+    run = figure_runs.algorithm1(tmp_path / "b")
+    result = figure_runs.read(run)
     result["summary"][0]["base_mean"] = 0.5
-    made.change(run, summary=result["summary"])
+    figure_runs.change(run, summary=result["summary"])
     with pytest.raises(UserError, match="base_mean should be"):
         Works(find([run]).sources).make("table2")
-    run = made.condition_numbers(tmp_path / "c")
-    made.change(run, numbers=made.read(run)["numbers"][1:])
+    run = figure_runs.condition_numbers(tmp_path / "c")
+    figure_runs.change(run, numbers=figure_runs.read(run)["numbers"][1:])
     Works(find([run]).sources).make("fig3")  # a smaller matrix is missing: no contradiction
-    made.change(run, numbers=made.read(run)["numbers"][5:])
+    figure_runs.change(run, numbers=figure_runs.read(run)["numbers"][5:])
     with pytest.raises(UserError, match="the condition number is"):
         Works(find([run]).sources).make("fig3")
-    run = made.linear_functions(tmp_path / "d")
-    result = made.read(run)
+    run = figure_runs.linear_functions(tmp_path / "d")
+    result = figure_runs.read(run)
     result["curves"][0]["error"].pop()
-    made.change(run, curves=result["curves"])
+    figure_runs.change(run, curves=result["curves"])
     with pytest.raises(UserError, match=r"curves\[0\]: examples, error and standard_error differ"):
         Works(find([run]).sources).make("fig5")
 
@@ -248,14 +248,14 @@ def test_mistakes(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "run.json").write_text("{}")
-    made.write(tmp_path / "other", {"experiment": "trajectories"})
+    figure_runs.write(tmp_path / "other", {"experiment": "trajectories"})
     assert main(arguments) == 2
     assert words in said(capsys)
     assert not (tmp_path / "figures").exists()
 
 
 def test_output_that_is_a_file(tmp_path: Path, capsys: Capture) -> None:
-    run = made.plain_search(tmp_path / "run")
+    run = figure_runs.plain_search(tmp_path / "run")
     (tmp_path / "file").write_text("")
     assert main(["table8", "--runs", str(run), "--out", str(tmp_path / "file")]) == 2
     assert "is a file" in said(capsys)
@@ -267,7 +267,7 @@ def test_without_matplotlib(
     """Tables need none; figures say what to install."""
     from paper_figures import __main__ as command
 
-    run = made.plain_search(tmp_path / "run")
+    run = figure_runs.plain_search(tmp_path / "run")
     monkeypatch.setattr(command, "available", lambda: False)
     arguments = ["--runs", str(run), "--out", str(tmp_path / "out")]
     assert main(["fig4", *arguments]) == 2
@@ -280,16 +280,16 @@ def test_without_matplotlib(
 
 def test_a_run_is_read_once(tmp_path: Path) -> None:
     """However many folders name it."""
-    run = made.plain_search(tmp_path / "runs" / "a")
-    found = find([tmp_path, run, tmp_path / "runs"])
-    assert [source.path.resolve() for source in found.sources] == [run.resolve()]
-    assert found == reading.RunFolders(found.sources, ())
+    run = figure_runs.plain_search(tmp_path / "runs" / "a")
+    actual = find([tmp_path, run, tmp_path / "runs"])
+    assert [source.path.resolve() for source in actual.sources] == [run.resolve()]
+    assert actual == reading.RunFolders(actual.sources, ())
 
 
 def test_results_of_others(tmp_path: Path) -> None:
     """A result that no figure is made of is passed over, unread."""
-    made.write(tmp_path / "a", {"experiment": ["odd"], "cells": 3})
-    made.plain_search(tmp_path / "b")
+    figure_runs.write(tmp_path / "a", {"experiment": ["odd"], "cells": 3})
+    figure_runs.plain_search(tmp_path / "b")
     text = json.dumps({"command": "evaluate", "started": "2025-01-01T00:00:00"})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "result.json").write_text(text)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import figure_runs as made
+import figure_runs
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ from paper_figures.reading import find
 from paper_figures.works import Works
 
 Draw = Callable[..., Drawn]
-RATES = made.RATES
+RATES = figure_runs.RATES
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def draw() -> Iterator[Draw]:
 
 def artists(figure: Figure) -> dict[str, Any]:
     """By id; each id is of one artist only."""
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for artist in figure.findobj(lambda a: a.get_gid() not in (None, "not run")):
-        assert artist.get_gid() not in found
-        found[artist.get_gid()] = artist
-    return found
+        assert artist.get_gid() not in actual
+        actual[artist.get_gid()] = artist
+    return actual
 
 
 def heights(artist: Any) -> list[float]:
@@ -57,8 +57,8 @@ def test_accuracies(tmp_path: Path, draw: Draw, name: str) -> None:
     shots = {"fig1": (10,), "fig2": (0, 4, 10)}[name]
     experiment = {"fig1": "depth_sweep", "fig2": "shots_sweep"}[name]
     tasks = ("sst2", "agnews") if name == "fig1" else ("sst2",)
-    run = made.sweep_experiment(tmp_path / "run", experiment, tasks=tasks, shots=shots)
-    result, shown = made.read(run), artists(draw(name, run).figure)
+    run = figure_runs.sweep_experiment(tmp_path / "run", experiment, tasks=tasks, shots=shots)
+    result, shown = figure_runs.read(run), artists(draw(name, run).figure)
     curves = 0
     for task in tasks:
         for n in shots:
@@ -88,7 +88,9 @@ def test_accuracies(tmp_path: Path, draw: Draw, name: str) -> None:
 
 def test_the_place_of_a_rate(tmp_path: Path, draw: Draw) -> None:
     """Ticks name the rates; points stand at theirs, a little beside by layer."""
-    run = made.sweep_experiment(tmp_path / "run", "depth_sweep", tasks=("rte",), rates=RATES[::2])
+    run = figure_runs.sweep_experiment(
+        tmp_path / "run", "depth_sweep", tasks=("rte",), rates=RATES[::2]
+    )
     figure = draw("fig1", run, tasks=["rte"]).figure
     axes = figure.axes[0]
     ticks = dict(
@@ -106,11 +108,11 @@ def test_the_place_of_a_rate(tmp_path: Path, draw: Draw) -> None:
 
 def test_other_layers(tmp_path: Path, draw: Draw) -> None:
     """A sweep of all layers shows all, the middle ones in grey."""
-    run = made.sweep_experiment(
+    run = figure_runs.sweep_experiment(
         tmp_path / "run", "depth_sweep", tasks=("sst2",), layers=range(6), seeds=(0,)
     )
     drawn = draw("fig1", run, tasks=["sst2"])
-    shown, result = artists(drawn.figure), made.read(run)
+    shown, result = artists(drawn.figure), figure_runs.read(run)
     for layer in range(6):
         at = {"module": "attn", "layer": layer}
         expected = [p["mean"] for p in result["points"] if at.items() <= p.items()]
@@ -122,9 +124,9 @@ def test_other_layers(tmp_path: Path, draw: Draw) -> None:
 
 def test_a_plain_sweep(tmp_path: Path, draw: Draw) -> None:
     """``jaxsvd sweep`` is pooled here: the mean over its seeds."""
-    run = made.plain_sweep(tmp_path / "run")
+    run = figure_runs.plain_sweep(tmp_path / "run")
     drawn = draw("fig1", run, tasks=["sst2"])
-    shown, cells = artists(drawn.figure), made.read(run)["cells"]
+    shown, cells = artists(drawn.figure), figure_runs.read(run)["cells"]
     for i, rate in enumerate(RATES):
         at = {"module": "mlp", "layer": 5, "rate": rate}
         values = [c["accuracy"] for c in cells if at.items() <= c.items()]
@@ -137,8 +139,8 @@ def test_a_plain_sweep(tmp_path: Path, draw: Draw) -> None:
 
 def test_condition_numbers(tmp_path: Path, draw: Draw) -> None:
     """Every matrix, the largest of each module, infinite ones apart."""
-    run = made.condition_numbers(tmp_path / "run", infinite=[3])
-    result, shown = made.read(run), artists(draw("fig3", run).figure)
+    run = figure_runs.condition_numbers(tmp_path / "run", infinite=[3])
+    result, shown = figure_runs.read(run), artists(draw("fig3", run).figure)
     for module in ("mlp", "attn"):
         rows = sorted(
             (r for r in result["modules"] if r["module"] == module), key=lambda r: r["layer"]
@@ -160,8 +162,8 @@ def test_condition_numbers(tmp_path: Path, draw: Draw) -> None:
 
 def test_changes(tmp_path: Path, draw: Draw) -> None:
     """Accuracies, differences and their intervals, pooled and seed by seed."""
-    run = made.algorithm1(tmp_path / "run")
-    result, shown = made.read(run), artists(draw("fig4", run).figure)
+    run = figure_runs.algorithm1(tmp_path / "run")
+    result, shown = figure_runs.read(run), artists(draw("fig4", run).figure)
     assert result["summary"]
     for row in result["summary"]:
         key = f"tiny|{row['module']}|{row['task']}"
@@ -181,8 +183,8 @@ def test_changes(tmp_path: Path, draw: Draw) -> None:
 
 def test_linear_functions(tmp_path: Path, draw: Draw) -> None:
     """Curves, baselines, and the last points under truncation."""
-    run = made.linear_functions(tmp_path / "run")
-    result, shown = made.read(run), artists(draw("fig5", run).figure)
+    run = figure_runs.linear_functions(tmp_path / "run")
+    result, shown = figure_runs.read(run), artists(draw("fig5", run).figure)
     name = "d = 5, 4 layers of width 64"
     lines = {f"{name}|{curve['steps']}": curve for curve in result["curves"]}
     lines |= {f"{name}|{baseline}": curve for baseline, curve in result["baselines"].items()}
@@ -207,7 +209,7 @@ def test_published_points(tmp_path: Path, draw: Draw) -> None:
     """Hollow markers equal the data files, in the figures that have them, run or not."""
     names = {0: "FIRST", 1: "SECOND", -2: "LAST_BUT_ONE", -1: "LAST"}
     layers = {"gpt-j-6b": 28, "llama-2-7b": 32}
-    run = made.condition_numbers(tmp_path / "run")
+    run = figure_runs.condition_numbers(tmp_path / "run")
     for name, shots in (("fig1", {1}), ("fig2", {2})):
         shown = artists(draw(name, run).figure)
         for point in figure_points():
@@ -236,12 +238,12 @@ def test_published_points(tmp_path: Path, draw: Draw) -> None:
 
 def test_published_ranges(tmp_path: Path, draw: Draw) -> None:
     """Those of Figure 3, and Figure 5's points at multiples of one's own dimension."""
-    shown = artists(draw("fig3", made.condition_numbers(tmp_path / "run")).figure)
+    shown = artists(draw("fig3", figure_runs.condition_numbers(tmp_path / "run")).figure)
     assert heights(shown["published|gpt-j-6b|mlp"]) == [100, 500]
     assert heights(shown["published|gpt-j-6b|attn"]) == [3.5e6]
     assert heights(shown["published|llama-2-7b|mlp"]) == [200]
     assert heights(shown["published|llama-2-7b|attn"]) == [1e7]
-    shown = artists(draw("fig5", made.linear_functions(tmp_path / "linear", d=8)).figure)
+    shown = artists(draw("fig5", figure_runs.linear_functions(tmp_path / "linear", d=8)).figure)
     expected = {"least squares": 0.0, "trained": 0.02, "zero": 1.0}
     for name, error in expected.items():
         assert heights(shown[f"published|{name}"]) == [error]
@@ -251,10 +253,10 @@ def test_published_ranges(tmp_path: Path, draw: Draw) -> None:
 def test_fewer_than_four_layers(tmp_path: Path, draw: Draw) -> None:
     """A layer is never drawn twice, and none that a small model lacks is called missing."""
     for layers in (1, 2, 3):
-        run = made.sweep_experiment(
+        run = figure_runs.sweep_experiment(
             tmp_path / str(layers),
             "depth_sweep",
-            of=made.model(layers=layers),
+            of=figure_runs.model(layers=layers),
             layers=range(layers),
             tasks=("sst2",),
         )

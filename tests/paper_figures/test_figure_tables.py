@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import figure_runs as made
+import figure_runs
 import pytest
 
 from experiments.language.pooled import binomial_interval
@@ -74,7 +74,9 @@ def of_csv(text: str) -> list[dict[str, str]]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Three tasks and seeds on a model whose name is awkward in every format."""
-    return made.algorithm1(tmp_path / "run", of=made.model("org/a_b$c|d%e&{x}\\y#z^~<i>*"))
+    return figure_runs.algorithm1(
+        tmp_path / "run", of=figure_runs.model("org/a_b$c|d%e&{x}\\y#z^~<i>*")
+    )
 
 
 def test_both_formats_are_one_table(run: Path) -> None:
@@ -87,7 +89,7 @@ def test_both_formats_are_one_table(run: Path) -> None:
 @pytest.mark.parametrize(("name", "task"), [("table2", "sst2"), ("table-bundled", "bundled")])
 def test_cells(run: Path, name: str, task: str) -> None:
     """Each cell of one's own columns, to the digits printed."""
-    result, table = made.read(run), of_markdown(files(name, run)["md"])
+    result, table = figure_runs.read(run), of_markdown(files(name, run)["md"])
     model = "a_b$c|d%e&{x}\\y#z^~<i>*"
     for column, module in enumerate(("mlp", "attn")):
         assert table[""][column] == f"{model}: {module.upper()}"
@@ -118,7 +120,7 @@ def test_cells(run: Path, name: str, task: str) -> None:
 
 def test_csv(run: Path) -> None:
     """Every number of every search and mean, exactly."""
-    result, rows = made.read(run), of_csv(files("table2", run)["csv"])
+    result, rows = figure_runs.read(run), of_csv(files("table2", run)["csv"])
     searches = [s for s in result["searches"] if s["task"] == "sst2"]
     seeds = [row for row in rows if row["kind"] == "seed"]
     assert len(searches) == len(seeds) == 6
@@ -153,7 +155,7 @@ def test_csv(run: Path) -> None:
 def test_published_columns(tmp_path: Path, number: int) -> None:
     """As in the data file, in all formats, and named as published."""
     task = ("sst2", "agnews", "emoc", "mrpc", "rte", "cb", "copa")[number - 2]
-    written = files(f"table{number}", made.plain_search(tmp_path / "run", task="rte"))
+    written = files(f"table{number}", figure_runs.plain_search(tmp_path / "run", task="rte"))
     table = of_latex(written["tex"])
     columns = [c for c, name in enumerate(table[""]) if "(published)" in name]
     assert [table[""][c] for c in columns] == [
@@ -181,7 +183,7 @@ def test_published_columns(tmp_path: Path, number: int) -> None:
 
 def test_missing_cells(tmp_path: Path) -> None:
     """What was not run is a dash: one's own columns of another task, a module, a seed."""
-    run = made.plain_search(tmp_path / "run", task="copa", module="attn")
+    run = figure_runs.plain_search(tmp_path / "run", task="copa", module="attn")
     table = of_markdown(files("table8", run)["md"])
     assert table[""][:2] == ["tiny: MLP", "tiny: ATTN"]
     assert {cells[0] for row, cells in table.items() if row} == {"-"}
@@ -194,9 +196,9 @@ def test_missing_cells(tmp_path: Path) -> None:
 
 def test_two_layers(tmp_path: Path) -> None:
     """Searches of two layers of one module are two columns."""
-    first = made.plain_search(tmp_path / "a", task="cb")
-    second = made.plain_search(tmp_path / "b", task="cb", hour=1)
-    made.change(second, layer=2)
+    first = figure_runs.plain_search(tmp_path / "a", task="cb")
+    second = figure_runs.plain_search(tmp_path / "b", task="cb", hour=1)
+    figure_runs.change(second, layer=2)
     table = of_markdown(files("table7", first, second)["md"])
     assert table[""][:3] == ["tiny: MLP", "tiny: MLP", "tiny: ATTN"]
     assert table["layer"][:3] == ["2", "4", "-"]

@@ -45,13 +45,13 @@ def tensors_of(path: Path) -> dict[str, np.ndarray]:
 
 def check_weights(model: Model, directory: Path) -> None:
     """Every parameter is what the files say."""
-    found: dict[str, np.ndarray] = {}
+    actual: dict[str, np.ndarray] = {}
     for path in directory.glob("model*.safetensors"):
-        found |= tensors_of(path)
+        actual |= tensors_of(path)
     names = tensor_names(model.config, FAMILIES[model.config.family])
     for path, parameter in nnx.to_flat_state(nnx.state(model.decoder)):
         ours = np.asarray(parameter.get_value())
-        theirs = found[names[".".join(map(str, path))]].astype(np.float32)
+        theirs = actual[names[".".join(map(str, path))]].astype(np.float32)
         assert np.isfinite(ours).all()
         np.testing.assert_array_equal(ours, theirs)
 
@@ -104,9 +104,9 @@ def header(data: bytes, random: Random) -> bytes:
     size = int.from_bytes(data[:8], "little")
     if random.random() < 0.5:
         return damaged(data, random, 0, 8 + size)
-    made = damaged_json_text(data[8 : 8 + size], random)
-    made += b" " * (-len(made) % 8)
-    return len(made).to_bytes(8, "little") + made + data[8 + size :]
+    built = damaged_json_text(data[8 : 8 + size], random)
+    built += b" " * (-len(built) % 8)
+    return len(built).to_bytes(8, "little") + built + data[8 + size :]
 
 
 def body(data: bytes, random: Random) -> bytes:
@@ -147,15 +147,15 @@ def byte_level(path: Path) -> None:
     """Writes a byte-level BPE tokenizer, as GPT-J's is, trained on a few lines."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    made.decoder = decoders.ByteLevel()  # pyright: ignore
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    built.decoder = decoders.ByteLevel()  # pyright: ignore
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(  # pyright: ignore
         vocab_size=300, initial_alphabet=alphabet, special_tokens=["<|end|>"], show_progress=False
     )
-    made.train_from_iterator(TEXTS * 3, trainer)
-    made.save(str(path))
+    built.train_from_iterator(TEXTS * 3, trainer)
+    built.save(str(path))
 
 
 def encodes(directory: Path, model: Model) -> Callable[[], None]:

@@ -18,10 +18,10 @@ def piece(data: bytes, random: Random) -> tuple[int, int]:
 
 def flip(data: bytes, random: Random) -> bytes:
     """One to four bits, the same number of bytes."""
-    made = bytearray(data)
+    built = bytearray(data)
     for _ in range(random.randint(1, 4)):
-        made[random.randrange(len(made))] ^= 1 << random.randrange(8)
-    return bytes(made)
+        built[random.randrange(len(built))] ^= 1 << random.randrange(8)
+    return bytes(built)
 
 
 def overwrite(data: bytes, random: Random) -> bytes:

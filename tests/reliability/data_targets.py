@@ -64,8 +64,8 @@ def said(path: Path, *, spaced: bool = False) -> list[tuple[object, object]] | N
         return [(r["sentence"], str(r["label"])) for r in RECORDS]  # pages have checksums
     text = path.read_bytes().decode("utf-8-sig")
     if path.suffix == ".jsonl":
-        found = [json.loads(line) for line in text.split("\n") if line.strip()]
-        return [(r["sentence"], r["label"]) for r in found]
+        actual = [json.loads(line) for line in text.split("\n") if line.strip()]
+        return [(r["sentence"], r["label"]) for r in actual]
     if path.suffix == ".tsv":
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         cells = [line.split("\t") for line in lines if line]

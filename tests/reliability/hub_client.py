@@ -13,13 +13,13 @@ import jaxsvd
 from jaxsvd import tasks
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
+def answer(requested: dict[str, Any]) -> dict[str, Any]:
     """What came of a question, or the error's line."""
     try:
-        if "task" in asked:
-            prepared = tasks.prepare(asked["task"], shots=2, validation_size=4, test_size=4)
+        if "task" in requested:
+            prepared = tasks.prepare(requested["task"], shots=2, validation_size=4, test_size=4)
             return {"source": prepared.source, "prompt": prepared.test[0].prompt}
-        model = jaxsvd.load(asked["model"], revision=asked.get("revision"))
+        model = jaxsvd.load(requested["model"], revision=requested.get("revision"))
         embedding = np.asarray(model.decoder.embedding.tokens[...], np.float64)
         return {"sum": float(embedding.sum()), "tokens": len(model.tokenizer)}
     except jaxsvd.UserError as error:

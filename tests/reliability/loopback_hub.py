@@ -47,17 +47,17 @@ class Hub:
     Attributes:
         repositories: by ``models/ID`` or ``datasets/ID``.
         drops: file name -> after how many bytes its next downloads lose their connection.
-        asked: method, path and range of every request.
+        requested: method, path and range of every request.
     """
 
     repositories: dict[str, Repository]
     drops: dict[str, list[int]] = field(default_factory=dict)
-    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    requested: list[tuple[str, str, str | None]] = field(default_factory=list)
     endpoint: str = ""
 
     def downloads(self, file: str) -> list[str | None]:
         """The ranges of the downloads of a file."""
-        return [r for method, path, r in self.asked if method == "GET" and path.endswith(file)]
+        return [r for method, path, r in self.requested if method == "GET" and path.endswith(file)]
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: the tests look at ``asked``."""
+        """Nothing: the tests look at `requested`."""
         del format, arguments
 
     def do_HEAD(self) -> None:
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         sent = self.rfile.read(length).decode() if length else ""
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append((self.command, path, self.headers.get("Range")))
+        self.hub.requested.append((self.command, path, self.headers.get("Range")))
         try:
             if path.startswith("/api/"):
                 self._send(json.dumps(self._api(path.split("/")[2:], sent)).encode())
@@ -198,8 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Repo-Commit": commit,
             "Accept-Ranges": "bytes",
         }
-        if asked := self.headers.get("Range"):
-            start = int(asked.removeprefix("bytes=").split("-")[0])
+        if requested := self.headers.get("Range"):
+            start = int(requested.removeprefix("bytes=").split("-")[0])
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             data, status = data[start:], 206
         if self.command == "GET" and self.hub.drops.get(file):

@@ -58,18 +58,18 @@ def hub(repositories: dict[str, Repository]) -> Iterator[Hub]:
         yield served
 
 
-def ask(home: Path, endpoint: str, *asked: dict[str, Any], **environment: str) -> list[Any]:
+def ask(home: Path, endpoint: str, *requested: dict[str, Any], **environment: str) -> list[Any]:
     """The answers of a fresh process whose hub is at ``endpoint`` and whose cache is ``home``."""
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     clean = {k: v for k, v in clean.items() if not k.startswith(("HF_", "HUGGING"))}
-    made = clean | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)} | environment
-    code = [sys.executable, "-m", "tests.reliability.hub_client", *map(json.dumps, asked)]
+    built = clean | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)} | environment
+    code = [sys.executable, "-m", "tests.reliability.hub_client", *map(json.dumps, requested)]
     root = Path(__file__).parents[2]
-    done = subprocess.run(code, env=made, capture_output=True, text=True, timeout=120, cwd=root)
+    done = subprocess.run(code, env=built, capture_output=True, text=True, timeout=120, cwd=root)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(answers) == len(asked)
+    assert len(answers) == len(requested)
     return answers
 
 

@@ -34,9 +34,9 @@ def command(out: Path, *more: str) -> list[str]:
 
 
 def start(call: list[str], **environment: str) -> subprocess.Popen[str]:
-    made = os.environ | environment
+    built = os.environ | environment
     return subprocess.Popen(
-        call, cwd=ROOT, env=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        call, cwd=ROOT, env=built, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -180,7 +180,7 @@ def test_lines_that_are_none(tmp_path: Path, damage: bytes, inside: bool) -> Non
             [2] if inside and damage == b'{"unit": 2}' else []
         )  # with its line feed it is one
         kept = [1, *complete, 3] if inside else [1]
-        assert [found["unit"] for found in again.done] == kept
+        assert [actual["unit"] for actual in again.done] == kept
         again.append([{"unit": 4}])
     assert [json.loads(line)["unit"] for line in file.read_bytes().splitlines()] == [*kept, 4]
 

@@ -89,18 +89,18 @@ def test_an_interrupted_run_is_free_though_its_traceback_lives(tmp_path: Path) -
 def test_an_experiment(tmp_path: Path) -> None:
     """The frame of the experiments keeps others out too, from its first unit to its result."""
     out = tmp_path / "run"
-    asked: list[str] = []
+    requested: list[str] = []
 
     def study(study: Any) -> dict[str, Any]:
         with pytest.raises(UserError, match=r"another process .* is writing this run") as error:
             run(experiment, options)
-        asked.append(str(error.value))
+        requested.append(str(error.value))
         return {}
 
     experiment = Experiment("locked", "nothing", study, lambda _: ())
     options = parser(experiment).parse_args(["--out", str(out), "--resume"])
     run(experiment, options)
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
 class _Told(Progress):
@@ -118,11 +118,11 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    told = _Told()
-    with Run.open(tmp_path / "run", REQUEST, progress=told) as first:
+    reported = _Told()
+    with Run.open(tmp_path / "run", REQUEST, progress=reported) as first:
         assert not first.lock.holds
         Run.open(tmp_path / "run", REQUEST, resume=True).close()
-    [line] = told.lines
+    [line] = reported.lines
     assert "the file system has no locks; do not start a second run in it" in line
 
 

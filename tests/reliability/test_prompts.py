@@ -40,7 +40,7 @@ def model() -> Model:
     return jaxsvd.load()
 
 
-def asked(texts: Sequence[str], candidates: tuple[str, ...]) -> tuple[Question, ...]:
+def requested(texts: Sequence[str], candidates: tuple[str, ...]) -> tuple[Question, ...]:
     """Questions about texts, after the same demonstrations."""
     shown = ("text: salmon trout\nlabel : lion\n", "text: oak elm\nlabel : cod\n")
     return tuple(
@@ -56,7 +56,7 @@ def prepared(questions: tuple[Question, ...], rule: Rule) -> Prepared:
 def scores(model: Model, questions: tuple[Question, ...], rule: Rule) -> dict[int, np.ndarray]:
     """By the engine."""
     encoded = EncodedTask.of(model, prepared(questions, rule)).encoded
-    return {found.request: found.scores for found in model.engine.score_groups(encoded.groups)}
+    return {actual.request: actual.scores for actual in model.engine.score_groups(encoded.groups)}
 
 
 def reference(model: Model, questions: Sequence[Question], rule: Rule) -> list[list[float]]:
@@ -69,16 +69,18 @@ def reference(model: Model, questions: Sequence[Question], rule: Rule) -> list[l
     for row, tokens in enumerate(joint):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, True
     logits = model.logits(ids, mask)
-    made: list[list[float]] = [[] for _ in questions]
+    built: list[list[float]] = [[] for _ in questions]
     for row, (tokens, prompt) in enumerate(zip(joint, alone, strict=True)):
         question, c = divmod(row, len(questions[0].candidates))
         own = [prompt, *joint[row - c : row - c + len(questions[0].candidates)]]
         at = next(i for i, four in enumerate(zip_longest(*own)) if len({*four}) > 1)
-        told = np.asarray(logits[row] if rule == "label" else jax.nn.log_softmax(logits[row], -1))
-        values = [told[i - 1, tokens[i]] for i in range(at, len(tokens))]
+        reported = np.asarray(
+            logits[row] if rule == "label" else jax.nn.log_softmax(logits[row], -1)
+        )
+        values = [reported[i - 1, tokens[i]] for i in range(at, len(tokens))]
         assert len(values) == 1 or rule == "choice"
-        made[question].append(float(np.mean(values)))
-    return made
+        built[question].append(float(np.mean(values)))
+    return built
 
 
 @pytest.mark.parametrize(
@@ -88,16 +90,16 @@ def reference(model: Model, questions: Sequence[Question], rule: Rule) -> list[l
 def test_any_text_is_scored_as_its_joint_encoding(
     model: Model, rule: Rule, candidates: tuple[str, ...]
 ) -> None:
-    questions = asked([*TEXTS.values(), ""], candidates)
-    found = scores(model, questions, rule)
-    assert found.keys() == set(range(len(questions)))
+    questions = requested([*TEXTS.values(), ""], candidates)
+    actual = scores(model, questions, rule)
+    assert actual.keys() == set(range(len(questions)))
     for i, expected in enumerate(reference(model, questions, rule)):
-        assert found[i] == pytest.approx(expected, abs=1e-4), questions[i].query
+        assert actual[i] == pytest.approx(expected, abs=1e-4), questions[i].query
 
 
 def test_empty_texts(model: Model) -> None:
     """An empty prompt has no position that could tell anything: refused by name."""
-    [plain] = asked(["cod"], (" lion", " cod"))
+    [plain] = requested(["cod"], (" lion", " cod"))
     empty = dataclasses.replace(plain, index=7, demonstrations=(), query="")
     with pytest.raises(UserError, match="row 7 of test: the prompt is empty to the tokenizer"):
         EncodedTask.of(model, prepared((plain, empty), "label"))
@@ -109,7 +111,7 @@ def test_empty_texts(model: Model) -> None:
 def test_a_text_of_100_000_characters(model: Model) -> None:
     """Too long even without demonstrations: refused with its row, or left out and counted."""
     assert len(LONG) == 100_000
-    questions = asked(["cod", LONG], (" lion", " cod"))
+    questions = requested(["cod", LONG], (" lion", " cod"))
     with pytest.raises(UserError, match=r"row 1 of test with \d+; --skip-long leaves them out"):
         EncodedTask.of(model, prepared(questions, "label"))
     kept = EncodedTask.of(model, prepared(questions, "label"), skip_long=True)
@@ -123,17 +125,17 @@ def test_a_long_text_that_fits(tiny: Callable[..., Model], tmp_path: Path) -> No
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = {"?": 0, "text:": 1, "label": 2, ":": 3, "lion": 4, "cod": 5}
-    made = Tokenizer(models.WordLevel(words, unk_token="?"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
-    made.save(str(tmp_path / "tokenizer.json"))
+    built = Tokenizer(models.WordLevel(words, unk_token="?"))
+    built.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
+    built.save(str(tmp_path / "tokenizer.json"))
     kind = {"tokenizer_class": "PreTrainedTokenizerFast"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(kind))
     whole = tiny("gptj")
     own = Model(whole.config, whole.decoder, whole.hf_config, "x", None, tmp_path, "float32")
-    questions = asked(["x" * 100_000, "cod"], (" lion", " cod"))
-    found = scores(own, questions, "label")
+    questions = requested(["x" * 100_000, "cod"], (" lion", " cod"))
+    actual = scores(own, questions, "label")
     for i, expected in enumerate(reference(own, questions, "label")):
-        assert found[i] == pytest.approx(expected, abs=1e-4)
+        assert actual[i] == pytest.approx(expected, abs=1e-4)
 
 
 def task_file(directory: Path, texts: Sequence[str]) -> Path:

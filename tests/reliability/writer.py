@@ -23,7 +23,7 @@ def record(unit: int) -> dict[str, object]:
 def write(path: Path, units: int) -> None:
     """Finish the units that are missing, one by one."""
     with Run.open(path, REQUEST, resume=True) as run:
-        done = {found["unit"] for found in run.done}
+        done = {actual["unit"] for actual in run.done}
         for unit in range(units):
             if unit not in done:
                 run.append([record(unit)])

@@ -47,36 +47,36 @@ def explained(before: tuple[float, float], after: tuple[float, float], n: int = 
 
 def test_a_shift_of_the_intercept_is_all_prior() -> None:
     """The same evidence, a wrong intercept taken away: calibrated, nothing changes."""
-    found = explained((1.0, 3.0), (1.0, 0.0))
-    assert found.raw.difference > 0.2
-    assert found.verdict == "label prior"
-    assert found.share_explained is not None
-    low, high = found.share_explained.interval
+    actual = explained((1.0, 3.0), (1.0, 0.0))
+    assert actual.raw.difference > 0.2
+    assert actual.verdict == "label prior"
+    assert actual.share_explained is not None
+    low, high = actual.share_explained.interval
     assert low <= 1 <= high + 0.02
-    assert found.auc is not None
-    assert found.auc.difference == pytest.approx(0, abs=1e-12)
+    assert actual.auc is not None
+    assert actual.auc.difference == pytest.approx(0, abs=1e-12)
 
 
 def test_a_change_of_slope_is_all_discrimination() -> None:
     """No intercept before or after: what the prior explains is none of it, to its interval."""
-    found = explained((0.3, 0.0), (2.0, 0.0))
-    assert found.verdict in ("discrimination", "both")
-    assert found.share_explained is not None
-    assert abs(found.share_explained.value) < 0.1
-    assert found.accuracy[FITTED].sign == 1
+    actual = explained((0.3, 0.0), (2.0, 0.0))
+    assert actual.verdict in ("discrimination", "both")
+    assert actual.share_explained is not None
+    assert abs(actual.share_explained.value) < 0.1
+    assert actual.accuracy[FITTED].sign == 1
 
 
 def test_both_at_once() -> None:
-    found = explained((0.4, 2.0), (2.0, 0.0))
-    assert found.verdict == "both"
-    assert found.share_explained is not None
-    assert 0.1 < found.share_explained.value < 0.9
+    actual = explained((0.4, 2.0), (2.0, 0.0))
+    assert actual.verdict == "both"
+    assert actual.share_explained is not None
+    assert 0.1 < actual.share_explained.value < 0.9
 
 
 def test_the_same_model_changes_nothing() -> None:
-    found = explained((1.0, 0.5), (1.0, 0.5))
-    assert found.verdict == "no change"
-    assert found.share_explained is None
+    actual = explained((1.0, 0.5), (1.0, 0.5))
+    assert actual.verdict == "no change"
+    assert actual.share_explained is None
 
 
 def test_fitted_offsets_are_those_of_the_likelihood() -> None:
@@ -134,11 +134,11 @@ def test_a_shift_of_three_labels_is_all_prior() -> None:
     gold = rng.integers(0, 3, (2, 3000))
     seen = np.eye(3)[gold] * 1.5 + rng.normal(size=(2, 3000, 3))
     shifted = seen + np.array([0.0, 2.0, -1.0])
-    found = explain((shifted[0], seen[0]), gold[0], (shifted[1], seen[1]), gold[1])
-    assert found.raw.difference > 0.05
-    assert found.verdict == "label prior"
-    assert found.auc is not None
-    assert abs(found.auc.difference) < 1e-3
+    actual = explain((shifted[0], seen[0]), gold[0], (shifted[1], seen[1]), gold[1])
+    assert actual.raw.difference > 0.05
+    assert actual.verdict == "label prior"
+    assert actual.auc is not None
+    assert abs(actual.auc.difference) < 1e-3
 
 
 def test_validation_and_test_may_differ_in_size() -> None:
@@ -147,9 +147,9 @@ def test_validation_and_test_may_differ_in_size() -> None:
 
 
 def test_numbers_survive_json() -> None:
-    found = explained((1.0, 2.0), (1.5, 0.0), n=300)
-    assert Explanation.from_json(Fields(found.to_json())) == found
-    assert set(found.accuracy) == {RAW, BATCH, FITTED}
+    actual = explained((1.0, 2.0), (1.5, 0.0), n=300)
+    assert Explanation.from_json(Fields(actual.to_json())) == actual
+    assert set(actual.accuracy) == {RAW, BATCH, FITTED}
 
 
 def change(difference: float, error: float, p_value: float | None = None) -> Change:
@@ -243,24 +243,24 @@ def drawn(before: tuple[float, float], after: tuple[float, float], n: int = 600,
 
 def test_over_draws_a_shift_of_the_intercept_is_all_prior() -> None:
     """Share 1, to what fitting each draw's offsets on 600 examples leaves."""
-    found = drawn((1.0, 3.0), (1.0, 0.0))
-    assert found.verdict == "label prior"
-    assert found.raw.difference > 0.2
-    assert found.share_explained is not None
-    low, high = found.share_explained.interval
+    actual = drawn((1.0, 3.0), (1.0, 0.0))
+    assert actual.verdict == "label prior"
+    assert actual.raw.difference > 0.2
+    assert actual.share_explained is not None
+    low, high = actual.share_explained.interval
     assert low <= 1.01
     assert high >= 0.99
-    assert found.share_explained.value == pytest.approx(1, abs=0.05)
-    assert found.auc is not None
-    assert found.auc.difference == pytest.approx(0, abs=1e-12)
+    assert actual.share_explained.value == pytest.approx(1, abs=0.05)
+    assert actual.auc is not None
+    assert actual.auc.difference == pytest.approx(0, abs=1e-12)
 
 
 def test_over_draws_a_change_of_slope_is_no_prior() -> None:
     """Share 0: nothing but the slope changes, beyond the draws' luck with the intercept."""
-    found = drawn((0.3, 0.0), (2.0, 0.0))
-    assert found.verdict in ("discrimination", "both")
-    assert found.share_explained is not None
-    assert abs(found.share_explained.value) < 0.15
+    actual = drawn((0.3, 0.0), (2.0, 0.0))
+    assert actual.verdict in ("discrimination", "both")
+    assert actual.share_explained is not None
+    assert abs(actual.share_explained.value) < 0.15
 
 
 def test_over_draws_both_and_neither() -> None:
@@ -334,13 +334,13 @@ def test_intervals_of_accuracies_cover(n: int) -> None:
         for side in (1, 2):
             offsets = fitted_offsets(sets[0][side], sets[0][0])
             shifts.append(float(offsets[1] - offsets[0]))
-        found = explain((sets[0][1], sets[0][2]), sets[0][0], (sets[1][1], sets[1][2]), sets[1][0])
+        actual = explain((sets[0][1], sets[0][2]), sets[0][0], (sets[1][1], sets[1][2]), sets[1][0])
         truth = {
             RAW: accuracy(other_slope, other_intercept) - accuracy(slope, intercept),
             FITTED: accuracy(other_slope, other_intercept + shifts[1])
             - accuracy(slope, intercept + shifts[0]),
         }
         for name, value in truth.items():
-            low, high = found.accuracy[name].interval
+            low, high = actual.accuracy[name].interval
             held[name] += low <= value <= high
     assert all(930 <= count <= 970 for count in held.values()), held

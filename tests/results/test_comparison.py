@@ -38,11 +38,11 @@ def exact_mcnemar(gained: int, lost: int) -> float:
 def test_by_hand(gained: int, lost: int, same: int) -> None:
     first = [False] * gained + [True] * lost + [True] * same
     second = [True] * gained + [False] * lost + [True] * same
-    [found] = compare_answers(answers(first), answers(second))
+    [actual] = compare_answers(answers(first), answers(second))
     n = len(first)
-    assert found.paired.difference == pytest.approx((gained - lost) / n, abs=1e-15)
-    assert found.paired.p_value == pytest.approx(exact_mcnemar(gained, lost), rel=1e-12)
-    assert [f.gained for f in found.flips] == [True] * gained + [False] * lost
+    assert actual.paired.difference == pytest.approx((gained - lost) / n, abs=1e-15)
+    assert actual.paired.p_value == pytest.approx(exact_mcnemar(gained, lost), rel=1e-12)
+    assert [f.gained for f in actual.flips] == [True] * gained + [False] * lost
 
 
 def test_equivalence_needs_enough_examples() -> None:
@@ -50,10 +50,10 @@ def test_equivalence_needs_enough_examples() -> None:
     for n, inside in ((2000, True), (20, False)):
         first = np.arange(n) % 100 != 0
         second = np.arange(n) % 100 != 1
-        [found] = compare_answers(answers(first.tolist()), answers(second.tolist()), margin=0.02)
+        [actual] = compare_answers(answers(first.tolist()), answers(second.tolist()), margin=0.02)
         p = q = (sum(~first) + 1) / (n + 2)
-        assert found.within[1] == pytest.approx(Z90 * math.sqrt((p + q) / (n + 2)), rel=1e-9)
-        assert found.equivalent == inside
+        assert actual.within[1] == pytest.approx(Z90 * math.sqrt((p + q) / (n + 2)), rel=1e-9)
+        assert actual.equivalent == inside
 
 
 def test_two_one_sided_tests_keep_their_level() -> None:
@@ -66,8 +66,8 @@ def test_two_one_sided_tests_keep_their_level() -> None:
         first = rng.random(800) < 0.6
         second = first ^ (rng.random(800) < np.where(first, 0.05, 0.15))
         # E[second - first] = .4 * .15 - .6 * .05 = .03
-        [found] = compare_answers(answers(first.tolist()), answers(second.tolist()), margin=0.03)
-        said += found.equivalent
+        [actual] = compare_answers(answers(first.tolist()), answers(second.tolist()), margin=0.03)
+        said += actual.equivalent
     assert said / 400 <= 0.05 + 4 * 0.011
 
 
@@ -132,11 +132,11 @@ def test_samples_of_the_harness(tmp_path: Path) -> None:
     write_samples(
         tmp_path / "two" / "model" / name.replace("2026", "2025"), [0.0, 0.0, 0.0]
     )  # an older run in the same folder
-    [found] = compare(one, tmp_path / "two")
-    assert found.task == "my_task"
-    assert (found.paired.gained, found.paired.lost) == (1, 0)
-    assert found.flips[0].text == '{"text": "question 1"}'
-    assert json.loads(json.dumps(found.to_json()))["difference"] == pytest.approx(1 / 3)
+    [actual] = compare(one, tmp_path / "two")
+    assert actual.task == "my_task"
+    assert (actual.paired.gained, actual.paired.lost) == (1, 0)
+    assert actual.flips[0].text == '{"text": "question 1"}'
+    assert json.loads(json.dumps(actual.to_json()))["difference"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -186,5 +186,5 @@ def test_a_search_against_an_evaluation(tmp_path: Path) -> None:
         (tmp_path / name / "predictions.jsonl").write_text(
             "".join(json.dumps(line.to_json()) + "\n" for line in lines)
         )
-    [found] = compare(tmp_path / "evaluate", tmp_path / "search")
-    assert (found.first.correct, found.second.correct, found.paired.gained) == (4, 8, 4)
+    [actual] = compare(tmp_path / "evaluate", tmp_path / "search")
+    assert (actual.first.correct, actual.second.correct, actual.paired.gained) == (4, 8, 4)

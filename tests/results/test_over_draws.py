@@ -18,19 +18,19 @@ def nested(table: np.ndarray) -> list[DrawValues]:
     return [DrawValues(row, np.arange(size) + i * size) for i, row in enumerate(table)]
 
 
-def half(found: OverDraws) -> float:
-    low, high = found.interval
+def half(actual: OverDraws) -> float:
+    low, high = actual.interval
     return (high - low) / 2
 
 
 def test_nested_draws_are_students_interval_of_their_means() -> None:
     table = np.random.default_rng(0).normal(0.1, 1, (5, 40))
-    found = over_draws(nested(table))
+    actual = over_draws(nested(table))
     reference = stats.ttest_1samp(table.mean(axis=1), 0)
-    assert found.interval == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
+    assert actual.interval == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
     tail = stats.t.sf(abs(reference.statistic), 4)  # pyright: ignore[reportAttributeAccessIssue]
-    assert found.p_value == pytest.approx(2 * tail, rel=1e-10)
-    assert found.sd == pytest.approx(table.mean(axis=1).std(ddof=1))
+    assert actual.p_value == pytest.approx(2 * tail, rel=1e-10)
+    assert actual.sd == pytest.approx(table.mean(axis=1).std(ddof=1))
 
 
 def test_crossed_draws_are_the_analysis_of_variance() -> None:
@@ -46,25 +46,25 @@ def test_crossed_draws_are_the_analysis_of_variance() -> None:
     variance = (of_draws + of_examples - rest) / cells
     shared = (of_examples - rest) / cells
     freedom = variance**2 / ((of_draws / cells) ** 2 / (draws - 1) + shared**2 / (size - 1))
-    found = over_draws(crossed(table))
-    assert found.mean == pytest.approx(mean, abs=1e-12)
-    assert half(found) == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5, rel=1e-10)
+    actual = over_draws(crossed(table))
+    assert actual.mean == pytest.approx(mean, abs=1e-12)
+    assert half(actual) == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5, rel=1e-10)
 
 
 def test_one_draw_is_its_examples() -> None:
     values = np.random.default_rng(2).normal(size=100)
-    found = over_draws([DrawValues(values, np.arange(100))])
-    assert half(found) == pytest.approx(1.959963984540054 * values.std(ddof=1) / 10, rel=1e-12)
-    assert found.sd is None
+    actual = over_draws([DrawValues(values, np.arange(100))])
+    assert half(actual) == pytest.approx(1.959963984540054 * values.std(ddof=1) / 10, rel=1e-12)
+    assert actual.sd is None
 
 
 def test_draws_that_agree_are_no_certainty() -> None:
     """Four draws with equal means, and two with nearly equal ones: as wide as examples alone."""
     values = np.array([1.0, 0.0, -1.0, 0.0] * 10)
     for rows in (np.stack([values] * 4), np.stack([values, values + 1e-6])):
-        found = over_draws(nested(rows))
+        actual = over_draws(nested(rows))
         alone = 1.959963984540054 * (values.var(ddof=1) / 40 / len(rows)) ** 0.5
-        assert half(found) == pytest.approx(alone, rel=1e-4)
+        assert half(actual) == pytest.approx(alone, rel=1e-4)
 
 
 def test_order_of_draws_and_examples_does_not_matter() -> None:

@@ -130,8 +130,8 @@ def test_figures_read_them() -> None:
 
 
 def test_compare_pairs_them() -> None:
-    [found] = compare(RUNS / "search-auto", RUNS / "search-auto")
-    assert (found.paired.gained, found.paired.lost, found.first.total) == (0, 0, 12)
+    [actual] = compare(RUNS / "search-auto", RUNS / "search-auto")
+    assert (actual.paired.gained, actual.paired.lost, actual.first.total) == (0, 0, 12)
 
 
 # --- of other versions, and damaged -------------------------------------------------------------

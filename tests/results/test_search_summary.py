@@ -42,7 +42,7 @@ def explanation(
     return Explanation(changes, change(area, 0.03), part, verdict)
 
 
-def search(difference: float, p_value: float, found: Explanation | None) -> SearchResult:
+def search(difference: float, p_value: float, actual: Explanation | None) -> SearchResult:
     base = Accuracy(100, 200)
     interval = difference - 0.03, difference + 0.03
     return SearchResult(
@@ -56,7 +56,7 @@ def search(difference: float, p_value: float, found: Explanation | None) -> Sear
         base=base,
         pruned=Accuracy(round(100 + 200 * difference), 200),
         paired=PairedDifference(difference, interval, p_value, 20, 5),
-        explanation=found,
+        explanation=actual,
     )
 
 
@@ -74,8 +74,8 @@ def test_a_raw_loss_that_hides_a_gain_is_no_loss() -> None:
         (0.01, 0.06, "discrimination"),
     ]
     for fitted, area, verdict in cases:
-        found = explanation(verdict, -0.06, fitted, area, 1.8)
-        said = search_answer(search(-0.06, 0.001, found))
+        actual = explanation(verdict, -0.06, fitted, area, 1.8)
+        said = search_answer(search(-0.06, 0.001, actual))
         assert "a loss beyond noise in raw accuracy, a shift of the label prior" in said
         assert "hides a gain in telling the labels apart" in said
         assert "a loss beyond noise;" not in said

@@ -18,9 +18,9 @@ def test_one_rate_has_nothing_to_choose() -> None:
     * sqrt(2 / 1000) or less.
     """
     right = (np.random.default_rng(0).random((1, 200)) < 0.6).astype(float)
-    found = corrected_maximum([right], [np.arange(200)])
-    assert found.score == right.mean()
-    assert found.corrected == pytest.approx(right.mean(), abs=4 * 0.5 / 200**0.5 * 0.045)
+    actual = corrected_maximum([right], [np.arange(200)])
+    assert actual.score == right.mean()
+    assert actual.corrected == pytest.approx(right.mean(), abs=4 * 0.5 / 200**0.5 * 0.045)
 
 
 def test_too_few_examples_to_leave_out() -> None:
@@ -38,10 +38,10 @@ def test_rates_that_are_all_alike(seeds: int) -> None:
     naive, corrected = [], []
     for trial in range(sets):
         right = (rng.random((seeds, 8, size)) < 0.6).astype(float)
-        found = corrected_maximum(list(right), [np.arange(size)] * seeds, seed=trial)
-        assert found.corrected is not None
-        naive.append(found.score)
-        corrected.append(found.corrected)
+        actual = corrected_maximum(list(right), [np.arange(size)] * seeds, seed=trial)
+        assert actual.corrected is not None
+        naive.append(actual.score)
+        corrected.append(actual.corrected)
     error = (0.24 / (size * seeds)) ** 0.5
     assert np.mean(naive) - 0.6 == pytest.approx(1.4236 * error, rel=0.25)
     assert abs(np.mean(corrected) - 0.6) < 4 * np.std(corrected, ddof=1) / sets**0.5
@@ -50,6 +50,6 @@ def test_rates_that_are_all_alike(seeds: int) -> None:
 def test_a_rate_that_is_clearly_best_needs_no_correction() -> None:
     rng = np.random.default_rng(2)
     right = (rng.random((3, 400)) < np.array([[0.5], [0.9], [0.6]])).astype(float)
-    found = corrected_maximum([right], [np.arange(400)])
-    assert found.score == right[1].mean()
-    assert found.corrected == pytest.approx(found.score, abs=0.005)
+    actual = corrected_maximum([right], [np.arange(400)])
+    assert actual.score == right[1].mean()
+    assert actual.corrected == pytest.approx(actual.score, abs=0.005)

@@ -65,10 +65,10 @@ def scores(model: Model, scoring: Scoring, layer: int, module: str) -> np.ndarra
     """``[rates, requests, continuations]``."""
     engine = model.engine
     cut = variants(engine, [(Edit(layer, module, rate),) for rate in RATES])
-    found = np.full((len(RATES), 14, 3), np.nan)
+    actual = np.full((len(RATES), 14, 3), np.nan)
     for s in engine.score_groups(requests(scoring), cut, shape=Shape(3, 32, 16)):
-        found[s.variant, s.request] = s.scores
-    return found
+        actual[s.variant, s.request] = s.scores
+    return actual
 
 
 def compared(family: str, mesh: str, scoring: Scoring, layer: int, module: str) -> dict[str, Any]:

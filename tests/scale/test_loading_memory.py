@@ -147,19 +147,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.brief(dtype=("bfloat16",))
 def test_peak_memory(checkpoint: Path, dtype: str) -> None:
     """At most 1.15 times the parameters' bytes above the start, in the dtype they are cast to."""
-    found = loaded(checkpoint, dtype)
-    assert found["bytes"] == found["parameters"] * (4 if dtype == "float32" else 2)
-    assert found["bytes"] <= found["peak"] <= 1.15 * found["bytes"]
+    actual = loaded(checkpoint, dtype)
+    assert actual["bytes"] == actual["parameters"] * (4 if dtype == "float32" else 2)
+    assert actual["bytes"] <= actual["peak"] <= 1.15 * actual["bytes"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_peak_memory_over_devices(checkpoint: Path) -> None:
     """The devices of a host together take no more, and each no more than its part."""
-    found = loaded(checkpoint, "bfloat16", "model=4", devices=4)
-    assert found["peak"] <= 1.15 * found["bytes"]
-    assert len(found["shares"]) == 4
-    for share in found["shares"]:
-        assert share == pytest.approx(found["bytes"] / 4, rel=0.01)
+    actual = loaded(checkpoint, "bfloat16", "model=4", devices=4)
+    assert actual["peak"] <= 1.15 * actual["bytes"]
+    assert len(actual["shares"]) == 4
+    for share in actual["shares"]:
+        assert share == pytest.approx(actual["bytes"] / 4, rel=0.01)
 
 
 @pytest.mark.long
@@ -178,6 +178,6 @@ def test_peak_memory_of_quantised_weights(tmp_path: Path) -> None:
     }
     config["rms_norm_eps"] = 1e-6
     path = gguf_files.write(tmp_path / "big.gguf", config, tensors, quantize=kinds)
-    found = loaded(path, "float32")
-    assert found["bytes"] == 4 * found["parameters"]
-    assert found["bytes"] <= found["peak"] <= 1.15 * found["bytes"]
+    actual = loaded(path, "float32")
+    assert actual["bytes"] == 4 * actual["parameters"]
+    assert actual["bytes"] <= actual["peak"] <= 1.15 * actual["bytes"]

@@ -90,9 +90,9 @@ def test_the_bytes_of_a_truncated_layer(
 ) -> None:
     """Every array that the engine holds for a layer at the paper's rates, each counted once."""
     engine = tiny(family).engine
-    made = all_replacements(engine, [(Edit(1, module, rate),) for rate in jaxsvd.svd.RATES])
-    own = {id(x): x for low in made.values() for x in jax.tree.leaves(low) if x.ndim == 2}
-    model = {id(engine.matrix(1, edit.module)) for edit in made}
+    built = all_replacements(engine, [(Edit(1, module, rate),) for rate in jaxsvd.svd.RATES])
+    own = {id(x): x for low in built.values() for x in jax.tree.leaves(low) if x.ndim == 2}
+    model = {id(engine.matrix(1, edit.module)) for edit in built}
     held = sum(x.nbytes for key, x in own.items() if key not in model)
     expected = memory.expected(engine.config, "float32", ONE, Limits(512, 2**20), module)
     assert expected.factors == held
@@ -158,11 +158,11 @@ def test_the_plan_of_a_mesh() -> None:
 def test_batches_shrink_to_the_device(name: str, size: int) -> None:
     """To at most a quarter of its memory for what is computed, and never below a few lines."""
     config = read(LARGE[name][0])
-    found = plan(config, ONE, device_bytes=size * 10**9)
-    assert found.devices["bfloat16"].batch <= size * 10**9 / 4
-    assert 256 <= found.batch_tokens <= 16_384
+    actual = plan(config, ONE, device_bytes=size * 10**9)
+    assert actual.devices["bfloat16"].batch <= size * 10**9 / 4
+    assert 256 <= actual.batch_tokens <= 16_384
     short = Limits.of_accelerator(size * 10**9).fitted(config, 200)
-    assert short.batch_tokens >= found.batch_tokens
+    assert short.batch_tokens >= actual.batch_tokens
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -230,14 +230,14 @@ def test_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
     """Of a directory with nothing but config.json."""
     raw, count = LARGE[name]
     (tmp_path / "config.json").write_text(json.dumps(raw))
-    asked = ["models", str(tmp_path), "--memory", "--device-memory", "80", "--mesh", "model=2"]
-    assert main(asked) == 0
+    requested = ["models", str(tmp_path), "--memory", "--device-memory", "80", "--mesh", "model=2"]
+    assert main(requested) == 0
     printed = capsys.readouterr().out
     assert f"{count:,} parameters on each of 2 devices, mesh data=1,model=2" in printed
-    found = plan(config_of(tmp_path), Axes(1, 2), device_bytes=80 * 10**9)
+    actual = plan(config_of(tmp_path), Axes(1, 2), device_bytes=80 * 10**9)
     cells = {line.split("  ")[0]: line for line in printed.splitlines()}
     for dtype in ("float32", "bfloat16"):
-        need = found.devices[dtype]
+        need = actual.devices[dtype]
         assert memory.gigabytes(need.weights) in cells["weights"]
         assert memory.gigabytes(need.peak) in cells["peak on each device"]
         working = need.factors + need.stream + need.batch + need.prefix

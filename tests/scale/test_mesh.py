@@ -33,7 +33,7 @@ CASES = (
 
 
 @pytest.fixture(scope="module")
-def found(tiny: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def actual(tiny: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ``on_a_mesh.py`` finds with eight devices."""
     folder = tmp_path_factory.mktemp("mesh")
     for family in ("gptj", "llama"):
@@ -50,9 +50,9 @@ def found(tiny: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_scores_as_on_one_device(found: dict[str, Any], case: str) -> None:
+def test_scores_as_on_one_device(actual: dict[str, Any], case: str) -> None:
     """The same predictions, scores but for rounding in either; launched by one thread."""
-    result = found["cases"][case]
+    result = actual["cases"][case]
     assert result["same"]
     sums = decoder_sums(make_tiny("llama").config, 64)
     assert result["difference"] < 2 * rounding([*sums, *[32] * 2 * 4])  # truncated: two factors
@@ -60,14 +60,14 @@ def test_scores_as_on_one_device(found: dict[str, Any], case: str) -> None:
     assert result["threads"] == 1
 
 
-def test_all_cases_are_looked_at(found: dict[str, Any]) -> None:
-    assert set(found["cases"]) == {*CASES}
+def test_all_cases_are_looked_at(actual: dict[str, Any]) -> None:
+    assert set(actual["cases"]) == {*CASES}
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_shares_of_the_weights(found: dict[str, Any], case: int) -> None:
+def test_shares_of_the_weights(actual: dict[str, Any], case: int) -> None:
     """Within 15 % of an even share, as computed beforehand; every matrix cut by its rule."""
-    result = found["shares"][case]
+    result = actual["shares"][case]
     assert len(result["held"]) == 8
     assert set(result["held"]) == {result["expected"]}
     assert result["expected"] == pytest.approx(result["total"] / result["model"], rel=0.15)
@@ -75,21 +75,23 @@ def test_shares_of_the_weights(found: dict[str, Any], case: int) -> None:
     assert result["equal"]
 
 
-def test_condition_numbers(found: dict[str, Any]) -> None:
+def test_condition_numbers(actual: dict[str, Any]) -> None:
     """On the host bit for bit; by the devices themselves to float64's rounding."""
-    assert found["condition"]["same keys"]
-    assert found["condition"]["host"] == 0
-    assert found["condition"]["devices"] < 1e-9
+    assert actual["condition"]["same keys"]
+    assert actual["condition"]["host"] == 0
+    assert actual["condition"]["devices"] < 1e-9
 
 
-def test_logits_and_pruned_models(found: dict[str, Any]) -> None:
+def test_logits_and_pruned_models(actual: dict[str, Any]) -> None:
     for name in ("plain", "pruned", "saved"):
-        assert found["logits"][name] < 2 * rounding(decoder_sums(make_tiny("gptj").config, 9)), name
-    assert found["logits"]["effect"] > 1e-2
+        assert actual["logits"][name] < 2 * rounding(decoder_sums(make_tiny("gptj").config, 9)), (
+            name
+        )
+    assert actual["logits"]["effect"] > 1e-2
 
 
-def test_meshes_that_cannot_be(found: dict[str, Any]) -> None:
-    said = found["refusals"]
+def test_meshes_that_cannot_be(actual: dict[str, Any]) -> None:
+    said = actual["refusals"]
     assert said["data=16"] == "mesh data=16,model=1 needs 16 devices; there are 8"
     assert "model=3 does not divide width 32, query heads' width 32" in said["model=3"]
     assert said["model=3"].endswith("it should be one of 1 2 4 8")
@@ -97,14 +99,14 @@ def test_meshes_that_cannot_be(found: dict[str, Any]) -> None:
     assert "needs 12 devices; there are 8" in said["data=3,model=4"]
 
 
-def test_the_automatic_mesh(found: dict[str, Any]) -> None:
+def test_the_automatic_mesh(actual: dict[str, Any]) -> None:
     """Weights over as few devices as have room for them beside the work, rows over the rest."""
-    assert found["auto mesh"] == "data=8,model=1"
-    assert found["automatic"]["all"] == "data=8,model=1"
-    assert found["automatic"]["half"] == "data=4,model=2"
-    assert found["automatic"]["little"] == "data=1,model=8"
-    assert found["automatic"]["refusal"].startswith("it in float32 needs 0.1 MB for its weights")
-    assert "--dtype float32 --mesh model=16 needs" in found["automatic"]["refusal"]
+    assert actual["auto mesh"] == "data=8,model=1"
+    assert actual["automatic"]["all"] == "data=8,model=1"
+    assert actual["automatic"]["half"] == "data=4,model=2"
+    assert actual["automatic"]["little"] == "data=1,model=8"
+    assert actual["automatic"]["refusal"].startswith("it in float32 needs 0.1 MB for its weights")
+    assert "--dtype float32 --mesh model=16 needs" in actual["automatic"]["refusal"]
 
 
 # --- without devices ----------------------------------------------------------------------------

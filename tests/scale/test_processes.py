@@ -128,9 +128,9 @@ def test_what_one_cannot_do_all_refuse(alone: Path, tmp_path: Path) -> None:
 def test_a_process_that_dies_ends_the_other(tmp_path: Path, victim: int) -> None:
     """In under a minute, saying so; what was scored is kept, and --resume finishes the run."""
     run = tmp_path / "run"
-    asked = ["sweep", "--layers", "0", "1", "--modules", "mlp", "--rates", "0", "0.5", "0.9"]
-    asked += ["--validation-size", "400", "--out", str(run)]
-    processes = start(tmp_path, *asked)
+    requested = ["sweep", "--layers", "0", "1", "--modules", "mlp", "--rates", "0", "0.5", "0.9"]
+    requested += ["--validation-size", "400", "--out", str(run)]
+    processes = start(tmp_path, *requested)
     written = run / "predictions.jsonl"
     deadline = time.monotonic() + 300
     while not (written.exists() and written.stat().st_size):
@@ -150,7 +150,7 @@ def test_a_process_that_dies_ends_the_other(tmp_path: Path, victim: int) -> None
     assert "another of them has ended" in said or "another task died" in said
     kept = len(written.read_text().splitlines())
     assert kept > 0
-    assert finish(start(tmp_path, *asked, "--resume")) == [0, 0]
+    assert finish(start(tmp_path, *requested, "--resume")) == [0, 0]
     assert len(written.read_text().splitlines()) == 2 * 3 * 400
     assert len(predictions(run)) == 2 * 3 * 400
 

@@ -168,11 +168,11 @@ def test_randomized_is_what_a_search_tests(
     model = tiny("gptj")
     for module in ("fc_out", "mlp", "all"):
         searched = [(Edit(1, module, rate, method="randomized", seed=7),) for rate in rates]
-        made = all_replacements(model.engine, searched)
+        built = all_replacements(model.engine, searched)
         for rate in rates:
             pruned = prune(model, layer=1, module="fc_out", rate=rate, method="randomized", seed=7)
             for edit in matrix_edits(pruned.edits, model.config):
-                low = made[edit]
+                low = built[edit]
                 assert isinstance(low, LowRank)
                 rank = int(low.rank)
                 if rank > low.left.shape[1]:  # multiplied dense: the very matrix
@@ -214,8 +214,8 @@ def test_refusals(tiny: Callable[..., Model], arguments: dict[str, object], said
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Writes a model that every command takes, and says what it kept."""
     out = tmp_path / "made" / "pruned"
-    asked = ["prune", "--layer", "-1", "--rate", "0.95", "--factored", "--out", str(out)]
-    assert main(asked) == 0
+    requested = ["prune", "--layer", "-1", "--rate", "0.95", "--factored", "--out", str(out)]
+    assert main(requested) == 0
     printed = capsys.readouterr().out
     assert "layer 3, mlp, rate 0.95: rank 6 (fc_in, fc_out)" in printed
     model = jaxsvd.load()
@@ -225,7 +225,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert f"{1 - stored / model.parameters:.2%} fewer" in printed
     assert jaxsvd.load(out).tokenizer("good")["input_ids"] == model.tokenizer("good")["input_ids"]
     assert main(["evaluate", str(out), "--test-size", "10", "--out", str(tmp_path / "run")]) == 0
-    assert main(asked) == 2
+    assert main(requested) == 2
     assert "exists already; choose a new directory" in capsys.readouterr().err
 
 
@@ -257,9 +257,9 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
         "from jaxsvd.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    asked = ["prune", "--layer", "0", "--rate", "0.5", "--out", str(tmp_path / "out" / "model")]
+    requested = ["prune", "--layer", "0", "--rate", "0.5", "--out", str(tmp_path / "out" / "model")]
     done = subprocess.run(
-        [sys.executable, "-c", limited, *asked],
+        [sys.executable, "-c", limited, *requested],
         capture_output=True,
         text=True,
         timeout=300,

@@ -81,7 +81,7 @@ def test_gradients_are_derivatives(model: Model, tmp_path: Path, labels: int) ->
     task = encoded_task(model, tmp_path, labels)
     names = matrices(model.config, "all")
     places = [(1, name) for name in names]
-    found = matrix_gradients(model, *first(task), places)
+    actual = matrix_gradients(model, *first(task), places)
     rng = np.random.default_rng(1)
     for layer, name in places:
         weight = getattr(getattr(model.decoder.blocks[layer], part(name)), name).weight
@@ -96,10 +96,10 @@ def test_gradients_are_derivatives(model: Model, tmp_path: Path, labels: int) ->
         finally:
             weight.set_value(value)
         slope = (sides[0] - sides[1]) / (2 * step)
-        predicted = float((found[layer, name] * direction).sum())
+        predicted = float((actual[layer, name] * direction).sum())
         # Weights are rounded to float32 (1e-7 of a step of 1/64: 1e-5), and a central difference
         # leaves its third order, step squared: 2.4e-4 of the largest derivative.
-        size = float(np.linalg.norm(found[layer, name]) * np.linalg.norm(direction))
+        size = float(np.linalg.norm(actual[layer, name]) * np.linalg.norm(direction))
         assert predicted == pytest.approx(slope, abs=1e-3 * size)
         assert size > 0
 
@@ -108,9 +108,9 @@ def test_predictions_are_sums_over_matrices(model: Model, tmp_path: Path) -> Non
     """By hand from the removed part, and right to first order where little is removed."""
     task = encoded_task(model, tmp_path, 1)
     places = [(layer, name) for layer in (0, 1) for name in matrices(model.config, "mlp")]
-    found = matrix_gradients(model, *first(task), places)
+    actual = matrix_gradients(model, *first(task), places)
     edits = [(), *map(parse_edits, ("1:mlp:0.5", "0:fc_in:0.9+1:fc_out:0.1"))]
-    predicted = predicted_changes(model, found, edits)
+    predicted = predicted_changes(model, actual, edits)
     assert predicted[0] == 0
     for edit, change in zip(edits[1:], predicted[1:], strict=True):
         wanted = 0.0
@@ -119,12 +119,12 @@ def test_predictions_are_sums_over_matrices(model: Model, tmp_path: Path) -> Non
             u, s, vt = np.linalg.svd(w, full_matrices=False)
             rank = one.rank_of(w.shape)
             removed = (u[:, rank:] * s[rank:]) @ vt[rank:]
-            wanted -= float((found[one.layer, one.module] * removed).sum())
+            wanted -= float((actual[one.layer, one.module] * removed).sum())
         assert change == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
 def test_what_cannot_be_predicted(model: Model, tmp_path: Path) -> None:
     task = encoded_task(model, tmp_path, 1)
-    found = matrix_gradients(model, *first(task), [(0, "fc_in")])
+    actual = matrix_gradients(model, *first(task), [(0, "fc_in")])
     with pytest.raises(UserError, match="only truncations"):
-        predicted_changes(model, found, [(Edit(0, "fc_in", 0.5, method="magnitude"),)])
+        predicted_changes(model, actual, [(Edit(0, "fc_in", 0.5, method="magnitude"),)])

@@ -48,9 +48,9 @@ def test_other_weights_are_computed(computed: list[float], tmp_path: Path) -> No
     condition.condition_numbers(model, "fc_in")
     layers = len(computed)
     edited = model.edited("1:fc_in:0.5")
-    found = condition.condition_numbers(edited, "fc_in")
+    actual = condition.condition_numbers(edited, "fc_in")
     assert len(computed) == layers + 1
-    assert found[1, "fc_in"] == computed[-1]
+    assert actual[1, "fc_in"] == computed[-1]
     condition.condition_numbers(jaxsvd.load(dtype="bfloat16"), "fc_in")
     assert len(computed) == 2 * layers + 1
     copied = tmp_path / "copied"

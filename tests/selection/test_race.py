@@ -28,8 +28,8 @@ def errors(means: np.ndarray, examples: int, races: int, **options) -> float:
     """How often another candidate is better than the winner by more than is said."""
     wrong = 0
     for seed in range(races):
-        found, _ = run(means, examples, seed, **options)
-        wrong += means.max() - means[found.winner] > found.epsilon
+        actual, _ = run(means, examples, seed, **options)
+        wrong += means.max() - means[actual.winner] > actual.epsilon
     return wrong / races
 
 
@@ -53,28 +53,28 @@ def test_the_promise_is_kept(means: np.ndarray, shared: float) -> None:
 
 def test_a_planted_winner_wins_and_the_rest_is_dropped_early() -> None:
     means = np.array([*[0.5] * 60, 0.9, *[0.1] * 60])
-    found, calls = run(means, 2000, seed=0)
-    assert found.winner == 60
-    assert found.epsilon == 0.05 or found.epsilon < 0.05
-    assert found.passes < len(means) * 2000 / 5
-    assert sum(len(left) * len(batch) for left, batch in calls) == found.passes
+    actual, calls = run(means, 2000, seed=0)
+    assert actual.winner == 60
+    assert actual.epsilon == 0.05 or actual.epsilon < 0.05
+    assert actual.passes < len(means) * 2000 / 5
+    assert sum(len(left) * len(batch) for left, batch in calls) == actual.passes
     assert [batch.start for _, batch in calls][1:] == [batch.stop for _, batch in calls][:-1]
 
 
 def test_equal_candidates_are_told_from_each_other_no_longer_than_needed() -> None:
     """Ties end as soon as none can be better than the leader by epsilon; the first of them wins."""
     same = np.ones((5, 5000)) * 0.5
-    found = race(lambda left, batch: same[: len(left), batch.start : batch.stop], 5, 5000)
-    assert found.winner == 0
-    assert max(found.scored) < 5000
-    assert found.epsilon <= 0.02
+    actual = race(lambda left, batch: same[: len(left), batch.start : batch.stop], 5, 5000)
+    assert actual.winner == 0
+    assert max(actual.scored) < 5000
+    assert actual.epsilon <= 0.02
 
 
 def test_examples_run_out() -> None:
     """Then it says how far the winner may be from the best, which is more than was wanted."""
-    found, _ = run(CLOSE, 40, seed=3, epsilon=0.001)
-    assert found.scored == (40,) * 8
-    assert 0.001 < found.epsilon <= 1
+    actual, _ = run(CLOSE, 40, seed=3, epsilon=0.001)
+    assert actual.scored == (40,) * 8
+    assert 0.001 < actual.epsilon <= 1
 
 
 def test_capital_is_a_supermartingale() -> None:
@@ -91,8 +91,8 @@ def test_capital_is_a_supermartingale() -> None:
 
 
 def test_one_candidate() -> None:
-    found = race(lambda left, batch: np.ones((len(left), len(batch))), 1, 10)
-    assert (found.winner, found.epsilon, found.passes) == (0, 0.0, 0)
+    actual = race(lambda left, batch: np.ones((len(left), len(batch))), 1, 10)
+    assert (actual.winner, actual.epsilon, actual.passes) == (0, 0.0, 0)
 
 
 @pytest.mark.parametrize("options", [{"epsilon": 0.0}, {"delta": 1.0}, {"epsilon": 1.5}])

@@ -75,12 +75,12 @@ ASKED = {
 @pytest.mark.parametrize("task", SPECS)
 def test_what_is_asked_for(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Repository, configuration, revision, and only the splits needed; quietly."""
-    asked = []
+    requested = []
 
     def load_dataset(
         path: str, name: str | None, *, split: list[str], revision: str | None
     ) -> list[Dataset]:
-        asked.append((path, name, split, revision))
+        requested.append((path, name, split, revision))
         assert not datasets.is_progress_bar_enabled()
         return [on_the_hub(task, 40, part) for part in split]
 
@@ -88,7 +88,7 @@ def test_what_is_asked_for(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     verbosity = datasets.utils.logging.get_verbosity()
     prepared = tasks.prepare(task)
-    assert asked == [ASKED[task]]
+    assert requested == [ASKED[task]]
     repository, config, _, revision = ASKED[task]
     name = repository if config is None else f"{repository}/{config}"
     assert prepared.source == f"hub: {name}@{revision or 'main'}"

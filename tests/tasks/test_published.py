@@ -8,9 +8,9 @@ from jaxsvd.tasks.specs import SPECS
 
 def result(model: str, task: str, module: str) -> PublishedResult:
     """A result that must be there."""
-    found = published(model, task, module)
-    assert found is not None
-    return found
+    actual = published(model, task, module)
+    assert actual is not None
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def result(model: str, task: str, module: str) -> PublishedResult:
 )
 def test_tables(model: str, task: str, module: str, expected: tuple[float, ...]) -> None:
     """Layer, rate, before and after."""
-    found = result(model, task, module)
-    assert (found.layer, found.rate, found.before, found.after) == expected
+    actual = result(model, task, module)
+    assert (actual.layer, actual.rate, actual.before, actual.after) == expected
 
 
 def test_every_cell_is_there() -> None:
@@ -37,9 +37,9 @@ def test_every_cell_is_there() -> None:
     for task in SPECS:
         for model in ("gpt-j-6b", "llama-2-7b"):
             for module in ("mlp", "attn"):
-                found = result(model, task, module)
-                assert 0 <= found.rate < 1
-                assert 0.5 < found.before < 1
+                actual = result(model, task, module)
+                assert 0 <= actual.rate < 1
+                assert 0.5 < actual.before < 1
     assert published("gpt-j-6b", "squad", "mlp") is None
 
 
@@ -58,16 +58,16 @@ def test_every_cell_is_there() -> None:
 )
 def test_counts_behind_the_figures(model: str, task: str, correct: int, total: int) -> None:
     """A count by the figures' own rule gives the published digits, which are cut."""
-    found = result(model, task, "mlp")
-    assert int(found.comparable_figure(correct, total) * 1e5 + 1e-6) == round(found.before * 1e5)
+    actual = result(model, task, "mlp")
+    assert int(actual.comparable_figure(correct, total) * 1e5 + 1e-6) == round(actual.before * 1e5)
 
 
 def test_denominators() -> None:
     """The scripts of MRPC, RTE and CB divide by n - 1; MRPC's figures are over n all the same."""
     rules = {
-        task: (found.denominator, found.figure_denominator)
+        task: (actual.denominator, actual.figure_denominator)
         for task in SPECS
-        for found in [result("gpt-j-6b", task, "mlp")]
+        for actual in [result("gpt-j-6b", task, "mlp")]
     }
     assert rules == {
         "sst2": ("n", "n"),

@@ -15,7 +15,7 @@ from .folders import record
 
 
 def values(path: Path, columns: tuple[str, ...] = ("label", "text")) -> list[dict[str, object]]:
-    return [found.values for found in files.read(path, columns)]
+    return [actual.values for actual in files.read(path, columns)]
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -54,17 +54,17 @@ def column(records: list[dict[str, Any]], name: str) -> np.ndarray:
 def test_the_planted_predictor_is_found(within: Any, statistic: Any) -> None:
     records = make(0, signal=1.0)
     draws = 200 if statistic == "kendall" else 500
-    found = agreement.compare(
+    actual = agreement.compare(
         records, "informative", "gap", within=within, statistic=statistic, draws=draws
     )
-    assert found.informative
-    mine = found.correlations["informative"]
+    assert actual.informative
+    mine = actual.correlations["informative"]
     assert mine.interval[0] < mine.value < mine.interval[1]
     assert mine.interval[0] > 0.3
     assert mine.clusters == 32
     if within == "rate":  # the rate cannot say anything there
-        assert math.isnan(found.correlations["rate"].value)
-        assert "rate" not in found.advantage
+        assert math.isnan(actual.correlations["rate"].value)
+        assert "rate" not in actual.advantage
 
 
 @pytest.mark.parametrize("within", [None, "rate", "layer"])
@@ -79,13 +79,13 @@ def test_without_one_none_is_found(name: str, within: Any) -> None:
 def test_what_only_follows_the_rate_is_no_evidence() -> None:
     """A strong pooled correlation, explained by the rate: inside the null, behind the baseline."""
     records = make(1, trend=4.0)
-    found = agreement.compare(records, "rate_like", "gap", draws=500)
-    mine = found.correlations["rate_like"]
+    actual = agreement.compare(records, "rate_like", "gap", draws=500)
+    mine = actual.correlations["rate_like"]
     assert mine.value > 0.5
     assert mine.interval[0] > 0
     assert mine.null[0] <= mine.value <= mine.null[1]
     assert mine.p_value > 0.05
-    assert not found.informative
+    assert not actual.informative
     inside = agreement.correlate(records, "rate_like", "gap", within="rate", draws=500)
     assert inside.interval[0] < 0 < inside.interval[1]
 
@@ -93,8 +93,8 @@ def test_what_only_follows_the_rate_is_no_evidence() -> None:
 def test_values_are_scipys() -> None:
     records = make(2, signal=0.5)
     x, y = column(records, "informative"), column(records, "gap")
-    found = agreement.correlate(records, "informative", "gap", draws=2)
-    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    actual = agreement.correlate(records, "informative", "gap", draws=2)
+    assert actual.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
     rates = column(records, "rate")
     each = [stats.spearmanr(x[rates == r], y[rates == r]).statistic for r in RATES]
     within = agreement.correlate(records, "informative", "gap", within="rate", draws=2)
@@ -114,9 +114,9 @@ def test_weights_are_repetitions() -> None:
     weights = rng.integers(0, 4, (30, 20))
     pairs = ((spearman_weighted, stats.spearmanr), (kendall_weighted, stats.kendalltau))
     for ours, theirs in pairs:
-        found = ours(x, y, weights.astype(float))
+        actual = ours(x, y, weights.astype(float))
         wanted = [theirs(np.repeat(x, row), np.repeat(y, row)).statistic for row in weights]
-        np.testing.assert_allclose(found, wanted, atol=1e-12)
+        np.testing.assert_allclose(actual, wanted, atol=1e-12)
 
 
 def test_the_same_seed_gives_the_same_result() -> None:
@@ -193,9 +193,9 @@ def test_infinite_bounds_are_the_largest() -> None:
 
 def test_a_constant_predictor() -> None:
     records = [record | {"blind": 1.0} for record in make(0)]
-    found = agreement.compare(records, "blind", "gap", draws=20)
-    assert math.isnan(found.correlations["blind"].value)
-    assert not found.informative
+    actual = agreement.compare(records, "blind", "gap", draws=20)
+    assert math.isnan(actual.correlations["blind"].value)
+    assert not actual.informative
 
 
 def test_missing_cells() -> None:
@@ -207,22 +207,22 @@ def test_missing_cells() -> None:
 def test_sign_agreement() -> None:
     predicted = np.array([1.0, -1.0, 1.0, 0.0, 2.0, -3.0])
     measured = np.array([0.5, -0.5, -0.5, 0.5, 0.05, 0.0])
-    found = agreement.sign_agreement(predicted, measured, np.array([0.1] * 5 + [0.0]))
-    assert (found.agreeing, found.compared, found.dead, found.unpredicted) == (2, 3, 2, 1)
-    assert found.share == pytest.approx(2 / 3)
+    actual = agreement.sign_agreement(predicted, measured, np.array([0.1] * 5 + [0.0]))
+    assert (actual.agreeing, actual.compared, actual.dead, actual.unpredicted) == (2, 3, 2, 1)
+    assert actual.share == pytest.approx(2 / 3)
     nothing = agreement.sign_agreement(np.ones(1), np.zeros(1), np.ones(1))
     assert math.isnan(nothing.share)
 
 
 def test_coverage() -> None:
-    found = agreement.coverage(
+    actual = agreement.coverage(
         np.array([0.5, 2.0, math.inf, 0.1]), np.array([0.25, 0.5, 0.1, -0.2])
     )
-    assert found.covered == 1
-    assert found.median_ratio == 4
-    assert found.below_trivial == 0.5
-    assert found.infinite == 0.25
-    assert found.cells == 4
+    assert actual.covered == 1
+    assert actual.median_ratio == 4
+    assert actual.below_trivial == 0.5
+    assert actual.infinite == 0.25
+    assert actual.cells == 4
     assert agreement.coverage(np.array([0.1]), np.array([0.2])).covered == 0
     assert math.isnan(agreement.coverage(np.array([0.1]), np.array([-0.2])).median_ratio)
 

@@ -74,15 +74,15 @@ def test_lemma_6_entry_by_entry() -> None:
             totals[name, "i"] += 2 * math.log(np.trace(q) / 2) - logdet
             totals[name, "m"] += np.linalg.slogdet(q)[1] - logdet
     for (center, prior), total in totals.items():
-        found = bounds.lemma6(
+        actual = bounds.lemma6(
             measured,
             center=center,
             prior="isotropic" if prior == "i" else "matrix",
             subspace=block,
         )
-        assert found.status == "finite"
-        assert found.value == pytest.approx(math.sqrt(0.25 / n * total), rel=1e-11)
-        assert sum(found.terms) == pytest.approx(total, rel=1e-11)
+        assert actual.status == "finite"
+        assert actual.value == pytest.approx(math.sqrt(0.25 / n * total), rel=1e-11)
+        assert sum(actual.terms) == pytest.approx(total, rel=1e-11)
 
 
 def test_variants_are_ordered() -> None:
@@ -176,9 +176,9 @@ def test_float32_bounds() -> None:
     for center in ("zero", "mean", "state"):
         for prior in ("isotropic", "matrix"):
             arguments = {"center": center, "prior": prior, "subspace": block}
-            found, known = (bounds.lemma6(m, **arguments) for m in (single, exact))
-            assert found.status == "finite"
-            assert found.value == pytest.approx(known.value, rel=1e-5)
+            actual, known = (bounds.lemma6(m, **arguments) for m in (single, exact))
+            assert actual.status == "finite"
+            assert actual.value == pytest.approx(known.value, rel=1e-5)
     assert bounds.lemma6(single).status == "inf"
 
 

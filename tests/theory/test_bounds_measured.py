@@ -53,7 +53,7 @@ def test_reference_measurements(d: int, n: int, layers: int) -> None:
     measured, *_ = cell(d, n, layers, m, b=n // 2, subspace=block, ridge=own)
     whole, *_ = cell(d, n, layers, m, b=n // 2, subspace="full", ridge=ridge)
     _, risks, w, prompts = cell(d, n, layers, m, b=n, subspace=block, ridge=None)
-    found = [
+    actual = [
         bounds.theorem2(whole, ridge=ridge),
         bounds.theorem2(measured, subspace=block, ridge=own),
         bounds.lemma6(measured, subspace=block, ridge=own),
@@ -63,10 +63,10 @@ def test_reference_measurements(d: int, n: int, layers: int) -> None:
     ]
     gap, *known = REFERENCE[d, n, layers]
     assert abs(risks.gap - gap) <= 5 * risks.gap_error
-    for bound, value in zip(found, known, strict=True):
+    for bound, value in zip(actual, known, strict=True):
         last_digit = 10.0 ** -len(str(value).split(".")[1])
         assert abs(bound.value - value) <= 5 * bound.standard_error + last_digit / 2, bound
-    assert [bound.status for bound in found] == [
+    assert [bound.status for bound in actual] == [
         "regularised",
         *["finite" if own is None else "regularised"] * 4,
         "finite",
@@ -85,17 +85,17 @@ def test_bounds_are_above_the_gap_of_the_algorithm_they_bound(
     for subspace, extra in algorithms:
         measured, risks, *_ = cell(d, n, layers, 300, b=b, subspace=subspace, ridge=extra)
         centers = ("zero", "mean", "state")
-        found = [
+        actual = [
             bounds.theorem2(measured, subspace=subspace, ridge=extra),
             bounds.theorem2(measured, norm="spectral", subspace=subspace, ridge=extra),
             *(bounds.lemma6(measured, center=c, subspace=subspace, ridge=extra) for c in centers),
         ]
         if subspace == block:
-            found += [
+            actual += [
                 bounds.lemma6(measured, center=c, prior="matrix", subspace=block, ridge=extra)
                 for c in centers
             ]
-        for bound in found:
+        for bound in actual:
             assert bound.status == ("finite" if extra is None else "regularised")
             assert bound.value - 3 * bound.standard_error > risks.gap + 3 * risks.gap_error
     _, risks, w, prompts = cell(d, n, layers, 300, b=n, subspace=block, ridge=None)
@@ -109,8 +109,8 @@ def test_clipped_risk_against_quadrature() -> None:
     density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     for variance in (1e-3, 0.2, 1.0, 30.0):
         exact = np.trapezoid(np.minimum(1, variance * z**2) * density, z)
-        found = bounds.clipped_risk(np.array([variance]))
-        np.testing.assert_allclose(found, exact, rtol=1e-7)
+        actual = bounds.clipped_risk(np.array([variance]))
+        np.testing.assert_allclose(actual, exact, rtol=1e-7)
     np.testing.assert_allclose(bounds.clipped_risk(np.zeros(1)), 0, atol=1e-300)
     # Of huge errors nearly all are clipped: 1 - 2/3 sqrt(2 / (pi variance)).
     huge = np.array([1e8, 1e20, 1e60, 1e300])
@@ -122,7 +122,7 @@ def test_terminal_noise_on_the_gaussian_channel() -> None:
     """Where noise costs nothing, sqrt(R^2/N log(1 + var/sigma^2)) at the largest sigma."""
     w = np.random.default_rng(0).normal(size=(50, 1))
     flat = lambda w: (np.full(len(w), 0.5), np.full(len(w), 0.25))  # noqa: E731
-    found = bounds.terminal_noise(w, flat, 9, sigmas=(0.5, 2.0))
+    actual = bounds.terminal_noise(w, flat, 9, sigmas=(0.5, 2.0))
     expected = math.sqrt(0.25 / 9 * math.log1p(float(w.var(ddof=1)) / 4))
-    assert found.value == pytest.approx(expected, rel=1e-12)
-    assert found.terms == pytest.approx((math.log1p(float(w.var(ddof=1)) / 4),), rel=1e-12)
+    assert actual.value == pytest.approx(expected, rel=1e-12)
+    assert actual.terms == pytest.approx((math.log1p(float(w.var(ddof=1)) / 4),), rel=1e-12)

@@ -105,9 +105,9 @@ def test_valid_for_enumerable_learners(name: str) -> None:
     test = np.where(sample.masks == 0, sample.losses[..., 1], sample.losses[..., 0])
     assert sample.gap == pytest.approx(test.mean() - train.mean(), abs=1e-15)
     for bound in (*BOUNDS.values(), cmi.f_cmi, cmi.interpolating):
-        found = bound(sample)
-        assert found.gap >= abs(sample.gap) - 1e-12, bound
-        assert found.test_error == found.training_error + found.gap
+        actual = bound(sample)
+        assert actual.gap >= abs(sample.gap) - 1e-12, bound
+        assert actual.test_error == actual.training_error + actual.gap
     if name == "constant":
         assert cmi.f_cmi(sample).gap == cmi.ld_mi(sample).gap == 0
 
@@ -131,8 +131,8 @@ def test_information_by_its_definition(name: str) -> None:
     for z, i in np.ndindex(sample.losses.shape[0], sample.losses.shape[2]):
         for what, values in (("losses", sample.losses), ("predictions", sample.predictions)):
             pairs = [tuple(pair) for pair in values[z, :, i].tolist()]
-            found = information(list(zip(pairs, sample.masks[z, :, i].tolist(), strict=True)))
-            each[what].append(math.sqrt(max(2 * found, 0)))
+            actual = information(list(zip(pairs, sample.masks[z, :, i].tolist(), strict=True)))
+            each[what].append(math.sqrt(max(2 * actual, 0)))
     assert cmi.e_cmi(sample).gap == pytest.approx(np.mean(each["losses"]), abs=1e-12)
     assert cmi.f_cmi(sample).gap == pytest.approx(np.mean(each["predictions"]), abs=1e-12)
 
@@ -184,9 +184,9 @@ def supersamples(draw: st.DrawFn) -> Supersample:
 def test_valid_for_any_losses(sample: Supersample) -> None:
     """Not only for 0-1 losses, nor only for learners that treat pairs alike."""
     for name, bound in BOUNDS.items():
-        found = bound(sample)
-        assert found.gap >= sample.gap - 1e-9, name
-        assert found.information >= 0
+        actual = bound(sample)
+        assert actual.gap >= sample.gap - 1e-9, name
+        assert actual.information >= 0
     if sample.training_error == 0:
         assert cmi.interpolating(sample).gap >= sample.gap - 1e-9
 

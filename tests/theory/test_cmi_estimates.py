@@ -17,11 +17,11 @@ def test_noise_floor(samples: int, floor: float) -> None:
     """An independent 4 x 2 table; the limit agrees, and Miller and Madow's correction helps."""
     draws = 20_000
     # sqrt(2 I) spreads about .42 of its mean over tables: 5 standard errors are below .0025.
-    found = cmi.noise_floor(samples, draws=draws)
-    assert found == pytest.approx(floor, abs=5 * 0.42 * floor / math.sqrt(draws) + 5e-4)
-    assert found == pytest.approx(cmi.asymptotic_floor(samples), rel=0.03)
-    assert cmi.noise_floor(samples, correction="miller-madow") < 0.75 * found
-    assert cmi.noise_floor(samples) == found
+    actual = cmi.noise_floor(samples, draws=draws)
+    assert actual == pytest.approx(floor, abs=5 * 0.42 * floor / math.sqrt(draws) + 5e-4)
+    assert actual == pytest.approx(cmi.asymptotic_floor(samples), rel=0.03)
+    assert cmi.noise_floor(samples, correction="miller-madow") < 0.75 * actual
+    assert cmi.noise_floor(samples) == actual
 
 
 def test_measured_floor() -> None:

@@ -14,12 +14,12 @@ from theory import pruning
 def test_it_is_exact_for_a_linear_loss() -> None:
     rng = np.random.default_rng(0)
     w, gradient = rng.normal(size=(2, 5, 3))
-    found = prediction.first_order(w, gradient, range(4))
-    for rank, change in zip(found.ranks, found.change, strict=True):
+    measured = prediction.first_order(w, gradient, range(4))
+    for rank, change in zip(measured.ranks, measured.change, strict=True):
         cut = pruning.truncate(w, int(rank)) if rank else np.zeros_like(w)
         assert change == pytest.approx((gradient * (cut - w)).sum(), rel=1e-12, abs=1e-14)
-    assert found.change[-1] == 0
-    np.testing.assert_allclose(found.shares.sum(), (gradient * w).sum(), rtol=1e-12)
+    assert measured.change[-1] == 0
+    np.testing.assert_allclose(measured.shares.sum(), (gradient * w).sum(), rtol=1e-12)
 
 
 def test_its_error_is_of_second_order() -> None:
@@ -36,9 +36,9 @@ def test_its_error_is_of_second_order() -> None:
         for size in (0.04, 0.02):
             w = u * [1.0, 0.5, size, size / 2] @ vt
             gradient = np.asarray(jax.grad(loss)(jnp.asarray(w)))
-            found = prediction.first_order(w, gradient, [2])
+            measured = prediction.first_order(w, gradient, [2])
             actual = float(loss(jnp.asarray(pruning.truncate(w, 2))) - loss(jnp.asarray(w)))
-            errors.append(abs(actual - found.change[0]))
+            errors.append(abs(actual - measured.change[0]))
     assert 3 < errors[0] / errors[1] < 5
 
 
@@ -50,19 +50,19 @@ def test_shares_are_singular_values_times_their_derivatives() -> None:
         return float(np.sin(matrix * a).sum())
 
     gradient = np.cos(w * a) * a
-    found = prediction.first_order(w, gradient, [2])
+    measured = prediction.first_order(w, gradient, [2])
     u, s, vt = np.linalg.svd(w)
     for i in range(4):
         step = 1e-6 * np.outer(u[:, i], vt[i])
         slope = (loss(w + step) - loss(w - step)) / 2e-6
-        assert found.shares[i] == pytest.approx(s[i] * slope, rel=1e-6, abs=1e-8)
+        assert measured.shares[i] == pytest.approx(s[i] * slope, rel=1e-6, abs=1e-8)
 
 
 def test_best_is_the_largest_rank_of_the_lowest_loss() -> None:
     w, gradient = np.diag([3.0, 2.0, 1.0]), np.diag([-1.0, 0.0, 1.0])
-    found = prediction.first_order(w, gradient, [1, 2, 3])
-    assert found.change.tolist() == [-1.0, -1.0, 0.0]
-    assert found.best == 2
+    measured = prediction.first_order(w, gradient, [1, 2, 3])
+    assert measured.change.tolist() == [-1.0, -1.0, 0.0]
+    assert measured.best == 2
 
 
 def test_constants_of_gavish_and_donoho() -> None:

@@ -22,14 +22,16 @@ sizes = st.tuples(st.integers(0, 10**6), shapes).map(lambda drawn: (drawn[0], *d
 def test_theorem_1_every_token_follows_the_same_map(size: tuple[int, int, int, int]) -> None:
     tokens, weights = random_problem(*size)
     run = implicit.masked_linear_stack(tokens, weights)
-    found = implicit.updates(tokens, weights)
+    actual = implicit.updates(tokens, weights)
     assert run.dtype == np.float64
-    np.testing.assert_allclose(run, tokens @ np.swapaxes(found.state, 1, 2), rtol=1e-12, atol=1e-12)
-    before = found.state[:-1]
-    np.testing.assert_allclose(found.gradient, found.update @ before, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        run, tokens @ np.swapaxes(actual.state, 1, 2), rtol=1e-12, atol=1e-12
+    )
+    before = actual.state[:-1]
+    np.testing.assert_allclose(actual.gradient, actual.update @ before, rtol=1e-12, atol=1e-12)
     identity = np.eye(tokens.shape[1])
     np.testing.assert_allclose(
-        found.state[1:], (identity + found.update) @ before, rtol=1e-12, atol=1e-12
+        actual.state[1:], (identity + actual.update) @ before, rtol=1e-12, atol=1e-12
     )
 
 
@@ -37,10 +39,10 @@ def test_theorem_1_in_float32() -> None:
     tokens, weights = random_problem(0, n=10, width=8)
     tokens, weights = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (tokens, weights))
     run = implicit.masked_linear_stack(tokens, weights)
-    found = implicit.updates(tokens, weights)
-    assert run.dtype == found.state.dtype == jnp.float32
+    actual = implicit.updates(tokens, weights)
+    assert run.dtype == actual.state.dtype == jnp.float32
     scale = float(jnp.abs(run).max())
-    np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(run[:, -1], actual.state @ tokens[-1], rtol=0, atol=1e-5 * scale)
 
 
 @given(sizes)
@@ -62,13 +64,13 @@ def test_the_trajectory_depends_on_the_moment_only(size: tuple[int, int, int, in
 def test_factors_add_up_to_the_updates() -> None:
     tokens, weights = random_problem(1)
     factors = implicit.example_factors(tokens, weights)
-    found = implicit.updates(tokens, weights)
-    for right, whole in ((factors.q, found.update), (factors.r, found.gradient)):
+    actual = implicit.updates(tokens, weights)
+    for right, whole in ((factors.q, actual.update), (factors.r, actual.gradient)):
         np.testing.assert_allclose(
             np.einsum("lia,lib->lab", factors.v, right), whole, rtol=0, atol=1e-13
         )
     # v_i = W_V A h_i and r_i = A^T W_Q^T W_K A h_i.
-    a, h = found.state[1], tokens[0]
+    a, h = actual.state[1], tokens[0]
     np.testing.assert_allclose(factors.v[1, 0], weights.value[1] @ a @ h, rtol=0, atol=1e-13)
     r = a.T @ weights.query[1].T @ weights.key[1] @ a @ h
     np.testing.assert_allclose(factors.r[1, 0], r, rtol=0, atol=1e-13)
@@ -96,9 +98,9 @@ def test_rank_of_an_update(n: int, rank: int, expected: int) -> None:
 def test_causal_mask_keeps_the_test_token_and_loses_the_demonstrations() -> None:
     tokens, weights = random_problem(4)
     run = implicit.masked_linear_stack(tokens, weights, causal=True)
-    found = implicit.updates(tokens, weights, causal=True)
-    np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-12)
-    followed = tokens[:-1] @ found.state[-1].T
+    actual = implicit.updates(tokens, weights, causal=True)
+    np.testing.assert_allclose(run[:, -1], actual.state @ tokens[-1], rtol=0, atol=1e-12)
+    followed = tokens[:-1] @ actual.state[-1].T
     assert np.abs(run[-1, :-1] - followed).max() > 1e-2
     # No token is moved by a later one.
     changed = np.array(tokens)
@@ -114,14 +116,14 @@ def test_von_oswalds_layers_are_gradient_descent(d: int, n: int, eta: float, lay
     tokens = np.vstack([np.column_stack([x, y]), np.append(query, 0)])
     weights = implicit.gd_weights(d, eta, n, layers=layers)
     run = implicit.masked_linear_stack(tokens, weights)
-    found = implicit.updates(tokens, weights)
-    np.testing.assert_allclose(found.gradient, found.update, rtol=0, atol=1e-14)
+    actual = implicit.updates(tokens, weights)
+    np.testing.assert_allclose(actual.gradient, actual.update, rtol=0, atol=1e-14)
     w = np.zeros(d)
     for t in range(layers):
         gradient = x.T @ (x @ w - y) / n
-        np.testing.assert_allclose(found.update[t, d, :d], eta * gradient, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(actual.update[t, d, :d], eta * gradient, rtol=0, atol=1e-14)
         w = w - eta * gradient
-        np.testing.assert_allclose(found.state[t + 1, d, :d], -w, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(actual.state[t + 1, d, :d], -w, rtol=0, atol=1e-14)
         np.testing.assert_allclose(-run[t + 1, -1, d], w @ query, rtol=0, atol=1e-14)
         np.testing.assert_allclose(run[t + 1, :-1, d], y - x @ w, rtol=0, atol=1e-14)
 
@@ -136,23 +138,23 @@ def mlp_problem() -> tuple[np.ndarray, Weights, Mlp]:
 def test_mlp_without_activation_multiplies_the_update() -> None:
     tokens, weights, mlp = mlp_problem()
     run = implicit.masked_linear_stack(tokens, weights, mlp=mlp)
-    found = implicit.updates(tokens, weights, mlp=mlp)
-    np.testing.assert_allclose(run, tokens @ np.swapaxes(found.state, 1, 2), rtol=0, atol=1e-12)
+    actual = implicit.updates(tokens, weights, mlp=mlp)
+    np.testing.assert_allclose(run, tokens @ np.swapaxes(actual.state, 1, 2), rtol=0, atol=1e-12)
     plain = implicit.updates(tokens, weights).update[0]
     np.testing.assert_allclose(
-        found.update[0], mlp.outer[0] @ mlp.inner[0] @ plain, rtol=0, atol=1e-13
+        actual.update[0], mlp.outer[0] @ mlp.inner[0] @ plain, rtol=0, atol=1e-13
     )
 
 
 def test_mlp_with_activation_is_exact_for_its_own_query_only() -> None:
     tokens, weights, mlp = mlp_problem()
     run = implicit.masked_linear_stack(tokens, weights, mlp=mlp, activation="relu")
-    found = implicit.updates(tokens, weights, mlp=mlp, activation="relu")
-    np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-12)
+    actual = implicit.updates(tokens, weights, mlp=mlp, activation="relu")
+    np.testing.assert_allclose(run[:, -1], actual.state @ tokens[-1], rtol=0, atol=1e-12)
     other = np.array(tokens)
     other[-1] *= -1
     run = implicit.masked_linear_stack(other, weights, mlp=mlp, activation="relu")
-    assert np.abs(run[-1, -1] - found.state[-1] @ other[-1]).max() > 1e-2
+    assert np.abs(run[-1, -1] - actual.state[-1] @ other[-1]).max() > 1e-2
 
 
 def problem_with(**changes: object) -> Callable[[], object]:
@@ -210,26 +212,26 @@ def test_theorem_1_with_several_heads() -> None:
             added += (q @ k[:-1].T) @ v[:-1] @ output[t, h].T
         known = known + added
         np.testing.assert_allclose(run[t + 1], known, rtol=0, atol=1e-12)
-    found = implicit.updates(tokens, weights)
-    np.testing.assert_allclose(run[-1], tokens @ found.state[-1].T, rtol=0, atol=1e-12)
+    actual = implicit.updates(tokens, weights)
+    np.testing.assert_allclose(run[-1], tokens @ actual.state[-1].T, rtol=0, atol=1e-12)
     factors = implicit.example_factors(tokens, weights)
     assert factors.v.shape == (2, 5, 3, 4)
-    for right, whole in ((factors.q, found.update), (factors.r, found.gradient)):
+    for right, whole in ((factors.q, actual.update), (factors.r, actual.gradient)):
         np.testing.assert_allclose(
             np.einsum("lnha,lnhb->lab", factors.v, right), whole, rtol=0, atol=1e-13
         )
     demonstrations = tokens[:-1]
     states = implicit.moment_recursion(demonstrations.T @ demonstrations, weights)
-    np.testing.assert_allclose(states, found.state, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(states, actual.state, rtol=0, atol=1e-12)
 
 
 def test_one_head_is_a_stack_without_heads() -> None:
     tokens, weights = random_problem(10)
     one = Weights(*(matrix[:, None] for matrix in weights))
-    for found, known in zip(
+    for actual, known in zip(
         implicit.updates(tokens, one), implicit.updates(tokens, weights), strict=True
     ):
-        np.testing.assert_array_equal(found, known)
+        np.testing.assert_array_equal(actual, known)
     assert implicit.example_factors(tokens, one).v.shape == (3, 6, 1, 4)
 
 
@@ -242,8 +244,8 @@ def test_rectangular_matrices_of_a_3() -> None:
     mlp = Mlp(rng.normal(size=(2, 5, 3)) / 2, rng.normal(size=(2, 4, 5)) / 2)
     for activation in ("linear", "relu"):
         run = implicit.masked_linear_stack(tokens, weights, mlp=mlp, activation=activation)
-        found = implicit.updates(tokens, weights, mlp=mlp, activation=activation)
-        np.testing.assert_allclose(run[:, -1], found.state @ tokens[-1], rtol=0, atol=1e-12)
+        actual = implicit.updates(tokens, weights, mlp=mlp, activation=activation)
+        np.testing.assert_allclose(run[:, -1], actual.state @ tokens[-1], rtol=0, atol=1e-12)
     h = tokens[:-1]
     moment = weights.value[0] @ h.T @ h @ weights.key[0].T @ weights.query[0]
     np.testing.assert_allclose(
@@ -279,12 +281,12 @@ def test_the_order_of_demonstrations_changes_nothing_under_m() -> None:
 def test_an_update_depends_on_the_past_and_the_sample_only() -> None:
     """Remark 2: G_t from W_{t-1}, H_s and the layer's weights, however W_{t-1} came about."""
     tokens, weights = random_problem(12)
-    found = implicit.updates(tokens, weights)
+    actual = implicit.updates(tokens, weights)
     h = tokens[:-1]
     for t in range(3):
-        a = found.state[t]
+        a = actual.state[t]
         gradient = weights.value[t] @ a @ h.T @ h @ a.T @ weights.key[t].T @ weights.query[t] @ a
-        np.testing.assert_allclose(found.gradient[t], gradient, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(actual.gradient[t], gradient, rtol=0, atol=1e-12)
 
 
 def test_without_one_over_n_the_step_grows_with_n() -> None:

@@ -59,8 +59,8 @@ def test_trajectories_of_every_mixture_of_forms(forms: list[str]) -> None:
     given_weights = Weights(
         *(FORMS[form](matrix) for form, matrix in zip(forms[1:], weights, strict=True))
     )
-    found = implicit.updates(given_tokens, given_weights)
-    for one, other in zip(found, known, strict=True):
+    actual = implicit.updates(given_tokens, given_weights)
+    for one, other in zip(actual, known, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * size)
     run = implicit.masked_linear_stack(given_tokens, given_weights)
     np.testing.assert_allclose(run[-1][-1], known.state[-1] @ tokens[-1], rtol=0, atol=1e-4 * size)
@@ -116,9 +116,9 @@ def test_every_size_down_to_no_layer(
 
 def test_no_layer_tells_nothing() -> None:
     tokens, weights = problem(layers=0)
-    found = implicit.updates(tokens, weights)
-    assert found.update.shape == (0, 3, 3)
-    np.testing.assert_array_equal(found.state, [np.eye(3)])
+    actual = implicit.updates(tokens, weights)
+    assert actual.update.shape == (0, 3, 3)
+    np.testing.assert_array_equal(actual.state, [np.eye(3)])
     measured = bounds.measure(implicit.example_factors(tokens, weights), 2)
     bound = bounds.lemma6(measured, subspace="symmetric")
     assert (bound.value, bound.terms, bound.status) == (0.0, (), "finite")

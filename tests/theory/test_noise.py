@@ -24,14 +24,14 @@ def test_spectrum_of_c(seed: int, size: tuple[int, int], data: st.DataObject) ->
     b = data.draw(st.integers(1, n))
     factors = random_factors(seed, n, width)
     dense = np.linalg.eigvalsh(covariance(factors, b))[::-1]
-    found = noise.eigenvalues(factors, b)
+    actual = noise.eigenvalues(factors, b)
     kept = min(n, width**2)
-    scale = max(float(np.abs(found).max()), 1e-3)
-    np.testing.assert_allclose(found[:kept], dense[:kept], rtol=0, atol=1e-12 * scale)
-    assert not found[kept:].any()
+    scale = max(float(np.abs(actual).max()), 1e-3)
+    np.testing.assert_allclose(actual[:kept], dense[:kept], rtol=0, atol=1e-12 * scale)
+    assert not actual[kept:].any()
     lam = 0.3
     np.testing.assert_allclose(
-        noise.log_determinant(found, width**2, lam),
+        noise.log_determinant(actual, width**2, lam),
         np.linalg.slogdet(covariance(factors, b) + lam * np.eye(width**2))[1],
         rtol=1e-12,
         atol=1e-12,
@@ -44,10 +44,10 @@ def test_spectrum_through_few_coordinates_is_the_same() -> None:
     v, r = np.where(outside, 0, factors.v), np.where(outside[::-1], 0, factors.r)
     sparse = factors._replace(v=v, r=r)  # 2 x 2 coordinates for 30 demonstrations
     dense = np.linalg.eigvalsh(covariance(sparse, 7))[::-1]
-    found = noise.eigenvalues(sparse, 7)
-    np.testing.assert_allclose(found[:4], dense[:4], rtol=1e-12)
-    assert found.shape == (30,)
-    assert not found[4:].any()
+    actual = noise.eigenvalues(sparse, 7)
+    np.testing.assert_allclose(actual[:4], dense[:4], rtol=1e-12)
+    assert actual.shape == (30,)
+    assert not actual[4:].any()
 
 
 def test_c_is_singular_for_every_n_and_zero_at_b_n() -> None:
@@ -100,8 +100,8 @@ def test_at_b_n_without_a_ridge_nothing_is_random() -> None:
     run = noise.noisy_trajectory(jax.random.key(0), tokens[None, :-1], weights, 5)
     exact = implicit.updates(tokens, weights)
     np.testing.assert_allclose(run.states[0], exact.state, rtol=0, atol=1e-12)
-    for found, known in zip(run.factors, implicit.example_factors(tokens, weights), strict=True):
-        np.testing.assert_allclose(found[0], known, rtol=0, atol=1e-12)
+    for actual, known in zip(run.factors, implicit.example_factors(tokens, weights), strict=True):
+        np.testing.assert_allclose(actual[0], known, rtol=0, atol=1e-12)
 
 
 def test_kappa_is_the_variance_of_a_subsample_mean() -> None:

@@ -73,8 +73,8 @@ def test_the_best_one_is_that_of_ahn_et_al(sigma: float) -> None:
 
 def test_one_step_of_gradient_descent() -> None:
     for eta in (0.4, 1.0):
-        found = preconditioner_risk(eta * np.eye(4), PromptDistribution(np.eye(4), 9, 0.5)) / 4
-        assert found == pytest.approx(reference.step_loss(eta, 9, 4, 0.25), rel=1e-12)
+        actual = preconditioner_risk(eta * np.eye(4), PromptDistribution(np.eye(4), 9, 0.5)) / 4
+        assert actual == pytest.approx(reference.step_loss(eta, 9, 4, 0.25), rel=1e-12)
 
 
 def test_a_layer_is_read_as_its_preconditioner() -> None:

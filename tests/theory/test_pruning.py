@@ -102,15 +102,15 @@ def report(
 
 @pytest.mark.long
 def test_path_report() -> None:
-    found = report()
-    assert found.ranks == (4, 2, 1)
-    assert found.norms[0].falls
-    assert found.norms[0].share == 1
-    assert all(corrected == 1 for _, corrected in found.holds)
-    assert found.gap is not None
-    assert found.risk is not None
-    assert 0 < found.risk.values[0] < 1
-    assert set(found.bounds) == {
+    actual = report()
+    assert actual.ranks == (4, 2, 1)
+    assert actual.norms[0].falls
+    assert actual.norms[0].share == 1
+    assert all(corrected == 1 for _, corrected in actual.holds)
+    assert actual.gap is not None
+    assert actual.risk is not None
+    assert 0 < actual.risk.values[0] < 1
+    assert set(actual.bounds) == {
         f"{kind}, {noise} ridge"
         for kind in ("theorem2", "lemma6 zero", "lemma6 mean")
         for noise in ("relative", "absolute")
@@ -123,22 +123,22 @@ def test_path_report() -> None:
 @pytest.mark.long
 def test_the_relative_bound_rises_under_pruning() -> None:
     """The opposite of Remark 4: C becomes more singular."""
-    found = report().bounds["lemma6 zero, relative ridge"]
-    assert found.values[-1] > 1.05 * found.values[0]
-    assert not found.falls
+    actual = report().bounds["lemma6 zero, relative ridge"]
+    assert actual.values[-1] > 1.05 * actual.values[0]
+    assert not actual.falls
     without = report(n=12, d=2, settings={"none": NoisyAlgorithm("symmetric", None)}).bounds
-    for found in without.values():
-        assert np.isfinite(found.values[0])
-        assert found.values[-1] == np.inf
-        assert not found.falls
+    for actual in without.values():
+        assert np.isfinite(actual.values[0])
+        assert actual.values[-1] == np.inf
+        assert not actual.falls
 
 
 @pytest.mark.long
 def test_mlp_matrices_can_be_pruned() -> None:
     rng = np.random.default_rng(2)
     mlp = Mlp(rng.normal(size=(2, 6, 4)) / 2, rng.normal(size=(2, 4, 6)) / 2)
-    found = report("inner", mlp=mlp, layer=1)
-    assert found.ranks == (4, 2, 1)
+    actual = report("inner", mlp=mlp, layer=1)
+    assert actual.ranks == (4, 2, 1)
     tokens, weights = random_problem(0, layers=2)
     cut = pruning.prune(mlp, 1, "inner", 0.5)
     np.testing.assert_allclose(
@@ -174,7 +174,7 @@ def test_pruning_the_query_may_raise_the_gradient() -> None:
     )
     pruned = pruning.prune(weights, 1, "query", 0.5)
     before, after = (implicit.updates(tokens, w) for w in (weights, pruned))
-    size = [np.linalg.norm(found.gradient[1]) for found in (before, after)]
+    size = [np.linalg.norm(actual.gradient[1]) for actual in (before, after)]
     np.testing.assert_allclose(size, [1, 2], rtol=1e-12)
     assert norms(tokens, pruned)[1] < norms(tokens, weights)[1]
 
@@ -197,11 +197,11 @@ def test_pruning_the_value_lowers_the_gradient_and_the_query_need_not() -> None:
 
 def test_path_report_has_the_gradients_norms() -> None:
     for matrix in ("value", "query"):
-        found = report(matrix, layer=1)
-        assert found.norms[1].share == 1
-        assert len(found.gradient_norms) == 2
+        actual = report(matrix, layer=1)
+        assert actual.norms[1].share == 1
+        assert len(actual.gradient_norms) == 2
         if matrix == "value":
-            assert found.gradient_norms[1].share == 1
+            assert actual.gradient_norms[1].share == 1
 
 
 def test_magnitude_pruning_can_double_the_update() -> None:

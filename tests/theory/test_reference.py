@@ -53,8 +53,8 @@ def test_one_step(d: int, n: int, rho: float, eta: float, loss: float) -> None:
     best = reference.best_step(n, d, rho)
     assert (best.eta, best.loss) == pytest.approx((eta, loss), abs=5e-7)
     assert reference.step_loss(best.eta, n, d, rho) == pytest.approx(best.loss, abs=1e-15)
-    found = minimize_scalar(lambda e: reference.step_loss(e, n, d, rho))
-    assert found.x == pytest.approx(best.eta, rel=1e-6)  # pyright: ignore
+    actual = minimize_scalar(lambda e: reference.step_loss(e, n, d, rho))
+    assert actual.x == pytest.approx(best.eta, rel=1e-6)  # pyright: ignore
     x, y, w = demonstrations(n, d, rho)
     for step in (best.eta, 0.3):
         errors = ((one_step(x, y, step) - w) ** 2).sum(axis=1)

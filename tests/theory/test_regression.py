@@ -102,8 +102,8 @@ def test_gradient_descent() -> None:
         w = jnp.zeros_like(prompts.w)
         for _ in range(steps):
             w = w + eta / n * jnp.einsum("rnd,rn->rd", x, y - jnp.einsum("rnd,rd->rn", x, w))
-        found = jax.vmap(regression.implicit_regressor, (None, 0))(weights, prompts.demonstrations)
-        np.testing.assert_allclose(found, w, atol=1e-13)
+        actual = jax.vmap(regression.implicit_regressor, (None, 0))(weights, prompts.demonstrations)
+        np.testing.assert_allclose(actual, w, atol=1e-13)
         answers = jax.vmap(regression.predict, (None, 0, 0))(
             weights, prompts.demonstrations, prompts.query
         )
@@ -202,7 +202,7 @@ def test_training_finds_the_optimum() -> None:
     optimum = reference.preconditioned_optimum((2.0, 1.0, 0.5), n, 0.3)
     weights = regression.train(jax.random.key(0), task, n, Recipe(steps=1_500)).weights
     prompts = regression.sample(jax.random.key(5), task, n, MANY)
-    found = jax.vmap(regression.implicit_regressor, (None, 0))(weights, prompts.demonstrations)
+    actual = jax.vmap(regression.implicit_regressor, (None, 0))(weights, prompts.demonstrations)
     best = jnp.einsum(
         "rnd,rn->rd", prompts.demonstrations[..., :-1], prompts.demonstrations[..., -1]
     )
@@ -213,7 +213,7 @@ def test_training_finds_the_optimum() -> None:
         return np.asarray((lam * (regressor - prompts.w) ** 2).sum(axis=1))
 
     # Paired with the optimal predictor, whose loss is known: what is left is how far training is.
-    excess = losses(found) - losses(best)
+    excess = losses(actual) - losses(best)
     assert abs(excess.mean()) + 5 * excess.std() / math.sqrt(excess.size) < 0.01 * optimum.loss
     step = regression.learned_step(weights, n)
     np.testing.assert_allclose(jnp.diag(step.preconditioner), optimum.diagonal, rtol=0.05)

@@ -80,10 +80,10 @@ def test_float32_at_1e_minus_12() -> None:
     weights = random_stack(1, 3, 1)
     exact = bounds.measure(factors_at(1.0, weights), 8)
     single = Factors(*(jnp.asarray(a, jnp.float32) for a in factors_at(1e-12, weights)))
-    found, known = (
+    actual, known = (
         bounds.lemma6(m, subspace="symmetric") for m in (bounds.measure(single, 8), exact)
     )
-    assert found.value == pytest.approx(known.value, rel=1e-4)
+    assert actual.value == pytest.approx(known.value, rel=1e-4)
 
 
 def test_relative_ridge_of_small_tokens_is_drawn() -> None:
@@ -130,8 +130,8 @@ def test_nearly_singular_noise_keeps_its_determinant() -> None:
     c = noise.kappa(9, 4) / 9 * centred.T @ centred
     scaled = c * np.outer([1, 1e9], [1, 1e9])
     logdet = np.linalg.slogdet(scaled)[1] - 2 * math.log(1e9)
-    found = noise.log_determinant(measured.spectrum[0, 0], 2)
-    assert float(found) == pytest.approx(logdet, rel=1e-9)
+    actual = noise.log_determinant(measured.spectrum[0, 0], 2)
+    assert float(actual) == pytest.approx(logdet, rel=1e-9)
     assert measured.spectrum[0, 0, 1] < 1e-17 * measured.spectrum[0, 0, 0]
 
 

@@ -38,8 +38,8 @@ def test_update_with_explicit_features() -> None:
     phi_keys = np.stack([features(k) for k in key])
     normaliser = np.exp(key @ query[-1]).sum()
     update = (value[:-1] @ attention.output[0]).T @ phi_keys[:-1] / normaliser
-    found = softmax.layer_norms(hidden, attention)
-    np.testing.assert_allclose(found.update, [np.log(np.linalg.norm(update))], rtol=1e-11)
+    actual = softmax.layer_norms(hidden, attention)
+    np.testing.assert_allclose(actual.update, [np.log(np.linalg.norm(update))], rtol=1e-11)
     # The paper's A.2: the demonstrations' share of softmax attention over N + 1 keys.
     shares = np.exp(key @ query[-1]) / normaliser
     np.testing.assert_allclose(
@@ -110,12 +110,12 @@ def test_jacobian_against_automatic_differentiation(rotary: Rotary | None) -> No
 
         jacobian = np.asarray(jax.jit(jax.jacobian(output))(tokens[-1]))
     expected = np.log(np.linalg.norm(jacobian, axis=(1, 2)))
-    found = softmax.layer_norms(hidden, attention, rotary)
-    np.testing.assert_allclose(found.jacobian, expected, rtol=1e-11, atol=1e-12)
+    actual = softmax.layer_norms(hidden, attention, rotary)
+    np.testing.assert_allclose(actual.jacobian, expected, rtol=1e-11, atol=1e-12)
     # The layer's, whose heads' Jacobians add as matrices.
     whole = np.log(np.linalg.norm(jacobian.sum(0)))
-    np.testing.assert_allclose(found.layer, whole, rtol=1e-11, atol=1e-12)
-    assert abs(float(softmax.total(found.jacobian)) - whole) > 1e-3
+    np.testing.assert_allclose(actual.layer, whole, rtol=1e-11, atol=1e-12)
+    assert abs(float(softmax.total(actual.jacobian)) - whole) > 1e-3
 
 
 def test_two_identical_heads_have_twice_the_jacobian() -> None:
@@ -137,7 +137,7 @@ def test_biases_are_those_of_a_constant_feature() -> None:
     rng = np.random.default_rng(9)
     biases = [rng.normal(size=(n, WIDTH)) for n in (HEADS, GROUPS, GROUPS)]
     rotary = Rotary(np.array([1.0, 0.3]), "halves")
-    found = softmax.layer_norms(hidden, AttentionWeights(*attention[:4], *biases), rotary)
+    actual = softmax.layer_norms(hidden, AttentionWeights(*attention[:4], *biases), rotary)
     wide = np.concatenate([hidden, np.ones((TOKENS, 1))], axis=1)
     columns = [*biases, np.zeros((HEADS, WIDTH))]
     extended = AttentionWeights(
@@ -147,12 +147,12 @@ def test_biases_are_those_of_a_constant_feature() -> None:
         )
     )
     known = softmax.layer_norms(wide, extended, rotary)
-    np.testing.assert_allclose(found.update, known.update, rtol=1e-11)
+    np.testing.assert_allclose(actual.update, known.update, rtol=1e-11)
     # The constant feature is no input, so that the Jacobian's query matrix is without its column.
     without = softmax.grams(extended)._replace(query=softmax.grams(attention).query)
     known = softmax.layer_norms(wide, extended, rotary, weights=without)
-    np.testing.assert_allclose(found.jacobian, known.jacobian, rtol=1e-11)
-    np.testing.assert_allclose(found.layer, known.layer, rtol=1e-11)
+    np.testing.assert_allclose(actual.jacobian, known.jacobian, rtol=1e-11)
+    np.testing.assert_allclose(actual.layer, known.layer, rtol=1e-11)
 
 
 @pytest.mark.parametrize("scale", [1e-60, 1e60, 1e100])
@@ -179,7 +179,7 @@ def test_scores_out_of_range_are_an_error() -> None:
 def test_update_norm_head_by_head() -> None:
     hidden, attention = random_layer(2)
     demonstrations = np.array([True, False, True, True, False, True, False])
-    found = softmax.layer_norms(hidden, attention, None, demonstrations)
+    actual = softmax.layer_norms(hidden, attention, None, demonstrations)
     for h in range(HEADS):
         g = h // 2
         k, v = hidden @ attention.key[g].T, hidden @ attention.value[g].T
@@ -188,9 +188,9 @@ def test_update_norm_head_by_head() -> None:
         kernel = np.exp(k @ k.T / 2)[np.ix_(demonstrations, demonstrations)]
         square = ((moved @ moved.T) * kernel).sum()
         expected = math.log(square) / 2 - math.log(np.exp(k @ q / 2).sum())
-        assert found.update[h] == pytest.approx(expected, rel=1e-12)
-    whole = math.log(np.exp(2 * found.update).sum()) / 2
-    assert float(softmax.total(found.update)) == pytest.approx(whole, rel=1e-12)
+        assert actual.update[h] == pytest.approx(expected, rel=1e-12)
+    whole = math.log(np.exp(2 * actual.update).sum()) / 2
+    assert float(softmax.total(actual.update)) == pytest.approx(whole, rel=1e-12)
 
 
 def test_shared_keys_are_repeated_keys() -> None:
@@ -216,10 +216,10 @@ def test_causal_mask_hides_later_tokens() -> None:
 def test_shifting_all_keys_changes_the_norm_by_1e8_and_nothing_else() -> None:
     rng = np.random.default_rng(5)
     query, keys, values = rng.normal(size=(1, 8)), *rng.normal(size=(2, 9, 1, 8))
-    made = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 8, 6))))
+    built = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 8, 6))))
     shift = np.full(8, 8.0)
-    before = softmax.head_norms(query, keys, values, made)
-    after = softmax.head_norms(query, keys + shift, values, made)
+    before = softmax.head_norms(query, keys, values, built)
+    after = softmax.head_norms(query, keys + shift, values, built)
     assert abs(after.update[0] - before.update[0]) > math.log(1e8)
     np.testing.assert_allclose(after.jacobian, before.jacobian, rtol=0, atol=1e-12)
 
@@ -228,12 +228,12 @@ def test_exponents_of_trained_models_do_not_overflow() -> None:
     rng = np.random.default_rng(6)
     keys = rng.normal(size=(5, 1, 4))
     keys *= np.sqrt(146 * 2 / (keys**2).sum(-1).max())
-    made = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 4, 6))))
+    built = softmax.grams(AttentionWeights(*rng.normal(size=(4, 1, 4, 6))))
     arrays = (rng.normal(size=(1, 4)), keys, rng.normal(size=(5, 1, 4)))
-    exact = softmax.head_norms(*arrays, made)
+    exact = softmax.head_norms(*arrays, built)
     single = softmax.head_norms(
         *(jnp.asarray(a, jnp.float32) for a in arrays),
-        jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), made),
+        jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), built),
     )
     assert single.update.dtype == jnp.float32
     assert exact.update[0] > 60

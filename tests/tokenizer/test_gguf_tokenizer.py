@@ -81,8 +81,8 @@ def test_rules_by_name(tmp_path: Path, pre: str) -> None:
 
 
 def test_tokens_that_are_not_cut(tmp_path: Path) -> None:
-    found = pieces(byte_level(tmp_path / "m.gguf", "gpt-2"), "<|end|>te<think>")
-    assert found == ["<|end|>", "te", "<think>"]
+    actual = pieces(byte_level(tmp_path / "m.gguf", "gpt-2"), "<|end|>te<think>")
+    assert actual == ["<|end|>", "te", "<think>"]
     tokenizer = load_tokenizer(tmp_path / "m.gguf")
     assert tokenizer.all_special_ids == [len(TOKENS) - 2]
     assert len(tokenizer) == len(TOKENS)
@@ -143,8 +143,8 @@ def sentencepiece(path: Path, **more: Any) -> Path:
 
 
 def test_sentencepiece(tmp_path: Path) -> None:
-    found = pieces(sentencepiece(tmp_path / "m.gguf"), "one to\u00ef</s>")
-    assert found == ["<s>", "\u2581one", "\u2581", "t", "o", "<0xC3>", "<0xAF>", "</s>"]
+    actual = pieces(sentencepiece(tmp_path / "m.gguf"), "one to\u00ef</s>")
+    assert actual == ["<s>", "\u2581one", "\u2581", "t", "o", "<0xC3>", "<0xAF>", "</s>"]
     path = sentencepiece(tmp_path / "n.gguf", add_space_prefix=False, add_bos_token=False)
     assert pieces(path, "one") == ["on", "e"]
     assert load_tokenizer(path).decode(load_tokenizer(path)(" one to")["input_ids"]) == " one to"

@@ -25,29 +25,29 @@ CORPUS = ["text: lions eat cod , n't 12 345\nlabel: pos\n", "  two  spaces >  < 
 
 def trained_bytes(cut: pre_tokenizers.PreTokenizer) -> tokenizers.Tokenizer:
     """A byte-level BPE with merges that a few texts suggest."""
-    made = tokenizers.Tokenizer(models.BPE())
-    made.pre_tokenizer = cut  # pyright: ignore
+    built = tokenizers.Tokenizer(models.BPE())
+    built.pre_tokenizer = cut  # pyright: ignore
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
+    built.train_from_iterator(
         CORPUS * 3,
         tokenizers.trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet),  # pyright: ignore
     )
-    return made
+    return built
 
 
 def by_words() -> tokenizers.Tokenizer:
     """As Llama 3's, with tokens before and after a text."""
     split = pre_tokenizers.Split(Regex(WORDS % "{1,3}"), "isolated")
-    made = trained_bytes(
+    built = trained_bytes(
         pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     )
-    made.normalizer = normalizers.NFC()  # pyright: ignore
-    made.add_special_tokens(["<s>", "</s>"])
-    ids = [(token, made.token_to_id(token)) for token in ("<s>", "</s>")]
-    made.post_processor = processors.TemplateProcessing(  # pyright: ignore
+    built.normalizer = normalizers.NFC()  # pyright: ignore
+    built.add_special_tokens(["<s>", "</s>"])
+    ids = [(token, built.token_to_id(token)) for token in ("<s>", "</s>")]
+    built.post_processor = processors.TemplateProcessing(  # pyright: ignore
         single=["<s>", "$A", "</s>"], special_tokens=ids
     )
-    return made
+    return built
 
 
 def pieces(*, prefix: bool, squeeze: bool = False, over: str = "") -> tokenizers.Tokenizer:
@@ -70,18 +70,18 @@ def unigram(*, metaspace: bool) -> tokenizers.Tokenizer:
     """SentencePiece's other algorithm; only with a pre-tokenizer may it be cut."""
     letters = "abcdefghijklmnopqrstuvwxyz:,'<>\n12345\u2581"
     scored = [("<unk>", 0.0), *((c, -5.0) for c in letters), ("\u2581cod", -2.0), ("eat", -3.0)]
-    made = tokenizers.Tokenizer(models.Unigram(scored, 0, False))
+    built = tokenizers.Tokenizer(models.Unigram(scored, 0, False))
     if metaspace:
-        made.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore
+        built.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore
     else:
-        made.normalizer = normalizers.Replace(" ", "\u2581")  # pyright: ignore
-    return made
+        built.normalizer = normalizers.Replace(" ", "\u2581")  # pyright: ignore
+    return built
 
 
 def with_tokens(*added: AddedToken) -> tokenizers.Tokenizer:
-    made = trained_bytes(pre_tokenizers.ByteLevel(False))
-    made.add_tokens(list(added))
-    return made
+    built = trained_bytes(pre_tokenizers.ByteLevel(False))
+    built.add_tokens(list(added))
+    return built
 
 
 Byte, Digits = pre_tokenizers.ByteLevel, pre_tokenizers.Digits
@@ -108,7 +108,7 @@ MADE: dict[str, tuple[Callable[[], tokenizers.Tokenizer], bool]] = {
 
 
 @functools.cache
-def made(name: str) -> Tokenizer:
+def built(name: str) -> Tokenizer:
     if name == "bundled":
         return load_tokenizer(BUNDLED)
     return Tokenizer(MADE[name][0]())
@@ -156,11 +156,11 @@ def test_tokens_are_those_of_the_whole_text(
     name: str, shared: list[str], own: list[str], endings: list[str]
 ) -> None:
     """Prompts with every ending, whatever is shared; twice with one encoder."""
-    tokenizer = made(name)
+    tokenizer = built(name)
     encoder = PromptEncoder(tokenizer)
     for first in shared:
-        asked = [Text(first, text, tuple(endings)) for text in own]
-        for text, tokens in zip(asked, encoder(asked), strict=True):
+        requested = [Text(first, text, tuple(endings)) for text in own]
+        for text, tokens in zip(requested, encoder(requested), strict=True):
             prompt = first + text.own
             context = [*tokens.shared.tolist(), *tokens.rest.tolist()]
             rows = [whole(tokenizer, prompt), *(whole(tokenizer, prompt + e) for e in endings)]
@@ -173,12 +173,12 @@ def test_tokens_are_those_of_the_whole_text(
 
 @pytest.mark.parametrize("name", MADE)
 def test_which_may_be_cut(name: str) -> None:
-    assert (Seams.of(made(name).backend) is not None) == MADE[name][1]
+    assert (Seams.of(built(name).backend) is not None) == MADE[name][1]
 
 
 def test_pieces_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared parts are encoded once, and so is every word; one prompt of each part is whole."""
-    tokenizer = made("bundled")
+    tokenizer = built("bundled")
     encoded = []
     backend = tokenizer.backend
 
@@ -210,10 +210,10 @@ def test_real_prompts(shared: Path) -> None:
             "sst2", data=shared / "data" / "sst2", validation_size=count // 2, test_size=count // 2
         )
         questions = (*prepared.validation, *prepared.test)
-        asked = [Text("".join(q.demonstrations), q.query, q.candidates) for q in questions]
+        requested = [Text("".join(q.demonstrations), q.query, q.candidates) for q in questions]
         encoder = PromptEncoder(tokenizer)
         assert encoder.seams is not None
-        for text, tokens in zip(asked, encoder(asked), strict=True):
+        for text, tokens in zip(requested, encoder(requested), strict=True):
             prompt = text.shared + text.own
             context = [*tokens.shared.tolist(), *tokens.rest.tolist()]
             joint = [[*context, *c] for c in tokens.endings.continuations]

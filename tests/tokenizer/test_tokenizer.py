@@ -35,18 +35,18 @@ def byte_level(*, prefix: bool = False, digits: bool = False) -> tokenizers.Toke
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("t", "e"), ("te", "x"), ("tex", "t"), ("\u0120", "o"), ("1", "2"), ("o", "n")]
     tokens = ["<s>", "</s>", *alphabet, *("".join(pair) for pair in merges)]
-    made = tokenizers.Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges))
+    built = tokenizers.Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges))
     whole = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     cut = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), whole]) if digits else whole
-    made.pre_tokenizer = cut  # pyright: ignore
-    made.decoder = decoders.ByteLevel()  # pyright: ignore
-    made.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in tokens[:2]])
-    return made
+    built.pre_tokenizer = cut  # pyright: ignore
+    built.decoder = decoders.ByteLevel()  # pyright: ignore
+    built.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in tokens[:2]])
+    return built
 
 
-def write(directory: Path, made: tokenizers.Tokenizer, **config: Any) -> Path:
+def write(directory: Path, built: tokenizers.Tokenizer, **config: Any) -> Path:
     directory.mkdir(exist_ok=True)
-    made.save(str(directory / "tokenizer.json"))
+    built.save(str(directory / "tokenizer.json"))
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
     (directory / "config.json").write_text('{"model_type": "llama"}')
     return directory
@@ -77,24 +77,24 @@ def test_ids_are_those_of_transformers(tmp_path: Path, name: str, end: bool) -> 
     """Its own reading of the same tokenizer.json, with padding and truncation in the file."""
     from transformers import PreTrainedTokenizerFast
 
-    made = byte_level()
-    made.enable_padding(length=40, pad_id=0, pad_token="<s>")
-    made.enable_truncation(4)
+    built = byte_level()
+    built.enable_padding(length=40, pad_id=0, pad_token="<s>")
+    built.enable_truncation(4)
     if end:
-        made.post_processor = processors.TemplateProcessing(  # pyright: ignore
+        built.post_processor = processors.TemplateProcessing(  # pyright: ignore
             single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
         )
     config = {"tokenizer_class": "PreTrainedTokenizerFast", **CONFIGS[name]}
-    directory = write(tmp_path / "m", made, **config)
+    directory = write(tmp_path / "m", built, **config)
     ours = load_tokenizer(directory)
     theirs = PreTrainedTokenizerFast.from_pretrained(str(directory))
     assert isinstance(ours, Tokenizer)
     for special in (True, False):
         expected = [theirs(text, add_special_tokens=special)["input_ids"] for text in TEXTS]
         assert ours(TEXTS, add_special_tokens=special)["input_ids"] == expected
-    found = ours(TEXTS[0], return_offsets_mapping=True, return_special_tokens_mask=True)
-    assert found["offset_mapping"] == theirs(TEXTS[0], return_offsets_mapping=True).offset_mapping
-    assert len(found["special_tokens_mask"]) == len(found["input_ids"])
+    actual = ours(TEXTS[0], return_offsets_mapping=True, return_special_tokens_mask=True)
+    assert actual["offset_mapping"] == theirs(TEXTS[0], return_offsets_mapping=True).offset_mapping
+    assert len(actual["special_tokens_mask"]) == len(actual["input_ids"])
     assert ours.get_vocab() == theirs.get_vocab()
     assert ours.decode(expected[0]) == theirs.decode(expected[0])
     for named in ("bos_token_id", "eos_token_id", "unk_token_id"):
@@ -104,9 +104,9 @@ def test_ids_are_those_of_transformers(tmp_path: Path, name: str, end: bool) -> 
 @pytest.mark.parametrize("kind", ["LlamaTokenizerFast", "GPT2Tokenizer"])
 def test_tokenizer_json_wins_over_the_class(tmp_path: Path, kind: str) -> None:
     """Digits one by one, as SmolLM2; a class of transformers may put its own rule in place."""
-    made = byte_level(digits=True)
-    tokenizer = load_tokenizer(write(tmp_path / "m", made, tokenizer_class=kind))
-    assert tokenizer("text 12")["input_ids"] == made.encode("text 12").ids
+    built = byte_level(digits=True)
+    tokenizer = load_tokenizer(write(tmp_path / "m", built, tokenizer_class=kind))
+    assert tokenizer("text 12")["input_ids"] == built.encode("text 12").ids
     (notice,) = tokenizer.notices
     assert "as tokenizer.json says" in notice
     assert kind.removesuffix("Fast") in notice
@@ -147,10 +147,10 @@ def message(number: int, content: bytes | int) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    found = b""
+    actual = b""
     while value > 127:
-        found, value = found + bytes([value & 127 | 128]), value >> 7
-    return found + bytes([value])
+        actual, value = actual + bytes([value & 127 | 128]), value >> 7
+    return actual + bytes([value])
 
 
 def spm(unigram: bool = False, **rules: int) -> bytes:
@@ -229,10 +229,10 @@ def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_drops_spaces(tmp_path: Path) -> None:
-    made = byte_level()
-    made.normalizer = normalizers.Replace(" ", "")  # pyright: ignore
+    built = byte_level()
+    built.normalizer = normalizers.Replace(" ", "")  # pyright: ignore
     with pytest.raises(UserError, match="it drops spaces"):
-        load_tokenizer(write(tmp_path / "m", made))
+        load_tokenizer(write(tmp_path / "m", built))
 
 
 @pytest.mark.parametrize("where", ["added", "vocabulary", "config"])
@@ -263,11 +263,11 @@ def question(*candidates: str) -> Question:
 
 def test_a_token_that_ends_a_text_is_no_part_of_a_label(tmp_path: Path) -> None:
     plain = load_tokenizer(write(tmp_path / "a", byte_level()))
-    made = byte_level()
-    made.post_processor = processors.TemplateProcessing(  # pyright: ignore
+    built = byte_level()
+    built.post_processor = processors.TemplateProcessing(  # pyright: ignore
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    ending = load_tokenizer(write(tmp_path / "b", made))
+    ending = load_tokenizer(write(tmp_path / "b", built))
     assert (appended(plain), appended(ending)) == (0, 1)
     for candidates in ((" o", "x"), (" on", "te")):
         one = encode(plain, [question(*candidates)], "label", context=100)
@@ -279,9 +279,9 @@ def test_a_token_that_ends_a_text_is_no_part_of_a_label(tmp_path: Path) -> None:
 
 
 def test_labels_of_the_same_tokens_are_refused(tmp_path: Path) -> None:
-    made = byte_level()
-    made.normalizer = normalizers.Lowercase()  # pyright: ignore
-    tokenizer = load_tokenizer(write(tmp_path / "m", made))
+    built = byte_level()
+    built.normalizer = normalizers.Lowercase()  # pyright: ignore
+    tokenizer = load_tokenizer(write(tmp_path / "m", built))
     with pytest.raises(UserError, match="labels 'Yes' and 'yes' become the same tokens"):
         encode(tokenizer, [question(" Yes", " yes")], "label", context=100)
     encoded = encode(tokenizer, [question(" Yes", " no", " yes")], "choice", context=100)

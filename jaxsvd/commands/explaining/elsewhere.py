@@ -25,7 +25,7 @@ def side_effects(
     searched: Searched, also: Mapping[str, str | None], margin: float, progress: Progress
 ) -> list[SideEffect]:
     """The same edit on other tasks, with the search's draw and sizes where they have so many."""
-    found = []
+    effects = []
     for name, data in also.items():
         task = encode_task(
             searched.model,
@@ -45,8 +45,8 @@ def side_effects(
         within = paired_interval(pair.gained, pair.lost, len(gold), Z90)
         equivalent = -margin < within[0] and within[1] < margin
         change = accuracy_change(tables[0], tables[1], gold)
-        found.append(SideEffect(task.prepared.name, len(gold), change, False, margin, equivalent))
-    return found
+        effects.append(SideEffect(task.prepared.name, len(gold), change, False, margin, equivalent))
+    return effects
 
 
 def corrected(

@@ -83,7 +83,7 @@ def origins(
     token_ids = jnp.asarray(labels, jnp.int32)
     steps, effects = [], {name: [] for name in factors}
     batches = padded_batches(task.encoded, positions)
-    found: list[Streams] = []
+    streams_of: list[Streams] = []
     with progress.bar("origins", len(positions), "examples") as advance:
         for rows in batches:
             of_rows = streams(graph, edited_graph, state, edited_state, rows, edit.layer)
@@ -93,7 +93,7 @@ def origins(
                 own = direct_gradients(graph, state, rows, of_rows, edit.layer, given, token_ids)
                 for name, values in own.items():
                     effects[name].append(np.asarray(values, np.float64))
-            found.append(of_rows)
+            streams_of.append(of_rows)
             advance(len(rows.gold_Q))
     moved = np.diff(np.concatenate(steps, axis=1), axis=0)  # [changes, examples]
     parts = tuple(
@@ -119,7 +119,14 @@ def origins(
             replace(
                 described(name, i, tables[name][:, i]),
                 **_responses(
-                    model, task, edit.layer, name, factors[name][1][i], batches, found, positions
+                    model,
+                    task,
+                    edit.layer,
+                    name,
+                    factors[name][1][i],
+                    batches,
+                    streams_of,
+                    positions,
                 ),
             )
             for name, i in strongest
@@ -139,11 +146,11 @@ def shift_of(values: Float[np.ndarray, " examples"], gold: Int[np.ndarray, " exa
 
 def _places(model: Model, edit: Edit) -> list[tuple[int, Part]]:
     """What each change of the stream is of, in the order of :class:`Streams`."""
-    found: list[tuple[int, Part]] = [(edit.layer, "direct"), (edit.layer, "mlp")]
+    parts: list[tuple[int, Part]] = [(edit.layer, "direct"), (edit.layer, "mlp")]
     for layer in range(edit.layer + 1, model.config.layers):
-        found.append((layer, "attn"))
-        found.append((layer, "mlp"))
-    return found
+        parts.append((layer, "attn"))
+        parts.append((layer, "mlp"))
+    return parts
 
 
 def _removed(
@@ -165,12 +172,12 @@ def _strongest(
     tables: Mapping[str, Float[np.ndarray, "examples removed"]], count: int
 ) -> list[tuple[str, int]]:
     """The directions that move the mean most, of all matrices."""
-    found = [
+    ranked = [
         (abs(float(mean)), name, i)
         for name, table in tables.items()
         for i, mean in enumerate(table.mean(axis=0))
     ]
-    return [(name, i) for _, name, i in sorted(found, reverse=True)[:count]]
+    return [(name, i) for _, name, i in sorted(ranked, reverse=True)[:count]]
 
 
 def _responses(
@@ -180,7 +187,7 @@ def _responses(
     name: str,
     direction: Float[np.ndarray, " columns"],
     batches: Sequence[Rows],
-    found: Sequence[Streams],
+    streams_of: Sequence[Streams],
     positions: Sequence[int],
 ) -> dict[str, Any]:
     """To which words and demonstrations a direction responds: products of it with what it reads.
@@ -190,14 +197,14 @@ def _responses(
     by_token: Counter[int] = Counter()
     times: Counter[int] = Counter()
     by_demonstration: Counter[str] = Counter()
-    total, asked = 0.0, iter(positions)
+    total, remaining = 0.0, iter(positions)
     block = model.decoder.blocks[layer]
-    for rows, of_rows in zip(batches, found, strict=True):
+    for rows, of_rows in zip(batches, streams_of, strict=True):
         places = places_of(model.decoder, rows)
         read = inputs(block, name, of_rows.before_BTD, of_rows.attended_BTD, places)
         squares = np.square(read @ direction, dtype=np.float64)
         for ids, mask, own in zip(rows.ids_BT, rows.mask_BT, squares, strict=True):
-            question = task.encoded.questions[next(asked)]
+            question = task.encoded.questions[next(remaining)]
             tokens, own = np.asarray(ids)[np.asarray(mask)], own[np.asarray(mask)]
             numbers = demonstration_of_tokens(model.tokenizer, question.demonstrations, tokens)
             for token, number, square in list(zip(tokens, numbers, own, strict=True))[1:]:
@@ -211,13 +218,13 @@ def _responses(
         return {}
     mean = {token: value / times[token] for token, value in by_token.items()}
     words = sorted(mean, key=lambda token: -mean[token])[:WORDS]
-    told: dict[str, Any] = {"words": tuple(_word(model, token) for token in words)}
+    fields: dict[str, Any] = {"words": tuple(_word(model, token) for token in words)}
     if by_demonstration:
         text = " ".join(by_demonstration.most_common(1)[0][0].split())
         short = text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 3]}..."
         share = math.fsum(by_demonstration.values()) / total
-        told |= {"in_demonstrations": min(1.0, share), "demonstration": short}
-    return told
+        fields |= {"in_demonstrations": min(1.0, share), "demonstration": short}
+    return fields
 
 
 def _word(model: Model, token: int) -> str:

@@ -73,8 +73,8 @@ def explained(searched: Searched, control_seeds: int, progress: Progress) -> Exp
     for name, sides in _further_readings(searched, draws, progress):
         accuracy[name] = _change(sides, [draw.test[1] for draw in draws], searched.examples)
     explanation = _of_search(draws, searched.examples)
-    found = tuple(_control(m, draws, searched.examples) for m in CONTROLS if control_seeds)
-    return replace(explanation, accuracy={**explanation.accuracy, **accuracy}, controls=found)
+    controls = tuple(_control(m, draws, searched.examples) for m in CONTROLS if control_seeds)
+    return replace(explanation, accuracy={**explanation.accuracy, **accuracy}, controls=controls)
 
 
 def _controls(edit: Edit, seeds: int, draw: int) -> tuple[Edit, ...]:
@@ -140,13 +140,13 @@ def _further_readings(
                 for draw in draws
             ],
         )
-    found: dict[str, list[Sides]] = {}
+    by_name: dict[str, list[Sides]] = {}
     for draw in draws:
         for name, sides in length_readings(
             searched.model, searched.edit, draw.task, draw.sides, progress
         ):
-            found.setdefault(name, []).append(sides)
-    yield from found.items()
+            by_name.setdefault(name, []).append(sides)
+    yield from by_name.items()
 
 
 def _texts(prepared: Prepared) -> Mapping[str, Sequence[str]]:
@@ -221,8 +221,8 @@ def _without_context(
 
     Labels are the same for every question, so they are scored once.
     """
-    asked = [task.encoded.questions[i] for i in task.positions("test")]
-    chosen = asked if task.prepared.rule == "choice" else asked[:1]
+    questions = [task.encoded.questions[i] for i in task.positions("test")]
+    chosen = questions if task.prepared.rule == "choice" else questions[:1]
     bare = tuple(
         replace(question, index=i, demonstrations=(), query=NO_CONTEXT)
         for i, question in enumerate(chosen)
@@ -232,10 +232,10 @@ def _without_context(
     lengths = candidate_lengths(own, "test")
     if lengths is None:
         return None
-    found, _ = scores(model, own, "test", [(), (edit,)], progress)
-    sums = found
+    scored, _ = scores(model, own, "test", [(), (edit,)], progress)
+    sums = scored
     if own.encoded.scoring == "mean log-likelihood":
-        sums = [table * lengths for table in found]
+        sums = [table * lengths for table in scored]
     return sums[0], sums[1]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsvd.edits.edit import Edit, Edits, Method, format_edits
+from jaxsvd.edits.edit import TRUNCATIONS, Edit, Edits, Method, format_edits
 from jaxsvd.edits.replacement import all_replacements
 from jaxsvd.encoded_task import EncodedTask, encode_task, example_numbers
 from jaxsvd.model import Model
@@ -84,23 +84,25 @@ def read_search(
         raise UserError(
             f"{path}: the search chose rate 0: nothing is truncated, nothing to explain"
         )
-    asked = Fields(run.request).nested("asked")
+    if result.edits and (other := result.edits[0].method or "exact") not in TRUNCATIONS:
+        raise UserError(f"{path}: the search chose {other}; explain takes a truncation")
+    request = Fields(run.request).nested("asked")
     model = load(result.model.source, result.model.revision, result.model.dtype)
     draw: dict[str, object] = {
-        "task": asked.read("task", TEXT),
-        "data": asked.maybe("data", TEXT),
-        "validation_size": asked.maybe("validation_size", COUNT),
-        "test_size": asked.maybe("test_size", COUNT),
-        "skip_long": bool(asked.values.get("skip_long")),
-        "allow_zero_shot": bool(asked.values.get("allow_zero_shot", True)),
+        "task": request.read("task", TEXT),
+        "data": request.maybe("data", TEXT),
+        "validation_size": request.maybe("validation_size", COUNT),
+        "test_size": request.maybe("test_size", COUNT),
+        "skip_long": bool(request.values.get("skip_long")),
+        "allow_zero_shot": bool(request.values.get("allow_zero_shot", True)),
         "shots": result.task.draw[0],
         "protocol": result.task.protocol or "clean",
     }
     seeds = result.task.seed if isinstance(result.task.seed, tuple) else (result.task.seed,)
     splits = ("validation", "test")
     tasks = tuple(_encode(model, {**draw, "seed": seed}, splits, progress) for seed in seeds)
-    found = [task.fingerprint() for task in tasks]
-    if run.request.get("questions") != (found if len(found) > 1 else found[0]):
+    fingerprints = [task.fingerprint() for task in tasks]
+    if run.request.get("questions") != (fingerprints if len(fingerprints) > 1 else fingerprints[0]):
         raise UserError(f"{path}: the task's data or the tokenizer have changed since the search")
     method: Method = "randomized" if result.method == "randomized" else "exact"
     seed = tasks[0].prepared.seed
@@ -128,14 +130,14 @@ def scores(
         UserError: questions differ in their number of candidates.
     """
     engine = model.engine
-    made = all_replacements(engine, edited, progress=progress)
+    matrices = all_replacements(engine, edited, progress=progress)
     cells = [Cell(None, None, None, format_edits(edits)) for edits in edited]
     lines = score_split(
         engine,
         encoded_task,
         split,
         edited,
-        made=made,
+        matrices=matrices,
         cells=cells,
         run=None,
         progress=progress,

@@ -112,11 +112,11 @@ def margin(
 
 @functools.partial(jax.jit, static_argnums=(0,))
 def margins(
-    graph: nnx.GraphDef, state: nnx.State, found: Streams, labels: Int[Array, " 2"]
+    graph: nnx.GraphDef, state: nnx.State, streams: Streams, labels: Int[Array, " 2"]
 ) -> Float[Array, "steps B"]:
     """Logit differences as the changes are added to the stream, one after another."""
     decoder = nnx.merge(graph, state)
-    steps = jnp.concatenate([found.final_BD[None], found.direct_BD[None], found.later_LBD])
+    steps = jnp.concatenate([streams.final_BD[None], streams.direct_BD[None], streams.later_LBD])
     return margin(decoder, jnp.cumsum(steps, axis=0), labels)
 
 
@@ -125,7 +125,7 @@ def direct_gradients(
     graph: nnx.GraphDef,
     state: nnx.State,
     rows: Rows,
-    found: Streams,
+    streams: Streams,
     layer: int,
     factors: dict[str, tuple[Array, Array]],
     labels: Int[Array, " 2"],
@@ -138,7 +138,7 @@ def direct_gradients(
     Args:
         graph, state: of the untouched decoder.
         rows: the batch.
-        found: its streams.
+        streams: its streams.
         layer: the edited one.
         factors: by matrix, columns ``s_i u_i`` and rows ``v_i`` of the directions.
         labels: tokens of the two.
@@ -175,7 +175,7 @@ def direct_gradients(
         }
 
     return jax.lax.map(
-        of_example, (found.before_BTD, found.attended_BTD, found.final_BD, columns_B, places)
+        of_example, (streams.before_BTD, streams.attended_BTD, streams.final_BD, columns_B, places)
     )
 
 

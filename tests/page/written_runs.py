@@ -131,9 +131,9 @@ def sweep(
 ) -> Path:
     """Write a sweep's run directory; ``text`` gives the prompts, None saves none."""
     lines = list(predictions(modules, layers, rates, shots, seeds, size))
-    asked = {"modules": list(modules), "layers": list(layers), "rates": list(rates)}
+    requested = {"modules": list(modules), "layers": list(layers), "rates": list(rates)}
     path.mkdir(parents=True)
-    write(path / "run.json", {"command": "sweep", "model": MODEL, "task": task()} | asked)
+    write(path / "run.json", {"command": "sweep", "model": MODEL, "task": task()} | requested)
     write(path / "result.json", common("sweep") | {"cells": cells(lines)})
     write_lines(path / "predictions.jsonl", lines)
     if text is not None:
