@@ -6,7 +6,8 @@ from pathlib import Path
 
 from experiments.common import style
 from experiments.study import drawing, interaction
-from experiments.study.answers import answers, markdown
+from experiments.study.answer import markdown
+from experiments.study.answers import answers
 from experiments.study.records import StudyRecord
 from jaxsvd.results.fields import Damaged
 from jaxsvd.runtime.errors import UserError

@@ -1,30 +1,14 @@
 """The study's questions, answered from its record: tables that a terminal and a page can show."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from experiments.study import design
+from experiments.study.answer import Answer
 from experiments.study.estimates import Estimate, holm
+from experiments.study.first_order import first_order
 from experiments.study.records import READINGS, GridCell, StudyRecord, TestCell
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, and its answer as a table.
-
-    Attributes:
-        question: its letter and words.
-        columns: names; the first is of the rows.
-        rows: cells as they are shown.
-        notes: what a reader must know.
-    """
-
-    question: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 def points(value: float) -> str:
@@ -252,15 +236,25 @@ def answers(record: StudyRecord) -> Iterator[Answer]:
     if (controlled := controls(record)) is not None:
         yield controlled
     yield other_tasks(record)
+    if record.texts:
+        yield plain_text(record)
+    if record.predicted:
+        yield first_order(record)
 
 
-def markdown(title: str, answers_given: Sequence[Answer]) -> str:
-    """A page of answers."""
-    lines = [f"# {title}", ""]
-    for answer in answers_given:
-        lines += [f"## {answer.question}", ""]
-        lines += ["| " + " | ".join(answer.columns) + " |"]
-        lines += ["|" + "---|" * len(answer.columns)]
-        lines += ["| " + " | ".join(row) + " |" for row in answer.rows]
-        lines += ["", *(f"{note}\n" for note in answer.notes)]
-    return "\n".join(lines).rstrip() + "\n"
+def plain_text(record: StudyRecord) -> Answer:
+    """Question g: perplexity of plain texts under the edits that tasks chose."""
+    rows = []
+    for cell in record.texts:
+        low, high = np.exp(cell.interval)
+        rows.append(
+            (
+                f"{cell.edit} on {cell.text}",
+                f"{cell.untouched:.1f}",
+                f"{cell.edited:.1f}",
+                f"{np.exp(cell.difference):.2f} [{low:.2f}, {high:.2f}]",
+                f"{cell.tokens:,}",
+            )
+        )
+    columns = ("edit and text", "perplexity, untouched", "truncated", "ratio", "tokens")
+    return Answer("g. Does the same edit hurt plain text?", columns, tuple(rows))

@@ -102,7 +102,11 @@ def rates(record: StudyRecord) -> "Figure":
         row[0].set_ylabel(TITLES[task])
     for axis, layer in zip(axes[0], layers, strict=True):
         axis.set_title(f"layer {layer}")
+    for axis in axes.flat:
+        if not axis.lines:
+            axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes)
     for axis in axes[-1]:
+        axis.tick_params(axis="x", rotation=60)
         axis.set_xlabel("clipping rate")
     figure.supylabel("validation accuracy, %", fontsize=8)
     draws = max(len({c.seed for c in cells if c.task == task}) for task in tasks)

@@ -145,6 +145,74 @@ def _numbers(fields: Fields, name: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class TextCell:
+    """Perplexity of a plain text under one edit.
+
+    Attributes:
+        text: the file's name.
+        edit: as it is written.
+        tokens: how many are predicted.
+        untouched, edited: perplexity.
+        difference: of the mean negative log-likelihood of a token, in nats.
+        interval: 95 %, of the difference.
+    """
+
+    text: str
+    edit: str
+    tokens: int
+    untouched: float
+    edited: float
+    difference: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "TextCell":
+        """As ``dataclasses.asdict`` writes it."""
+        return cls(
+            text=fields.read("text", TEXT),
+            edit=fields.read("edit", TEXT),
+            tokens=fields.read("tokens", COUNT),
+            untouched=fields.read("untouched", NUMBER),
+            edited=fields.read("edited", NUMBER),
+            difference=fields.read("difference", NUMBER),
+            interval=fields.read("interval", INTERVAL),
+        )
+
+
+@dataclass(frozen=True)
+class PredictedCell:
+    """What a gradient predicts of one validation cell, and what became of it.
+
+    Attributes:
+        task, seed: of the draw.
+        edit: as it is written.
+        predicted: change of the mean negative log-likelihood of the right candidate, to first
+            order, on the examples of the gradient.
+        loss: its change on all validation examples, measured.
+        accuracy: change of accuracy on them.
+    """
+
+    task: str
+    seed: int
+    edit: str
+    predicted: float
+    loss: float
+    accuracy: float
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "PredictedCell":
+        """As ``dataclasses.asdict`` writes it."""
+        return cls(
+            task=fields.read("task", TEXT),
+            seed=fields.read("seed", WHOLE),
+            edit=fields.read("edit", TEXT),
+            predicted=fields.read("predicted", NUMBER),
+            loss=fields.read("loss", NUMBER),
+            accuracy=fields.read("accuracy", NUMBER),
+        )
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """All that is known of one model.
 
@@ -154,6 +222,8 @@ class StudyRecord:
         condition_layers: the layer that Algorithm 1 chooses, by module.
         grid: validation cells.
         tests: test cells.
+        texts: plain texts.
+        predicted: validation cells whose loss a gradient predicted.
     """
 
     model: str
@@ -161,6 +231,8 @@ class StudyRecord:
     condition_layers: dict[str, int]
     grid: tuple[GridCell, ...]
     tests: tuple[TestCell, ...]
+    texts: tuple[TextCell, ...] = ()
+    predicted: tuple[PredictedCell, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """For a file: plain objects, numbers to six digits."""
@@ -181,6 +253,8 @@ class StudyRecord:
             condition_layers={name: chosen.read(name, COUNT) for name in chosen.values},
             grid=tuple(map(GridCell.from_json, fields.objects("grid", empty=True))),
             tests=tuple(map(TestCell.from_json, fields.objects("tests", empty=True))),
+            texts=tuple(map(TextCell.from_json, _cells(fields, "texts"))),
+            predicted=tuple(map(PredictedCell.from_json, _cells(fields, "predicted"))),
         )
 
     def own_tests(self) -> Sequence[TestCell]:
@@ -190,6 +264,11 @@ class StudyRecord:
     def is_algorithm1(self, cell: TestCell) -> bool:
         """Whether the cell's layer is the one that Algorithm 1 chooses for its module."""
         return self.condition_layers.get(cell.module) == cell.layer
+
+
+def _cells(fields: Fields, name: str) -> Sequence[Fields]:
+    """Of a list that records of earlier versions do not have."""
+    return list(fields.objects(name, empty=True)) if fields.has(name) else []
 
 
 def _rounded(value: object) -> object:

@@ -12,12 +12,20 @@ from experiments.study import design
 from experiments.study.choice import choose
 from experiments.study.design import StudyTask
 from experiments.study.estimates import of_answers, of_values
-from experiments.study.records import GridCell, Level, StudyRecord, TestCell
+from experiments.study.records import (
+    GridCell,
+    Level,
+    PredictedCell,
+    StudyRecord,
+    TestCell,
+    TextCell,
+)
 from experiments.study.scores import Scores
-from experiments.study.units import SCORES, Unit
+from experiments.study.units import PREDICTIONS, SCORES, TEXTS, Unit
 from jaxsvd.checkpoints.tensors import read_json
 from jaxsvd.edits.edit import format_edits, parse_edits
 from jaxsvd.results import calibration
+from jaxsvd.results.fields import NUMBER, TEXT, WHOLE, Fields
 from jaxsvd.results.statistics import Z95
 from jaxsvd.runs.directory import pretty, write_whole
 
@@ -170,7 +178,47 @@ def record_of(run: Path) -> StudyRecord:
         for chosen_for in [_chosen_for(loaded, task, edit)]
     ]
     unique = {(c.task, c.shots, c.seed, c.edit): c for c in grid}  # untouched is in every part
-    return dataclasses.replace(setting, grid=tuple(unique.values()), tests=tuple(tests))
+    return dataclasses.replace(
+        setting,
+        grid=tuple(unique.values()),
+        tests=tuple(tests),
+        texts=tuple(
+            TextCell.from_json(Fields.of(read_json(path)))
+            for path in sorted((run / TEXTS).glob("*.json"))
+        ),
+        predicted=tuple(_predicted(run, loaded)),
+    )
+
+
+def _predicted(run: Path, loaded: Mapping[Unit, Scores]) -> Iterator[PredictedCell]:
+    """Cells of the usual shots whose loss a gradient predicted, where they were scored."""
+    for path in sorted((run / PREDICTIONS).glob("*.json")):
+        known = Fields.of(read_json(path))
+        name, seed, changes = (
+            known.read("task", TEXT),
+            known.read("seed", WHOLE),
+            known.nested("changes"),
+        )
+        for unit, scores in loaded.items():
+            own = unit.split == "validation" and unit.part in design.PARTS
+            if not own or (unit.task.name, unit.shots, unit.seed) != (name, unit.task.shots, seed):
+                continue
+            loss, right = mean_loss(scores, ""), accuracy(finite(scores.of("")), scores.gold)
+            for edit in filter(None, scores.edits):
+                yield PredictedCell(
+                    name,
+                    seed,
+                    edit,
+                    float(changes.read(edit, NUMBER)),
+                    mean_loss(scores, edit) - loss,
+                    accuracy(finite(scores.of(edit)), scores.gold) - right,
+                )
+
+
+def mean_loss(scores: Scores, edit: str) -> float:
+    """Mean negative log-probability of the right candidate among all candidates, in nats."""
+    log_p = log_softmax(finite(scores.of(edit)), axis=1)
+    return float(-np.take_along_axis(log_p, scores.gold[:, None], axis=1).mean())
 
 
 Draw = tuple[Unit, Scores, str]

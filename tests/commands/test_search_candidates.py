@@ -92,6 +92,38 @@ def test_it_is_read_as_it_was_written(exhaustive: SearchResult) -> None:
     assert jaxsvd.report(exhaustive.out).is_file()
 
 
+@pytest.mark.long
+def test_methods_are_candidates_on_one_footing(model: Model, tmp_path: Path) -> None:
+    """Each is scored as its edited model is; calibrated ones with the statistics of that search."""
+    methods = ["exact", "whitened", "magnitude", "dropped"]
+    bounds = BOUNDS | {"layers": [0], "rates": (0.5,), "modules": ["attn"]}
+    result = jaxsvd.search(model, select="all", methods=methods, out=tmp_path / "run", **bounds)
+    assert result.candidates is not None
+    edited = candidates(model, [0], ["attn"], (0.5,), methods=methods)
+    assert [one.edits for one in result.candidates.tried] == [format_edits(e) for e in edited]
+    assert format_edits(edited[-1]) == "0:attn:dropped"
+    for one, edits in zip(result.candidates.tried, edited, strict=True):
+        if "whitened" not in one.edits:
+            assert one.score == accuracy(model, edits)
+    scores = [one.score for one in result.candidates.tried]
+    assert result.candidates.chosen == result.candidates.tried[int(np.argmax(scores))].edits
+    assert read_run(tmp_path / "run").result == result
+
+
+@pytest.mark.parametrize(
+    ("select", "methods", "reason"),
+    [
+        ("condition", ["whitened"], "Algorithm 1 truncates by an SVD"),
+        ("gradient", ["exact", "dropped"], "not dropped"),
+        ("all", ["exactly"], "'exactly' should be one of exact, randomized"),
+        ("all", [], "no methods"),
+    ],
+)
+def test_methods_that_cannot_be(model: Model, select: Any, methods: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        jaxsvd.search(model, select=select, methods=methods)
+
+
 def test_gradient_scores_what_it_proposes(model: Model) -> None:
     actual = jaxsvd.search(model, select="gradient", proposals=3, **BOUNDS).candidates
     assert actual is not None

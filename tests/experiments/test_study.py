@@ -1,7 +1,9 @@
 """The study's statistics against closed forms and simulation; its records and pages from units."""
 
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from scipy.special import log_softmax
 
 from experiments.study import design, drawing, repeated
-from experiments.study.answers import algorithm1, answers, gain, markdown
+from experiments.study.answer import markdown
+from experiments.study.answers import algorithm1, answers, gain
 from experiments.study.choice import choose, correct
 from experiments.study.estimates import holm, of_answers, of_values
 from experiments.study.records import StudyRecord
@@ -199,6 +202,31 @@ def test_a_record_is_read_as_it_was_written(run: Path) -> None:
     assert StudyRecord.from_json(written).to_json() == written
     pages_of = markdown("made-up", list(answers(record)))
     assert pages_of == markdown("made-up", list(answers(record)))
+
+
+def test_texts_and_predictions_join_the_record(run: Path, tmp_path: Path) -> None:
+    """A prediction that is the measured loss ranks it perfectly, its negative the other way."""
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    scores = Unit(SST2, 10, 0, "validation", "deep").scores(path)
+    at = np.arange(len(scores.gold)), scores.gold
+    losses = {e: -log_softmax(scores.of(e).astype(float), axis=1)[at].mean() for e in scores.edits}
+    changes = {edit: losses[""] - loss for edit, loss in losses.items()}
+    (path / "predictions").mkdir()
+    (path / "texts").mkdir()
+    known = {"task": SST2.name, "seed": 0, "changes": changes}
+    (path / "predictions" / "sst2-seed-0.json").write_text(json.dumps(known))
+    text = {"text": "novel", "edit": "4:mlp:0.5", "tokens": 100, "untouched": 10.0, "edited": 20.0}
+    text |= {"difference": math.log(2), "interval": [math.log(1.5), math.log(2.5)]}
+    (path / "texts" / "novel.json").write_text(json.dumps(text))
+    record = record_of(path)
+    written = json.loads(json.dumps(record.to_json()))
+    assert StudyRecord.from_json(written).to_json() == written
+    for cell in record.predicted:
+        assert cell.loss == pytest.approx(losses[cell.edit] - losses[""], abs=1e-12)
+    page = markdown("made-up", list(answers(record)))
+    assert "| 4:mlp:0.5 on novel | 10.0 | 20.0 | 2.00 [1.50, 2.50] | 100 |" in page
+    assert "| sst2 (draw 0), gradient | -1.00 |" in page
 
 
 def test_pictures_show_the_cells(run: Path) -> None:
