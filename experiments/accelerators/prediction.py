@@ -62,7 +62,7 @@ def layer_passes(workload: Workload, layers: int, edited: int) -> float:
     """
     above = layers - edited
     validation = workload.validation * (edited + workload.rates * above)
-    return validation + workload.test * (edited + 2 * above)
+    return float(validation + workload.test * (edited + 2 * above))
 
 
 def seconds_of_layer(layer: Layer, machine: Machine) -> tuple[float, str]:
