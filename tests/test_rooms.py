@@ -11,7 +11,7 @@ FLOORS = (
     ("experiments", "jaxsvd.__main__"),
     ("jaxsvd.cli", "jaxsvd"),
     ("jaxsvd.commands",),
-    ("jaxsvd.score", "jaxsvd.page", "jaxsvd.selection"),
+    ("jaxsvd.score", "jaxsvd.page", "jaxsvd.selection", "jaxsvd.lm_eval"),
     ("jaxsvd.encoded_task", "jaxsvd.train_statistics"),
     ("jaxsvd.model", "jaxsvd.results"),
     ("jaxsvd.edits",),
