@@ -74,7 +74,7 @@ def read_squad(path: Path) -> list[SquadQuestion]:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} should be SQuAD's JSON (data, paragraphs, qas); {type(error).__name__}: {error}"
+            f"{path} should be SQuAD's JSON (data, paragraphs, qas): {type(error).__name__} {error}"
         ) from None
 
 
