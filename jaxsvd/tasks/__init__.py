@@ -112,7 +112,9 @@ def prepare(
     if task == "bundled":
         return _bundled(folder, sizes, seed, protocol)
     if task == "squad":
-        raise UserError("the task squad is not there yet; it needs generated answers")
+        raise UserError(
+            "squad has no labels to score: its answers are written; jaxsvd evaluate --task squad"
+        )
     spec = SPECS.get(task) if isinstance(task, str) else None
     if spec is None:
         return _own(task, folder, sizes, seed, protocol)
