@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -40,7 +40,7 @@ def compiler_at_hand() -> bool:
 
 
 @functools.cache
-def chips(topology: str) -> tuple[jax.Device, ...]:
+def chips(topology: str) -> tuple[Any, ...]:
     """Devices of a TPU slice that is described, not there: ``v5e:2x2``, ``v5p:2x2x1``.
 
     From then on this process keeps no compiled programs on disk.
@@ -59,7 +59,7 @@ def chips(topology: str) -> tuple[jax.Device, ...]:
 class Placing:
     """Where arrays would live: one chip, or a mesh of some."""
 
-    device: jax.Device
+    device: Any
     mesh: Mesh | None = None
 
     @classmethod
@@ -71,10 +71,8 @@ class Placing:
         mesh = Mesh(np.array(devices).reshape(axes), (DATA, MODEL))
         return cls(devices[0], mesh)
 
-    def array(
-        self, shape: tuple[int, ...], dtype: DTypeLike, spec: PartitionSpec = WHOLE
-    ) -> jax.ShapeDtypeStruct:
-        """An array, as far as a compiler needs it."""
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike, spec: PartitionSpec = WHOLE) -> Any:
+        """A ``ShapeDtypeStruct`` in the place of an array: all that a compiler needs."""
         sharding: Sharding
         if self.mesh is None:
             sharding = SingleDeviceSharding(self.device)
@@ -176,7 +174,7 @@ class Program:
         return self.executable.cost_analysis()
 
 
-def compiled(name: str, function: Callable[..., Any], *arguments: Any) -> Program:
+def compiled(name: str, function: Any, *arguments: Any) -> Program:
     """A jitted function, compiled for the devices that its arguments live on."""
     return Program(name, function.lower(*arguments).compile())
 
@@ -207,7 +205,7 @@ def engine_programs(
             yield compiled(name, function, *arguments)
 
 
-Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
+Call = tuple[str, Any, tuple[Any, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
