@@ -202,6 +202,7 @@ class ValidationOptions(TypedDict, total=False):
     data: str | Path | None
     validation_size: int | None
     protocol: Protocol
+    paper_sizes: bool
     skip_long: bool
     allow_zero_shot: bool
 
@@ -228,6 +229,7 @@ def encode_task(
     validation_size: int | None = None,
     test_size: int | None = None,
     protocol: Protocol = "clean",
+    paper_sizes: bool = False,
 ) -> EncodedTask:
     """Draw a task's questions and encode those of the given splits; tell the user's notices.
 
@@ -246,6 +248,7 @@ def encode_task(
         validation_size: examples that choose the rate.
         test_size: examples that report it.
         protocol: the paper's prompts and splits, or those of the reference scripts.
+        paper_sizes: sizes that are left out are the paper's, not at most 2,000.
 
     Raises:
         UserError: a task, data or size that cannot be had; an empty split.
@@ -258,12 +261,14 @@ def encode_task(
         validation_size=validation_size,
         test_size=test_size,
         protocol=protocol,
+        paper_sizes=paper_sizes,
     )
     request = DrawRequest(
         task=str(task) if prepared.name == str(task) else str(resolved(task)),
         data=None if data is None else str(resolved(data)),
         validation_size=validation_size,
         test_size=test_size,
+        paper_sizes=paper_sizes,
         skip_long=skip_long,
         allow_zero_shot=allow_zero_shot,
     )

@@ -9,12 +9,10 @@ from jaxsvd.tasks.bundled import SUMMARY
 def described() -> Iterator[str]:
     """Every task's name, sizes, labels and source."""
     for task in describe():
-        sizes = f"{task.shots} shots, {_count(task.validation_size)} validation, "
-        sizes += f"{_count(task.test_size)} test"
+        sizes = f"{task.shots} shots"
+        if task.paper:
+            sizes += f", {task.paper.validation:,} validation and {task.paper.test:,} test rows by "
+            sizes += "--paper-sizes"
         labels = "a choice" if task.kind == "choices" else " ".join(task.labels)
-        yield f"{task.name:<8} {task.description}: {labels}; {sizes}; {task.source}"
-    yield f"{'bundled':<8} {SUMMARY}"
-
-
-def _count(size: int | None) -> str:
-    return "the rest for" if size is None else f"{size:,}"
+        yield f"{task.name:<11} {task.description}: {labels}; {sizes}; {task.source}"
+    yield f"{'bundled':<11} {SUMMARY}"
