@@ -13,14 +13,14 @@ from typing import Literal
 
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
-from jaxsvd.tasks import clean, scripts, sources, userfile
-from jaxsvd.tasks.base import Prepared, Protocol, Question, Rule
+from jaxsvd.tasks import clean, examples, scripts, sources, userfile
+from jaxsvd.tasks.base import Prepared, Protocol, Question, Rule, Task
 from jaxsvd.tasks.built_in import SPECS
 from jaxsvd.tasks.scripts import zero_shot_template
 from jaxsvd.tasks.specs import Kind, PaperSizes, TaskSpec
 from jaxsvd.tasks.splits import Sizes
 
-__all__ = ["Prepared", "Protocol", "Question", "Rule", "TaskSummary", "describe", "prepare"]
+__all__ = ["Prepared", "Protocol", "Question", "Rule", "Task", "TaskSummary", "describe", "prepare"]
 
 ZeroShot = Literal["template", "scripts"]
 
@@ -75,7 +75,7 @@ def describe() -> tuple[TaskSummary, ...]:
 
 
 def prepare(
-    task: str | Path,
+    task: Task,
     *,
     data: str | Path | None = None,
     shots: int | None = None,
@@ -85,12 +85,16 @@ def prepare(
     protocol: Protocol = "clean",
     zero_shot: ZeroShot = "template",
     paper_sizes: bool = False,
+    template: str | None = None,
+    label_field: str | None = None,
 ) -> Prepared:
     """Reads a task's data, draws its splits and writes its prompts.
 
     Args:
         task: a name that :func:`describe` lists, ``sst2`` for example; ``bundled``; or the path
-            of a task file (``jaxsvd.tasks.userfile``).
+            of a task file (``jaxsvd.tasks.userfile``). Or examples: pairs of text and label, a
+            table such as a pandas ``DataFrame``, or a mapping of splits to either
+            (``jaxsvd.tasks.examples``).
         data: folder with local files instead of the hub (``jaxsvd.tasks.sources``); with a task
             file, the folder that its data files are in.
         shots: demonstrations in all; the paper's number when left out.
@@ -105,6 +109,9 @@ def prepare(
             takes that).
         paper_sizes: sizes that are left out are the paper's (fewer, with a notice, when the data
             has not so many); so they always are under the ``scripts`` protocol.
+        template: of the query of examples, with columns in braces; ``text: {text} label:`` when
+            left out. Other tasks have theirs.
+        label_field: the column of examples with the label, ``label`` when left out.
 
     Returns:
         The task with nothing random left.
@@ -115,6 +122,13 @@ def prepare(
     """
     _check(shots, seed, validation_size, test_size, protocol)
     sizes = Sizes(shots=shots, validation=validation_size, test=test_size)
+    if not isinstance(task, str | Path):
+        if data is not None or protocol == "scripts" or paper_sizes:
+            raise UserError("examples have no data folder, scripts protocol or sizes of the paper")
+        spec, splits = examples.load(task, template, label_field or "label")
+        return clean.prepare(spec, splits, "examples", seed=seed or 0, sizes=sizes)
+    if template is not None or label_field is not None:
+        raise UserError(f"template and label_field are for examples; the task {task} has its own")
     folder = None if data is None else resolved(data)
     if task == "bundled":
         if paper_sizes:

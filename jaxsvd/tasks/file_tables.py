@@ -62,10 +62,10 @@ def paper_of(where: str, value: object) -> PaperSizes:
         UserError: not two whole numbers.
     """
     table = table_of(where, "paper", value, ("validation_size", "test_size"))
-    sizes = [table.get(key) for key in ("validation_size", "test_size")]
+    sizes = [table.get(key, 0) for key in ("validation_size", "test_size")]
     if any(type(size) is not int or size < 1 for size in sizes):
         raise UserError(f"{where}: paper needs validation_size and test_size, whole numbers from 1")
-    return PaperSizes(*sizes)
+    return PaperSizes(validation=sizes[0], test=sizes[1])
 
 
 def original_of(where: str, value: object) -> Original:

@@ -78,12 +78,12 @@ def read_files(spec: TaskSpec, paths: dict[str, Path]) -> tuple[Splits, str]:
         for split, path in paths.items()
     }
     if spec.reading.shares:
-        splits = _split(splits["train"], spec.reading)
+        splits = split_rows(splits["train"], spec.reading)
     left_out = f" ({counted(skipped)})" if skipped else ""
     return splits, named(paths) + left_out
 
 
-def _split(rows: tuple[Row, ...], reading: Reading) -> Splits:
+def split_rows(rows: tuple[Row, ...], reading: Reading) -> Splits:
     """One file's rows, drawn into splits by their shares; each keeps the file's order."""
     order = np.random.default_rng(reading.seed).permutation(len(rows))
     splits: Splits = {}

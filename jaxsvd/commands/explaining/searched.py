@@ -84,6 +84,11 @@ def read_search(
         raise UserError(
             f"{path}: the search chose rate 0: nothing is truncated, nothing to explain"
         )
+    if run.request.get("asked") == {}:
+        raise UserError(
+            f"{path}: the search was of examples in memory, which cannot be drawn again; write "
+            "them to files with a task file beside them, and search there"
+        )
     asked = Fields(run.request).nested("asked")
     model = load(result.model.source, result.model.revision, result.model.dtype)
     draw: dict[str, object] = {
