@@ -240,6 +240,30 @@ def log_probabilities(
 
 
 @_static
+def log_probabilities_and_shortfalls(
+    config: DecoderConfig,
+    head: Weights,
+    embedding: Weights,
+    x_BRD: Float[Array, "B R D"],
+    targets: Int[Array, "B R"],
+    mesh: Mesh | None = None,
+) -> Float32[Array, "B R 2"]:
+    """As :func:`log_probabilities`, and the target's logit less the largest: 0 if it is that."""
+
+    def row(x_and_target: tuple[Array, Array]) -> Array:
+        x_RD, target_R = x_and_target
+        logits_RV = _head(config, head)(x_RD, embedding["tokens"])
+        chosen = jnp.take_along_axis(logits_RV, target_R[:, None], axis=-1)[:, 0]
+        log_probability = chosen - jax.nn.logsumexp(logits_RV, axis=-1)
+        return jnp.stack([log_probability, chosen - logits_RV.max(axis=-1)], axis=-1)
+
+    if mesh is None:
+        return jax.lax.map(row, (x_BRD, targets))
+    by_read = jax.lax.map(row, (x_BRD.swapaxes(0, 1), targets.T))
+    return everywhere(mesh, by_read.swapaxes(0, 1))
+
+
+@_static
 def mean_logits(
     config: DecoderConfig,
     head: Weights,

@@ -135,7 +135,9 @@ def prepare(
             raise UserError("the bundled task has no sizes of the paper; leave --paper-sizes out")
         return _bundled(folder, sizes, seed, protocol)
     if task == "squad":
-        raise UserError("the task squad is not there yet; it needs generated answers")
+        raise UserError(
+            "squad has no labels to score: its answers are written; jaxsvd evaluate --task squad"
+        )
     spec = SPECS.get(task) if isinstance(task, str) else None
     paths: dict[str, Path] = {}
     if spec is None:

@@ -44,7 +44,7 @@ def model(tmp_path: Path) -> Path:
         (["search", "--module", "fc_up"], "gptj has no module 'fc_up'"),
         (["search", "--module", "head"], "unknown module 'head'; known: q_proj"),
         (["search", "--task", "sst3"], "unknown task 'sst3'; known are sst2, agnews"),
-        (["search", "--task", "squad"], "squad is not there yet"),
+        (["search", "--task", "squad"], "squad has no labels to score"),
         (["search", "--shots", "-1"], "should be a whole number, 0 or more"),
         (["search", "--resume"], "--resume needs --out"),
         (["search", "--dtype", "float64"], "choose from"),

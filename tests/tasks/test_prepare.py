@@ -22,7 +22,7 @@ MORE = ("boolq", "wic", "multirc", "wsc", "trec", "hellaswag", "counterfact")
         ({"task": "sst-2"}, "unknown task 'sst-2'; known are sst2, agnews, emoc, mrpc, rte, cb"),
         ({"task": "."}, "unknown task '.'"),
         ({"task": Path("sst2")}, "unknown task 'sst2'"),
-        ({"task": "squad"}, "the task squad is not there yet"),
+        ({"task": "squad"}, "squad has no labels to score"),
         ({"task": "sst2", "shots": -1}, "the shots is -1; it must be at least 0"),
         ({"task": "sst2", "seed": -1}, "the seed is -1; it must be at least 0"),
         ({"task": "sst2", "test_size": 0}, "the test size is 0; it must be at least 1"),
