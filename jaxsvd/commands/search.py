@@ -66,6 +66,7 @@ from jaxsvd.selection.candidates import Rate, candidates
 from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 from jaxsvd.selection.greedy import MARGIN, MOST_EDITS
 from jaxsvd.selection.race import DELTA, EPSILON
+from jaxsvd.tasks.base import Task
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -86,7 +87,7 @@ def best_of(scores: Sequence[RateScore]) -> RateScore:
 
 def search(
     model: Model,
-    task: str | Path = "bundled",
+    task: Task = "bundled",
     *,
     module: str = "mlp",
     layer: int | Literal["auto"] | LayerChoice = "auto",
@@ -116,7 +117,7 @@ def search(
 
     Args:
         model: see :func:`jaxsvd.load`.
-        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        task: a name, the path of a task file, or examples: see :func:`jaxsvd.tasks.prepare`.
         module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
             or a choice made before (:func:`jaxsvd.selection.condition.choose_layer`), for many
