@@ -52,12 +52,16 @@ def test_programs(family: str, axes: Axes) -> None:
         if not is_layer(program):
             continue
         assert not program.has("while"), program.name
-        kinds, most = program.collectives, 1 if config.parallel else 2
+        kinds, most, dtypes = program.collectives, 1 if config.parallel else 2, {"bf16"}
+        if config.qk_norm == "projection":
+            # Norms of the queries and of the keys, over heads of several devices: a float32 number
+            # a token each.
+            most, dtypes = most + 2, dtypes | {"f32"}
         if axes.model == 1:
             assert not kinds, (program.name, kinds)
             continue
         assert {kind for kind, _ in kinds} <= {"all-reduce"}, (program.name, kinds)
-        assert {word for _, types in kinds for word in types.split()} <= {"bf16"}, program.name
+        assert {word for _, types in kinds for word in types.split()} <= dtypes, program.name
         # A truncated matrix is one of several products, each with the sum that it needs: one runs.
         if "truncated" not in program.name:
             assert len(kinds) <= most, (program.name, kinds)
