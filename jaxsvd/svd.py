@@ -46,7 +46,11 @@ def check_rate(rate: float) -> float:
     Raises:
         UserError: outside [0, 1), or not a number.
     """
-    if not 0 <= rate < 1:
+    try:
+        good = bool(0 <= rate < 1)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
         raise UserError(f"clipping rate {rate} should be at least 0 and below 1")
     return float(rate)
 

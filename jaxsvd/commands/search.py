@@ -4,7 +4,7 @@ import contextlib
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, SupportsIndex, Unpack
 
 import numpy as np
 
@@ -45,7 +45,7 @@ from jaxsvd.encoded_task import (
     task_of_draws,
 )
 from jaxsvd.model import Model
-from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.models.matrices import layer_index, matrices, whole
 from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
 from jaxsvd.results.selection_bias import first_best
 from jaxsvd.results.selection_score import Score, check_score
@@ -90,7 +90,7 @@ def search(
     task: Task = "bundled",
     *,
     module: str = "mlp",
-    layer: int | Literal["auto"] | LayerChoice = "auto",
+    layer: SupportsIndex | Literal["auto"] | LayerChoice = "auto",
     rates: Sequence[Rate] = svd.RATES,
     top_layers: int = TOP_LAYERS,
     method: svd.Method = "exact",
@@ -155,6 +155,7 @@ def search(
     by_condition = select == "condition" and len(amounts) == len(rates) - bool(notices)
     for name in modules or (module,):
         matrices(model.config, name)
+    layer = layer if isinstance(layer, str | LayerChoice) else whole(layer)
     given = _given(model, layer)
     if top_layers < 1:
         raise UserError(f"top layers = {top_layers} should be at least 1")
@@ -322,4 +323,4 @@ def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
         return None
     if isinstance(layer, LayerChoice):
         return layer
-    return LayerChoice(layer_index(model.config, int(layer)))
+    return LayerChoice(layer_index(model.config, layer))
