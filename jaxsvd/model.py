@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import itertools
+import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float32, Int
+from jaxtyping import Array, Bool, Float32, Int, PRNGKeyArray
 
 from jaxsvd.checkpoints.export import written_dtype
 from jaxsvd.checkpoints.factored import Pair, without_factors
@@ -37,6 +38,8 @@ from jaxsvd.engine import memory
 from jaxsvd.engine.engine import Engine
 from jaxsvd.engine.input_statistics import InputStatistics
 from jaxsvd.engine.variants import Place
+from jaxsvd.generation.texts import end_tokens, generated
+from jaxsvd.generation.tokens import BATCH
 from jaxsvd.models import notices, read_known
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.decoder import Decoder
@@ -152,6 +155,69 @@ class Model:
         if self.mesh is not None:
             return _logits(graph, state, ids, None if mask is None else np.asarray(mask), self.mesh)
         return _logits(graph, state, jnp.asarray(ids), None if mask is None else jnp.asarray(mask))
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        key: PRNGKeyArray | None = None,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        batch: int = BATCH,
+        progress: Progress = SILENT,
+    ) -> list[str]:
+        """What the model writes after each text.
+
+        A text ends where the model writes its own end of text, or a text of ``stop``.
+
+        Args:
+            texts: the prompts, encoded with the special tokens that the tokenizer puts before.
+            max_new_tokens: of each text; with its prompt's within the context.
+            temperature: 0 for the likeliest token each time, else tokens are drawn from
+                softmax(logits / temperature).
+            key: of the draws; those of a text depend on its place in ``texts`` and on no other.
+            seed: makes the key where none is given.
+            stop: one or several; what was written is cut before the first.
+            batch: prompts continued at a time.
+            progress: where to show it.
+
+        Returns:
+            What follows each prompt, without it.
+
+        Raises:
+            UserError: a number out of range, an empty prompt, one too long for the context, or no
+                tokenizer.
+        """
+        return generated(
+            self.decoder,
+            self.tokenizer,
+            texts,
+            stop_tokens=self.end_tokens,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            key=key,
+            seed=seed,
+            stop=stop,
+            batch=batch,
+            mesh=self.mesh,
+            progress=progress,
+        )
+
+    @functools.cached_property
+    def end_tokens(self) -> list[int]:
+        """Ids of the tokens that end a text.
+
+        By generation_config.json, else config.json, else the tokenizer.
+        """
+        try:
+            text = (self.directory / "generation_config.json").read_text("utf-8")
+            generation = json.loads(text)
+        except (OSError, ValueError):  # there need not be one
+            generation = {}
+        generation = generation if isinstance(generation, dict) else {}
+        return end_tokens(self.hf_config, self.tokenizer, generation)
 
     def edited(
         self,

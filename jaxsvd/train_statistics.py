@@ -9,7 +9,7 @@ from jaxsvd.engine.input_statistics import InputStatistics, input_statistics
 from jaxsvd.model import Model
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.progress import SILENT, Progress
-from jaxsvd.tasks.base import Prepared
+from jaxsvd.tasks.base import Prepared, Task
 
 PROMPTS = 16
 """Rows of demonstrations that are read."""
@@ -22,7 +22,7 @@ def needs_statistics(edits: Edits) -> bool:
 
 def train_statistics(
     model: Model,
-    task: str | Path,
+    task: Task,
     edits: Edits,
     *,
     data: str | Path | None = None,
@@ -63,11 +63,13 @@ def train_statistics(
 
 def statistics_beside(
     model: Model,
-    task: str | Path,
+    task: Task,
     edited: Sequence[Edits],
     draws: Sequence[Prepared],
     *,
     data: str | Path | None = None,
+    template: str | None = None,
+    label_field: str | None = None,
     prompts: int = PROMPTS,
     progress: Progress = SILENT,
 ) -> InputStatistics:
@@ -78,7 +80,7 @@ def statistics_beside(
         task: of the draws.
         edited: edits that are scored one by one.
         draws: whose validation and test examples are left out.
-        data: of the task.
+        data, template, label_field: of the task, see :func:`jaxsvd.tasks.prepare`.
         prompts: further draws, each giving a row of demonstrations.
         progress: where to show it.
 
@@ -91,7 +93,14 @@ def statistics_beside(
     first = max(draw.seed for draw in draws) + 1
     others = [
         tasks.prepare(
-            task, data=data, shots=own.shots, seed=first + i, validation_size=1, test_size=1
+            task,
+            data=data,
+            shots=own.shots,
+            seed=first + i,
+            validation_size=1,
+            test_size=1,
+            template=template,
+            label_field=label_field,
         )
         for i in range(prompts)
     ]

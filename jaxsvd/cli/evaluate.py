@@ -38,6 +38,9 @@ def run(arguments: EvaluateArguments) -> None:
     from jaxsvd.results.summary import answer
     from jaxsvd.train_statistics import needs_statistics, train_statistics
 
+    if arguments.task == "squad":
+        _squad(arguments)
+        return
     task = task_of(arguments.task, arguments.model)
     run_options = open_run(arguments, task)
     edits = None if arguments.edit is None else parse_edits(arguments.edit)
@@ -67,6 +70,7 @@ def run(arguments: EvaluateArguments) -> None:
         validation_size=arguments.validation_size,
         test_size=arguments.test_size,
         protocol=arguments.protocol,
+        paper_sizes=arguments.paper_sizes,
         skip_long=arguments.skip_long,
         allow_zero_shot=arguments.allow_zero_shot,
         **run_options,
@@ -85,6 +89,36 @@ def run(arguments: EvaluateArguments) -> None:
         console.print()
     tables.say(console, answer(result, ()))
     print_run(console, result.out)
+
+
+def _squad(arguments: EvaluateArguments) -> None:
+    """Answers that are written, each scored by three rules."""
+    from jaxsvd.cli import tables
+    from jaxsvd.commands.squad import squad
+    from jaxsvd.runtime.errors import UserError
+
+    if arguments.data is None:
+        raise UserError("squad needs --data FOLDER, with SQuAD's train*.json and dev*.json")
+    if arguments.out is not None or arguments.seeds is not None:
+        raise UserError("squad takes neither --out nor --seeds: its answers are only printed")
+    model = load_model(arguments, mesh=arguments.mesh)
+    if arguments.edit is not None:
+        model = model.edited(arguments.edit, progress=progress())
+    result = squad(
+        model,
+        arguments.data,
+        shots=1 if arguments.shots is None else arguments.shots,
+        seed=arguments.seed or 0,
+        test_size=arguments.test_size,
+        progress=progress(),
+    )
+    console = output()
+    for name, accuracy in (("exact match", result.exact), ("contains gold", result.contains)):
+        counts, value, interval = tables.accuracy_cells(accuracy)
+        tables.say(console, f"{name:14} {counts}, {value}, 95 % interval {interval}")
+    tables.say(console, f"{'token F1':14} {result.f1:.4f}, mean over the questions")
+    if result.cut:
+        tables.say(console, f"{result.cut} prompts lost demonstrations to the model's context")
 
 
 EVALUATE = Command(

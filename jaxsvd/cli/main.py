@@ -18,6 +18,7 @@ from jaxsvd.cli.condition import CONDITION
 from jaxsvd.cli.evaluate import EVALUATE
 from jaxsvd.cli.experiment import EXPERIMENT
 from jaxsvd.cli.explain import EXPLAIN
+from jaxsvd.cli.lm_eval import LM_EVAL
 from jaxsvd.cli.models import MODELS
 from jaxsvd.cli.options import Parser
 from jaxsvd.cli.perplexity import PERPLEXITY
@@ -43,6 +44,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     PRUNE,
     REPORT,
     COMPARE,
+    LM_EVAL,
     TASKS,
     MODELS,
     EXPERIMENT,

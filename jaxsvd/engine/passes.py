@@ -261,6 +261,9 @@ class Pass:
             return np.asarray(kernels.label_logits(*arguments, labels, engine.mesh))
         if group.kind == "mean raw logit":
             return np.asarray(kernels.mean_logits(*arguments, engine.mesh))
+        if group.kind == "log-likelihood and shortfall":
+            both = kernels.log_probabilities_and_shortfalls
+            return np.asarray(both(*arguments, batch.targets, engine.mesh))
         return np.asarray(kernels.log_probabilities(*arguments, batch.targets, engine.mesh))
 
     def _by_request(
@@ -276,9 +279,11 @@ class Pass:
         else:
             ends = np.cumsum([line.count for line in lines])
             cells = np.append(0, ends)[where] + batch.scored[used]
-            sums = np.bincount(cells, values[used], minlength=ends[-1])
-            if self.group.kind != "sequence log-likelihood":
-                sums = sums / np.bincount(cells, minlength=ends[-1])
-            scores = np.split(sums.astype(np.float32), ends[:-1])
+            read = values[used].reshape(len(cells), -1)
+            sums = [np.bincount(cells, column, minlength=ends[-1]) for column in read.T]
+            if self.group.kind in ("mean log-likelihood", "mean raw logit"):
+                sums = [column / np.bincount(cells, minlength=ends[-1]) for column in sums]
+            columns = [np.split(column.astype(np.float32), ends[:-1]) for column in sums]
+            scores = [np.concatenate(of_line) for of_line in zip(*columns, strict=True)]
         for line, line_scores in zip(lines, scores, strict=True):
             yield line.request, line_scores

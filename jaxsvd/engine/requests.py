@@ -14,12 +14,18 @@ import numpy as np
 from jaxtyping import Int
 
 Scoring = Literal[
-    "label tokens", "sequence log-likelihood", "mean log-likelihood", "mean raw logit"
+    "label tokens",
+    "sequence log-likelihood",
+    "mean log-likelihood",
+    "log-likelihood and shortfall",
+    "mean raw logit",
 ]
 """What a score is. Chosen by the task's rule and by how the labels encode; recorded in a run.
 
 ``label tokens``: the logit of a single token right after the context. ``sequence log-likelihood``:
-the sum of a continuation's log-probabilities; ``mean``: by its number of tokens. ``mean raw
+the sum of a continuation's log-probabilities; ``mean``: by its number of tokens.
+``log-likelihood and shortfall``: these sums, and after those of all continuations, for each the sum
+of its tokens' logits less the largest there: 0 exactly where greedy decoding writes it. ``mean raw
 logit``: the mean of the logits over the whole vocabulary and all positions of context and
 continuation, as the reference scripts score choices.
 """
@@ -54,7 +60,7 @@ class Request:
             raise ValueError("a request needs at least one continuation")
         if self.kind == "label tokens" and any(len(tokens) != 1 for tokens in self.continuations):
             raise ValueError("label tokens are one token each")
-        if self.kind.endswith("log-likelihood") and not all(map(len, self.continuations)):
+        if "log-likelihood" in self.kind and not all(map(len, self.continuations)):
             raise ValueError("a continuation without tokens has no log-likelihood")
 
     @property

@@ -188,3 +188,14 @@ def test_a_search_against_an_evaluation(tmp_path: Path) -> None:
         )
     [actual] = compare(tmp_path / "evaluate", tmp_path / "search")
     assert (actual.first.correct, actual.second.correct, actual.paired.gained) == (4, 8, 4)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (7, 1), (3, 12), (6, 6), (0, 40)])
+def test_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    first = [True] * 5 + [False] * gained + [True] * lost + [False] * 4
+    second = [True] * 5 + [True] * gained + [False] * lost + [False] * 4
+    [actual] = compare_answers(answers(first), answers(second))
+    theirs = tables.mcnemar([[5, lost], [gained, 4]], exact=True).pvalue
+    # At equal counts theirs is 2 P(X <= n / 2), above 1, cut or not by its version.
+    assert actual.paired.p_value == pytest.approx(min(1.0, theirs), rel=1e-12)
