@@ -14,7 +14,7 @@ INSTALL = install --quiet --disable-pip-version-check --constraint constraints.t
 
 SMOLLM := .models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: study-quick demo test long test-all quick figures lint parity format lock clean
+.PHONY: study-quick demo test long aot test-all quick figures lint parity format lock clean
 
 demo: $(READY) ## on the bundled model truncated attention gains, a truncated MLP falls to chance
 	$(VENV)/bin/jaxsvd search --module attn --layer 0 --seeds 0 1 2
@@ -25,6 +25,9 @@ test: $(READY) ## all tests but the long ones and those that need torch
 
 long: $(READY) ## those that take many seconds each
 	$(PYTEST) -m 'long and not parity'
+
+aot: .venv-aot/.ready ## compile every program of a search for TPUs that are not there
+	JAX_PLATFORMS=cpu .venv-aot/bin/pytest -n 0 -m aot tests/aot
 
 test-all: $(READY) ## all of these, with 50,000 damaged files, 20 killed sweeps, 300 examples a property
 	JAXSVD_RELIABILITY=full $(PYTEST) -m 'not parity'
@@ -73,6 +76,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo 'setting up $(VENV), a minute or two ...'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip $(INSTALL)
+	@touch $@
+
+.venv-aot/.ready: pyproject.toml constraints.txt
+	@echo 'setting up .venv-aot, a minute or two ...'
+	$(PYTHON) -m venv .venv-aot
+	.venv-aot/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[aot,test]'
 	@touch $@
 
 # torch first, at its own version: left to the other packages pip would take the newest build. peft

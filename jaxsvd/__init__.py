@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxsvd.commands.compare import compare as compare
     from jaxsvd.commands.evaluate import evaluate as evaluate
+    from jaxsvd.commands.explain import explain as explain
     from jaxsvd.commands.perplexity import perplexity as perplexity
     from jaxsvd.commands.prune import prune as prune
     from jaxsvd.commands.report import report as report
@@ -28,6 +29,7 @@ _HOMES = {
     "compare": "jaxsvd.commands.compare",
     "condition_numbers": "jaxsvd.selection.condition",
     "evaluate": "jaxsvd.commands.evaluate",
+    "explain": "jaxsvd.commands.explain",
     "load": "jaxsvd.model",
     "perplexity": "jaxsvd.commands.perplexity",
     "prune": "jaxsvd.commands.prune",
@@ -43,6 +45,7 @@ __all__ = [
     "compare",
     "condition_numbers",
     "evaluate",
+    "explain",
     "load",
     "perplexity",
     "prune",

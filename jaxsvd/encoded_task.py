@@ -21,7 +21,7 @@ from jaxsvd.runtime.errors import UserError
 from jaxsvd.runtime.paths import resolved
 from jaxsvd.runtime.progress import SILENT, Progress
 from jaxsvd.runtime.rust_errors import from_rust
-from jaxsvd.tasks.base import Prepared, Protocol, Question
+from jaxsvd.tasks.base import Prepared, Protocol, Question, Task
 
 T = TypeVar("T")
 
@@ -202,6 +202,9 @@ class ValidationOptions(TypedDict, total=False):
     data: str | Path | None
     validation_size: int | None
     protocol: Protocol
+    paper_sizes: bool
+    template: str | None
+    label_field: str | None
     skip_long: bool
     allow_zero_shot: bool
 
@@ -216,7 +219,7 @@ class DrawOptions(ValidationOptions, total=False):
 
 def encode_task(
     model: Model,
-    task: str | Path,
+    task: Task,
     splits: Sequence[str],
     *,
     progress: Progress = SILENT,
@@ -228,12 +231,15 @@ def encode_task(
     validation_size: int | None = None,
     test_size: int | None = None,
     protocol: Protocol = "clean",
+    paper_sizes: bool = False,
+    template: str | None = None,
+    label_field: str | None = None,
 ) -> EncodedTask:
     """Draw a task's questions and encode those of the given splits; tell the user's notices.
 
     Args:
         model: gives the tokenizer and the context.
-        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        task: see :func:`jaxsvd.tasks.prepare`.
         splits: ``"validation"``, ``"test"`` or both.
         progress: where to show it.
         skip_long: leave out questions whose query alone is longer than the model's context,
@@ -246,6 +252,8 @@ def encode_task(
         validation_size: examples that choose the rate.
         test_size: examples that report it.
         protocol: the paper's prompts and splits, or those of the reference scripts.
+        paper_sizes: sizes that are left out are the paper's, not at most 2,000.
+        template, label_field: of examples in memory.
 
     Raises:
         UserError: a task, data or size that cannot be had; an empty split.
@@ -258,15 +266,22 @@ def encode_task(
         validation_size=validation_size,
         test_size=test_size,
         protocol=protocol,
+        paper_sizes=paper_sizes,
+        template=template,
+        label_field=label_field,
     )
-    request = DrawRequest(
-        task=str(task) if prepared.name == str(task) else str(resolved(task)),
-        data=None if data is None else str(resolved(data)),
-        validation_size=validation_size,
-        test_size=test_size,
-        skip_long=skip_long,
-        allow_zero_shot=allow_zero_shot,
-    )
+    # Examples in memory cannot be drawn again from a record.
+    request = None
+    if isinstance(task, str | Path):
+        request = DrawRequest(
+            task=str(task) if prepared.name == str(task) else str(resolved(task)),
+            data=None if data is None else str(resolved(data)),
+            validation_size=validation_size,
+            test_size=test_size,
+            paper_sizes=paper_sizes,
+            skip_long=skip_long,
+            allow_zero_shot=allow_zero_shot,
+        )
     encoded_task = EncodedTask.of(
         model,
         prepared.only(splits),
@@ -288,7 +303,7 @@ def encode_task(
 
 def encode_draws(
     model: Model,
-    task: str | Path,
+    task: Task,
     splits: Sequence[str],
     seeds: Sequence[int] | None,
     *,

@@ -16,7 +16,6 @@ from jaxsvd.models.config import DecoderConfig
 from jaxsvd.models.matrices import layer_index, matrices
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import SPECS
-from jaxsvd.tasks.scriptspecs import SCRIPTS
 
 SEEDS, QUICK_SEEDS = 3, 2
 QUICK_SIZE = 100
@@ -152,6 +151,7 @@ def setting(
         draw={
             **sizes,
             "protocol": parsed.protocol,
+            "paper_sizes": parsed.paper_sizes,
             "skip_long": parsed.skip_long,
         },
     )
@@ -232,10 +232,11 @@ def _folder(options: argparse.Namespace, task: str, name: str, count: int) -> Pa
 
 def _seeds(parsed: argparse.Namespace, task: str) -> tuple[int, ...]:
     given = options.joined(parsed.seeds)
-    if parsed.protocol == "scripts" and task in SCRIPTS:
+    script = SPECS[task].scripts if task in SPECS else None
+    if parsed.protocol == "scripts" and script is not None:
         if given is not None:
             raise UserError("the scripts protocol has seeds of its own; leave --seeds out")
-        return (SCRIPTS[task].seed,)
+        return (script.seed,)
     if given is not None:
         return tuple(dict.fromkeys(given))
     return tuple(range(parsed.seed, parsed.seed + (QUICK_SEEDS if parsed.quick else SEEDS)))

@@ -67,11 +67,17 @@ def study(study: Study) -> Record:
     return units.gathered(model, done) | {"zero_shot": wordings}
 
 
+def _scripts_wording(task: TaskSetting) -> str | None:
+    """The scripts' own query without demonstrations, where they have one."""
+    spec = tasks.SPECS.get(task.task)
+    return None if spec is None else zero_shot_template(spec)
+
+
 def _wording(given: argparse.Namespace, task: TaskSetting) -> Record | None:
     """How a task asks without demonstrations; None where it always shows some."""
     if 0 not in _shots(given, task):
         return None
-    template = zero_shot_template(task.task)
+    template = _scripts_wording(task)
     return {"wording": "the task's template" if template is None else "scripts", "text": template}
 
 
@@ -79,7 +85,7 @@ def _unit(
     study: Study, model: Model, setting: Setting, task: TaskSetting, seed: int, shots: int
 ) -> Record:
     scripts = setting.draw["protocol"] == "scripts"
-    if shots or scripts or zero_shot_template(task.task) is None:
+    if shots or scripts or _scripts_wording(task) is None:
         return units.sweep(study, model, setting, task, seed, shots=shots)
     run = units.unit_name(task, 0, seed)
 

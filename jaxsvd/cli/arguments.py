@@ -37,6 +37,7 @@ class TaskArguments(argparse.Namespace):
     data: str | None
     validation_size: int | None
     protocol: Literal["clean", "scripts"]
+    paper_sizes: bool
     skip_long: bool
     allow_zero_shot: bool
 

@@ -103,7 +103,10 @@ def draw_options() -> Parser:
         help="demonstrations in a prompt, all labels together (default: the task's)",
     )
     group.add_argument(
-        "--test-size", type=size, metavar="N", help="test examples (default: the task's)"
+        "--test-size",
+        type=size,
+        metavar="N",
+        help="test examples (default: the task's, at most 2,000)",
     )
     group.add_argument(
         "--seed",
@@ -207,7 +210,13 @@ def task_options(*, several: bool = False) -> Parser:
         "--validation-size",
         type=size,
         metavar="N",
-        help="validation examples (default: the task's)",
+        help="validation examples (default: the task's, at most 2,000)",
+    )
+    group.add_argument(
+        "--paper-sizes",
+        action="store_true",
+        help="as many validation and test examples as the paper took, where not given (default: "
+        "at most 2,000 of each; the scripts protocol always takes the paper's)",
     )
     group.add_argument(
         "--protocol",

@@ -194,6 +194,7 @@ def run(arguments: SearchArguments) -> None:
         validation_size=arguments.validation_size,
         test_size=arguments.test_size,
         protocol=arguments.protocol,
+        paper_sizes=arguments.paper_sizes,
         skip_long=arguments.skip_long,
         allow_zero_shot=arguments.allow_zero_shot,
         **run_options,

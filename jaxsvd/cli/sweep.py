@@ -72,6 +72,7 @@ def run(arguments: SweepArguments) -> None:
         data=arguments.data,
         validation_size=arguments.validation_size,
         protocol=arguments.protocol,
+        paper_sizes=arguments.paper_sizes,
         skip_long=arguments.skip_long,
         allow_zero_shot=arguments.allow_zero_shot,
         **run_options,

@@ -29,11 +29,12 @@ from jaxsvd.score import (
     score_split,
     write_predictions,
 )
+from jaxsvd.tasks.base import Task
 
 
 def evaluate(
     model: Model,
-    task: str | Path = "bundled",
+    task: Task = "bundled",
     *,
     seeds: Sequence[int] | None = None,
     out: str | Path | None = None,

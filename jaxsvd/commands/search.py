@@ -4,7 +4,7 @@ import contextlib
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, SupportsIndex, Unpack
 
 import numpy as np
 
@@ -45,7 +45,7 @@ from jaxsvd.encoded_task import (
     task_of_draws,
 )
 from jaxsvd.model import Model
-from jaxsvd.models.matrices import layer_index, matrices
+from jaxsvd.models.matrices import layer_index, matrices, whole
 from jaxsvd.results.search import LayerChoice, RateScore, SearchResult
 from jaxsvd.results.selection_bias import first_best
 from jaxsvd.results.selection_score import Score, check_score
@@ -66,6 +66,7 @@ from jaxsvd.selection.candidates import Rate, candidates
 from jaxsvd.selection.condition import TOP_LAYERS, choose_layer
 from jaxsvd.selection.greedy import MARGIN, MOST_EDITS
 from jaxsvd.selection.race import DELTA, EPSILON
+from jaxsvd.tasks.base import Task
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -86,10 +87,10 @@ def best_of(scores: Sequence[RateScore]) -> RateScore:
 
 def search(
     model: Model,
-    task: str | Path = "bundled",
+    task: Task = "bundled",
     *,
     module: str = "mlp",
-    layer: int | Literal["auto"] | LayerChoice = "auto",
+    layer: SupportsIndex | Literal["auto"] | LayerChoice = "auto",
     rates: Sequence[Rate] = svd.RATES,
     top_layers: int = TOP_LAYERS,
     method: svd.Method = "exact",
@@ -116,7 +117,7 @@ def search(
 
     Args:
         model: see :func:`jaxsvd.load`.
-        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        task: a name, the path of a task file, or examples: see :func:`jaxsvd.tasks.prepare`.
         module: what is truncated, see :mod:`jaxsvd.models.matrices`.
         layer: ``"auto"`` (by condition number) or an index; negative ones count from the end;
             or a choice made before (:func:`jaxsvd.selection.condition.choose_layer`), for many
@@ -154,6 +155,7 @@ def search(
     by_condition = select == "condition" and len(amounts) == len(rates) - bool(notices)
     for name in modules or (module,):
         matrices(model.config, name)
+    layer = layer if isinstance(layer, str | LayerChoice) else whole(layer)
     given = _given(model, layer)
     if top_layers < 1:
         raise UserError(f"top layers = {top_layers} should be at least 1")
@@ -321,4 +323,4 @@ def _given(model: Model, layer: int | str | LayerChoice) -> LayerChoice | None:
         return None
     if isinstance(layer, LayerChoice):
         return layer
-    return LayerChoice(layer_index(model.config, int(layer)))
+    return LayerChoice(layer_index(model.config, layer))

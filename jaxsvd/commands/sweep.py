@@ -40,6 +40,7 @@ from jaxsvd.score import (
     score_split,
     write_predictions,
 )
+from jaxsvd.tasks.base import Task
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ MODULES = ("mlp", "attn")
 
 def sweep(
     model: Model,
-    task: str | Path = "bundled",
+    task: Task = "bundled",
     *,
     layers: Sequence[int] | Literal["all"] = "all",
     modules: Sequence[str] = MODULES,
@@ -70,7 +71,7 @@ def sweep(
 
     Args:
         model: see :func:`jaxsvd.load`.
-        task: a name (see :func:`jaxsvd.tasks.prepare`) or the path of a task file.
+        task: a name, the path of a task file, or examples: see :func:`jaxsvd.tasks.prepare`.
         layers: indices, negative ones counted from the end; all by default.
         modules: what is truncated, see :mod:`jaxsvd.models.matrices`.
         rates: in [0, 1).

@@ -200,6 +200,12 @@ def by_heads(mesh: Mesh | None, tree: Tree) -> Tree:
     return jax.tree.map(cut, tree)
 
 
+def low_rank_specs(name: str) -> tuple[PartitionSpec, PartitionSpec]:
+    """How the two factors of a matrix are cut: the side that the matrix itself is cut at."""
+    by_rows = spec_of(f".{name}.weight") == BY_ROWS
+    return (BY_ROWS, WHOLE) if by_rows else (WHOLE, BY_COLUMNS)
+
+
 def place_low_rank(
     low: LowRank, name: str, mesh: Mesh, placed: dict[int, jax.Array] | None = None
 ) -> LowRank:
@@ -212,8 +218,7 @@ def place_low_rank(
         placed: arrays that are there already, by the ``id`` of what they were made of; grows.
     """
     placed = {} if placed is None else placed
-    weight = spec_of(f".{name}.weight")
-    left, right = (BY_ROWS, WHOLE) if weight == BY_ROWS else (WHOLE, BY_COLUMNS)
+    weight, (left, right) = spec_of(f".{name}.weight"), low_rank_specs(name)
     for x, spec in zip(low, (weight, left, right, WHOLE), strict=True):
         if id(x) not in placed:
             placed[id(x)] = place(x, mesh, spec)

@@ -16,7 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Int
 
-from jaxsvd.devices.sharding import by_heads, everywhere, rows_over
+from jaxsvd.devices.sharding import axes_in, by_heads, everywhere, rows_over
 from jaxsvd.models.attention import KeyValues, Places, Prefix, at_columns
 from jaxsvd.models.config import DecoderConfig, LayerKind
 from jaxsvd.models.decoder import Block, Head, unembed
@@ -39,8 +39,14 @@ class TokenRows(NamedTuple):
 
 
 @functools.cache
-def _block_graph(config: DecoderConfig, kind: LayerKind, low_rank: frozenset[str]) -> nnx.GraphDef:
-    """The structure of a block, some of its matrices of low rank."""
+def _block_graph(
+    config: DecoderConfig, kind: LayerKind, low_rank: frozenset[str], summed: bool
+) -> nnx.GraphDef:
+    """The structure of a block, some of its matrices of low rank.
+
+    Where its halves are ``summed`` over devices, those exchange what they add up in the dtype of
+    the weights.
+    """
 
     def build() -> Block:
         block = Block(config, kind, dtype=jnp.float32, rngs=nnx.Rngs(0))
@@ -48,6 +54,7 @@ def _block_graph(config: DecoderConfig, kind: LayerKind, low_rank: frozenset[str
             half = getattr(block, part(name))
             n_out, n_in = getattr(half, name).weight.shape
             setattr(half, name, LowRankLinear(n_in, n_out, bias=name in config.biased))
+        block.attn.out_proj.summed = block.mlp.fc_out.summed = summed
         return block
 
     return nnx.split(nnx.eval_shape(build))[0]
@@ -65,11 +72,13 @@ def _embedding_graph(config: DecoderConfig) -> nnx.GraphDef:
     return nnx.split(embedding)[0]
 
 
-def block_of(config: DecoderConfig, kind: LayerKind, weights: Weights) -> Block:
-    """The block that a layer's arrays make."""
+def block_of(
+    config: DecoderConfig, kind: LayerKind, weights: Weights, mesh: Mesh | None = None
+) -> Block:
+    """The block that a layer's arrays make, on one device or on a mesh."""
     halves = (weights["attn"], weights["mlp"])
     low_rank = frozenset(name for half in halves for name in half if "rank" in half[name])
-    return nnx.merge(_block_graph(config, kind, low_rank), weights)
+    return nnx.merge(_block_graph(config, kind, low_rank, axes_in(mesh).model > 1), weights)
 
 
 def _embedding(config: DecoderConfig, weights: Weights) -> Embedding:
@@ -112,7 +121,7 @@ def layer(
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B T D"]]:
     """A layer over the lines and the prefix: the stream after its attention, and after its MLP."""
-    block, places = block_of(config, kind, weights), rows.places
+    block, places = block_of(config, kind, weights, mesh), rows.places
     own = block.states(x_BTD, places)
     attended = block.attend(x_BTD, places, own, places, prefix)
     return rows_over(mesh, (attended, block.feed(x_BTD, attended)))
@@ -137,7 +146,7 @@ def last_layer(
     mesh: Mesh | None = None,
 ) -> Reads:
     """The last layer: keys and values everywhere, the rest only where something is read."""
-    block, places = block_of(config, kind, weights), rows.places
+    block, places = block_of(config, kind, weights, mesh), rows.places
     own, x_BRD = block.states(x_BTD, places), at_columns(x_BTD, rows.reads)
     attended = block.attend(x_BRD, places.at(rows.reads), own, places, prefix)
     return rows_over(mesh, Reads(x_BRD, attended, block.feed(x_BRD, attended)))
@@ -152,7 +161,7 @@ def feed(
     mesh: Mesh | None = None,
 ) -> Float[Array, "B T D"]:
     """The stream after the MLP, from before and after attention; alike for all kinds of layers."""
-    block = block_of(config, config.kind(0), weights)
+    block = block_of(config, config.kind(0), weights, mesh)
     return rows_over(mesh, block.feed(x_BTD, attended_BTD))
 
 
@@ -173,7 +182,7 @@ def prefix_layer(
     mesh: Mesh | None = None,
 ) -> PrefixLayer:
     """A layer over the prefix alone."""
-    block = block_of(config, kind, weights)
+    block = block_of(config, kind, weights, mesh)
     places = Places.in_order(config, 1, len(x_PD))
     own = block.states(x_PD[None], places)
     attended = block.attend(x_PD[None], places, own, places)
@@ -192,7 +201,7 @@ def prefix_states(
 ) -> KeyValues:
     """The prefix's keys and values of a layer, ``[P, K, H]``, when nothing follows."""
     places = Places.in_order(config, 1, len(x_PD))
-    own = block_of(config, kind, weights).states(x_PD[None], places)
+    own = block_of(config, kind, weights, mesh).states(x_PD[None], places)
     return by_heads(mesh, KeyValues(own.keys[0], own.values[0]))
 
 

@@ -31,16 +31,24 @@ def precision_of(dtype: DTypeLike) -> jax.lax.Precision:
 
 
 def multiply(
-    equation: str, x: Float[Array, "..."], y: Float[Array, "..."]
+    equation: str, x: Float[Array, "..."], y: Float[Array, "..."], *, rounded: bool = False
 ) -> Float32[Array, "..."]:
-    """An einsum of operands in the dtype of the second, accumulated and returned in float32."""
+    """An einsum of operands in the dtype of the second, accumulated and returned in float32.
+
+    Args:
+        equation: of the einsum.
+        x: rounded to the dtype of ``y``.
+        y: the weights.
+        rounded: to the dtype of ``y`` what each device has accumulated, before several devices
+            add theirs up: in bfloat16 they exchange half as much.
+    """
     return jnp.einsum(
         equation,
         x.astype(y.dtype),
         y,
         precision=precision_of(y.dtype),
-        preferred_element_type=jnp.float32,
-    )
+        preferred_element_type=y.dtype if rounded else jnp.float32,
+    ).astype(jnp.float32)
 
 
 def soft_cap(x: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
@@ -52,14 +60,18 @@ class Linear(nnx.Module):
     """``x W^T + b`` with ``W`` stored ``[out, in]`` as in Hugging Face checkpoints."""
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
-        """Normal weights of standard deviation 0.02, zero bias."""
+        """Normal weights of standard deviation 0.02, zero bias.
+
+        ``summed`` is set where devices hold different columns and add up their products.
+        """
+        self.summed = False
         self.weight = nnx.Param(
             0.02 * jax.random.normal(rngs.params(), (n_out, n_in), jnp.float32).astype(dtype)
         )
         self.bias = nnx.Param(jnp.zeros((n_out,), dtype)) if bias else None
 
     def __call__(self, x: Float32[Array, "*batch in"]) -> Float32[Array, "*batch out"]:
-        y = multiply("...i,oi->...o", x, self.weight[...])
+        y = multiply("...i,oi->...o", x, self.weight[...], rounded=self.summed)
         return y if self.bias is None else y + self.bias[...].astype(jnp.float32)
 
 

@@ -64,6 +64,7 @@ class LowRankLinear(nnx.Module):
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool):
         """Only shapes: the arrays are put in by whoever merges it."""
+        self.summed = False
         width = max(widths(n_out, n_in), default=1)
         self.weight = nnx.Param(jnp.zeros((n_out, n_in)))
         self.bias = nnx.Param(jnp.zeros((n_out,))) if bias else None
@@ -83,6 +84,8 @@ class LowRankLinear(nnx.Module):
 
         sizes = widths(*weight.shape)
         branches: list[Callable[[Array], Array]] = [partial(factored, width) for width in sizes]
-        branches.append(lambda x: multiply("...i,oi->...o", x, weight))
-        y = jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), rank), branches, x)
+        branches.append(lambda x: multiply("...i,oi->...o", x, weight, rounded=self.summed))
+        # The first width that holds the rank, counted: a binary search would be a loop on devices.
+        chosen = (jnp.asarray(sizes, jnp.int32) < rank).sum()
+        y = jax.lax.switch(chosen, branches, x)
         return y if self.bias is None else y + self.bias[...].astype(jnp.float32)

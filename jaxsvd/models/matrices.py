@@ -4,6 +4,8 @@ Names follow LASER (Sharma et al., ICLR 2024). A matrix is addressed by the path
 projection in :class:`jaxsvd.models.decoder.Block`.
 """
 
+import operator
+
 from jaxsvd.models.config import DecoderConfig
 from jaxsvd.runtime.errors import UserError
 
@@ -35,12 +37,25 @@ def part(matrix: str) -> str:
     return "attn" if matrix in ATTENTION else "mlp"
 
 
-def layer_index(config: DecoderConfig, layer: int) -> int:
+def whole(layer: object) -> int:
+    """A layer's number as an ``int``; numpy's whole numbers are too.
+
+    Raises:
+        UserError: anything else: 3.7 is no layer.
+    """
+    try:
+        return operator.index(layer)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise UserError(f"layer {layer!r} should be a whole number") from None
+
+
+def layer_index(config: DecoderConfig, layer: object) -> int:
     """A layer counted from 0; negative numbers count from the end.
 
     Raises:
-        UserError: no such layer.
+        UserError: no such layer, or no whole number.
     """
+    layer = whole(layer)
     if not -config.layers <= layer < config.layers:
         last = config.layers - 1
         raise UserError(

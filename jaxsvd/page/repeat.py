@@ -11,7 +11,7 @@ from jaxsvd.results.read import FinishedRun
 from jaxsvd.results.records import TaskRecord
 from jaxsvd.results.request import DrawRequest
 from jaxsvd.results.sweep import SweepResult
-from jaxsvd.tasks.specs import SPECS
+from jaxsvd.tasks.built_in import SPECS
 
 _BUILT_IN = (*SPECS, "bundled")
 _SELECTION = (
@@ -71,7 +71,7 @@ def _option(name: str, value: object) -> list[str]:
     if value is None:
         return []
     values = value if isinstance(value, list | tuple) else [value]
-    return [name, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+    return [name, *(repr(v).removesuffix(".0") if isinstance(v, float) else str(v) for v in values)]
 
 
 def _task_words(command: str, task: TaskRecord, drawn: DrawRequest) -> list[str]:
@@ -82,9 +82,15 @@ def _task_words(command: str, task: TaskRecord, drawn: DrawRequest) -> list[str]
         several = isinstance(task.seed, tuple)
         words += _option("--shots", task.shots)
         words += _option("--seeds" if several else "--seed", task.seed)
-    words += _option("--validation-size", drawn.validation_size)
+    validation_size, test_size = drawn.validation_size, drawn.test_size
+    if drawn.paper_sizes is None and not task.skipped_queries:
+        # Of an earlier version, which had other defaults.
+        validation_size = validation_size or task.validation_size or None
+        test_size = test_size or task.test_size or None
+    words += _option("--validation-size", validation_size)
     if command != "sweep":
-        words += _option("--test-size", drawn.test_size)
+        words += _option("--test-size", test_size)
+    words += ["--paper-sizes"] * bool(drawn.paper_sizes)
     words += ["--skip-long"] * drawn.skip_long
     return words + ["--allow-zero-shot"] * bool(drawn.allow_zero_shot)
 

@@ -19,6 +19,8 @@ class DrawRequest:
         task: a name, or the whole path of a task file.
         data: whole path of the folder with the task's files; None for the hub.
         validation_size, test_size: examples; None for the task's default.
+        paper_sizes: whether sizes that are None were the paper's; None in runs of version 0.1.0,
+            where they were, or all the rows of the user's own task.
         skip_long: whether queries longer than the context are left out.
         allow_zero_shot: whether prompts without room for a demonstration are kept; None in runs of
             version 0.1.0, which kept them.
@@ -28,15 +30,14 @@ class DrawRequest:
     data: str | None = None
     validation_size: int | None = None
     test_size: int | None = None
+    paper_sizes: bool | None = None
     skip_long: bool = False
     allow_zero_shot: bool | None = None
 
     def to_json(self) -> dict[str, object]:
-        """All fields, null where None; but for ``allow_zero_shot``, which is left out."""
-        fields = dict(vars(self))
-        if self.allow_zero_shot is None:
-            del fields["allow_zero_shot"]
-        return fields
+        """All fields, null where None; left out where earlier versions had no such field."""
+        later = ("allow_zero_shot", "paper_sizes")
+        return {k: v for k, v in vars(self).items() if v is not None or k not in later}
 
     @classmethod
     def from_json(cls, fields: Fields) -> "DrawRequest":
@@ -50,6 +51,7 @@ class DrawRequest:
             data=fields.maybe("data", TEXT),
             validation_size=fields.maybe("validation_size", COUNT),
             test_size=fields.maybe("test_size", COUNT),
+            paper_sizes=fields.maybe("paper_sizes", FLAG),
             skip_long=fields.maybe("skip_long", FLAG) or False,
             allow_zero_shot=fields.maybe("allow_zero_shot", FLAG),
         )

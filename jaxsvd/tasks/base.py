@@ -1,8 +1,26 @@
 """What a task hands to scoring: questions made of text, and how to score them."""
 
 import dataclasses
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, runtime_checkable
+from typing import Protocol as TypingProtocol
+
+
+@runtime_checkable
+class Table(TypingProtocol):
+    """Columns and rows, as a pandas ``DataFrame`` has them."""
+
+    @property
+    def columns(self) -> Any:
+        """Their names."""
+
+    def to_dict(self, orient: Any) -> Any:
+        """The rows, with ``orient="records"``."""
+
+
+Task: TypeAlias = str | Path | Sequence[Any] | Mapping[str, Any] | Table
+"""A task's name, the path of a task file, or examples (:mod:`jaxsvd.tasks.examples`)."""
 
 Rule = Literal["label", "choice", "scripts-label", "scripts-choice"]
 """How the candidates of a question are scored.

@@ -68,7 +68,7 @@ def prepare(
         labels=spec.labels,
         shots=len(demonstrations),
         seed=seed,
-        round_size=len(spec.labels),
+        round_size=len(spec.demonstrated),
         validation=questions("validation", drawn.validation),
         test=questions("test", drawn.test),
         notices=drawn.notices,

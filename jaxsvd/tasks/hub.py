@@ -69,11 +69,12 @@ def from_dataset(spec: TaskSpec, dataset: "datasets.Dataset", where: str) -> tup
         UserError: a column is missing, the class names are not those that the task was written
             for, or a row is bad.
     """
-    columns = (*spec.fields, spec.label_field)
+    columns = spec.columns
     missing = [name for name in columns if name not in dataset.column_names]
     if missing:
         raise UserError(f"{where}: no column {', '.join(missing)}")
-    names = getattr(dataset.features[spec.label_field], "names", None)
+    label = None if spec.gold is not None else dataset.features[spec.label_field]
+    names = getattr(label, "names", None)
     if names is not None and tuple(names) != spec.classes:
         raise UserError(
             f"{where}: the classes are {', '.join(names)}, not {', '.join(spec.classes)}"

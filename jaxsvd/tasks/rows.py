@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files
 from jaxsvd.tasks.files import Record
-from jaxsvd.tasks.specs import Row, TaskSpec
+from jaxsvd.tasks.specs import Row, TaskSpec, value_of
 
 SKIPPED = {"unlisted": "of no listed label", "blank": "without text"}
 """Rows that a task file may ask to leave out, and how a message calls them."""
@@ -77,9 +77,10 @@ def _missing(spec: TaskSpec, record: Record, name: str, reason: str, what: str) 
 
 
 def _text(spec: TaskSpec, record: Record, name: str) -> str:
-    if name not in record.values:
-        raise _no_column(record, name)
-    value = record.values[name]
+    try:
+        value = value_of(name, record.values)
+    except KeyError:
+        raise _no_column(record, name) from None
     if value is None:
         raise _missing(spec, record, name, "blank", f"{name!r} is null; a text is expected")
     if not isinstance(value, str):
@@ -97,6 +98,8 @@ def _text(spec: TaskSpec, record: Record, name: str) -> str:
 
 
 def _class(spec: TaskSpec, record: Record) -> int:
+    if spec.gold is not None:
+        return spec.gold
     field = spec.label_field
     if field not in record.values:
         raise _no_column(record, field)

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.base import Prepared, Question
-from jaxsvd.tasks.scriptspecs import SCRIPTS, ScriptSpec
+from jaxsvd.tasks.scriptspecs import ScriptSpec
 from jaxsvd.tasks.sources import Splits
 from jaxsvd.tasks.specs import Row, TaskSpec, fill
 from jaxsvd.tasks.splits import Sizes
@@ -46,7 +46,9 @@ def prepare(
     Raises:
         UserError: the data lacks rows that the script takes, or a size can't be met.
     """
-    script = SCRIPTS[spec.name]
+    script = spec.scripts
+    if script is None:
+        raise UserError(f"{spec.name}: the authors have no script for it; use --protocol clean")
     shots = script.shots if sizes.shots is None else sizes.shots
     shown, validation, test = _select(spec, script, splits, shots, sizes)
     demonstrations = tuple(
@@ -81,16 +83,16 @@ def prepare(
     )
 
 
-def zero_shot_template(task: str) -> str | None:
+def zero_shot_template(spec: TaskSpec) -> str | None:
     """The scripts' query without demonstrations, with the row's fields in braces.
 
     Args:
-        task: a task's name.
+        spec: a task.
 
     Returns:
         The template; ``None`` where the query is the same as with demonstrations.
     """
-    script = SCRIPTS.get(task)
+    script = spec.scripts
     if script is None or script.zero_shot is None:
         return None
     return script.zero_shot.replace("{body}", script.body)

@@ -8,7 +8,6 @@ names.
 """
 
 import collections
-import dataclasses
 import itertools
 import os
 import re
@@ -30,7 +29,7 @@ _STEMS = {"train": ("train",), "validation": ("validation", "val", "dev"), "test
 
 
 def load(spec: TaskSpec, data: Path | None) -> tuple[Splits, str]:
-    """The rows of every split that a built-in task reads.
+    """The rows of every split of a task that the hub has.
 
     Args:
         spec: the task.
@@ -72,19 +71,19 @@ def read_files(spec: TaskSpec, paths: dict[str, Path]) -> tuple[Splits, str]:
     Raises:
         UserError: a file is missing or a row is bad.
     """
-    columns = (*spec.fields, spec.label_field)
+    columns = spec.columns
     skipped: collections.Counter[str] = collections.Counter()
     splits = {
         split: to_rows(spec, str(path), files.read(path, columns, spec.reading.encoding), skipped)
         for split, path in paths.items()
     }
     if spec.reading.shares:
-        splits = _split(splits["train"], spec.reading)
+        splits = split_rows(splits["train"], spec.reading)
     left_out = f" ({counted(skipped)})" if skipped else ""
     return splits, named(paths) + left_out
 
 
-def _split(rows: tuple[Row, ...], reading: Reading) -> Splits:
+def split_rows(rows: tuple[Row, ...], reading: Reading) -> Splits:
     """One file's rows, drawn into splits by their shares; each keeps the file's order."""
     order = np.random.default_rng(reading.seed).permutation(len(rows))
     splits: Splits = {}
@@ -111,24 +110,11 @@ def named(paths: dict[str, Path]) -> str:
     return "files: " + ", ".join(str(path) for path in dict.fromkeys(paths.values()))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Native:
-    """Files as a data set is distributed, where they differ from plain ones.
-
-    Attributes:
-        names: their names by split.
-        read: gives records with the hub's field names.
-    """
-
-    names: dict[str, str]
-    read: Callable[[Path], Iterable[Record]]
-
-
 def _find(spec: TaskSpec, data: Path, split: str) -> list[Path]:
     """The file of a split, or its parts; none where the split can be done without."""
     plain = [stem + suffix for stem in _STEMS[split] for suffix in files.SUFFIXES]
-    native = [_NATIVE[spec.name].names.get(split)] if spec.name in _NATIVE else []
-    names = dict.fromkeys([name for name in native if name] + plain)
+    original = spec.original.names.get(split) if spec.original else None
+    names = dict.fromkeys(([original] if original else []) + plain)
     present = [name for name in names if os.path.isfile(data / name)]
     if len(present) > 1:
         raise UserError(f"{data} has more than one {split} file: {', '.join(present)}; keep one")
@@ -168,33 +154,22 @@ def _snapshot(data: Path, split: str) -> list[Path]:
 
 
 def _records(spec: TaskSpec, split: str, path: Path) -> Iterable[Record]:
-    native = _NATIVE.get(spec.name)
-    if native is not None and path.name == native.names.get(split):
-        return native.read(path)
-    columns = (*spec.fields, spec.label_field)
-    return _by_glue_names(spec, path, columns) or files.read(path, columns)
+    if spec.original is not None and path.name == spec.original.names.get(split):
+        return _ORIGINAL[spec.original.format](spec, path)
+    return _renamed(spec, path) or files.read(path, spec.columns)
 
 
-_GLUE = {
-    "mrpc": {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
-    "rte": {"premise": "sentence1", "hypothesis": "sentence2"},
-    "cb": {"premise": "sentence1", "hypothesis": "sentence2"},
-}
-"""GLUE's names of columns, by task and by the hub's name."""
-
-
-def _by_glue_names(spec: TaskSpec, path: Path, columns: tuple[str, ...]) -> Iterable[Record] | None:
-    """Records of a file whose columns are GLUE's, under the hub's names; None for any other."""
-    aliases = _GLUE.get(spec.name)
-    if aliases is None or not set(aliases.values()) <= set(_columns(path)):
+def _renamed(spec: TaskSpec, path: Path) -> Iterable[Record] | None:
+    """Records of a file whose columns have the other names; None for any other file."""
+    if not spec.renamed or not set(spec.renamed.values()) <= set(_columns(path)):
         return None
-    theirs = tuple(aliases.get(name, name) for name in columns)
+    theirs = tuple(spec.renamed.get(name, name) for name in spec.columns)
     return (
         Record(
             record.place,
             {
                 ours: record.values[name]
-                for ours, name in zip(columns, theirs, strict=True)
+                for ours, name in zip(spec.columns, theirs, strict=True)
                 if name in record.values
             },
         )
@@ -210,8 +185,8 @@ def _columns(path: Path) -> Iterable[str]:
         return ()
 
 
-def _mrpc(path: Path) -> list[Record]:
-    names = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
+def _mrpc(spec: TaskSpec, path: Path) -> list[Record]:
+    names = spec.renamed
     records = files.with_header(path, files.tsv_rows(path), tuple(names.values()))
     return [
         Record(record.place, {ours: record.values[theirs] for ours, theirs in names.items()})
@@ -219,8 +194,9 @@ def _mrpc(path: Path) -> list[Record]:
     ]
 
 
-def _emoc(path: Path) -> list[Record]:
+def _emoc(spec: TaskSpec, path: Path) -> list[Record]:
     """The hub's text is the three turns with a space between."""
+    del spec
     turns = ("turn1", "turn2", "turn3")
     records = files.with_header(path, files.tsv_rows(path), (*turns, "label"))
     return [
@@ -235,40 +211,39 @@ def _emoc(path: Path) -> list[Record]:
     ]
 
 
-_AGNEWS_CLASSES = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
-
-
-def _agnews(path: Path) -> list[Record]:
+def _agnews(spec: TaskSpec, path: Path) -> list[Record]:
     """Class, title and description, with a header or without; or the hub's text and label."""
     rows = list(files.csv_rows(path))
     if not rows:
         raise UserError(f"{path} is empty")
     first = [cell.strip().lower() for cell in rows[0][1]]
+    classes = {str(i): name for i, name in enumerate(spec.classes, 1)}
     if first[1:] == ["title", "description"]:
         rows = rows[1:]
-    elif first[0] not in _AGNEWS_CLASSES:
+    elif first[0] not in classes:
         return list(files.with_header(path, iter(rows), ("text", "label")))
-    return [_agnews_record(path, line, cells) for line, cells in rows]
+    return [_agnews_record(path, line, cells, classes) for line, cells in rows]
 
 
-def _agnews_record(path: Path, line: int, cells: list[str]) -> Record:
+def _agnews_record(path: Path, line: int, cells: list[str], classes: dict[str, str]) -> Record:
     """The hub's text is title and description with a space between."""
     number, title, description = files.check_width(
         path, line, cells, ["class", "title", "description"]
     )
-    label = _AGNEWS_CLASSES.get(number.strip())
+    label = classes.get(number.strip())
     if label is None:
         raise UserError(
             f"{place(path, line)}: unknown label {files.shown(number)}; agnews' own files"
-            f" number the classes 1 to 4 ({', '.join(_AGNEWS_CLASSES.values())})"
+            f" number the classes 1 to 4 ({', '.join(classes.values())})"
         )
     return Record(place(path, line), {"text": f"{title} {description}", "label": label})
 
 
-_NATIVE = {
-    "agnews": _Native({"train": "train.csv", "test": "test.csv"}, _agnews),
-    "emoc": _Native({"train": "train.txt", "test": "test.txt"}, _emoc),
-    "mrpc": _Native(
-        {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}, _mrpc
-    ),
+_ORIGINAL: dict[str, Callable[[TaskSpec, Path], Iterable[Record]]] = {
+    "agnews": _agnews,
+    "emoc": _emoc,
+    "mrpc": _mrpc,
 }
+"""Readers of data sets as they are distributed; they give the hub's field names."""
+
+FORMATS = tuple(_ORIGINAL)

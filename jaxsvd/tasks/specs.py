@@ -1,15 +1,18 @@
-"""The seven tasks of the paper as data: templates, labels, sizes and where the rows come from.
+"""A task as data: template, labels, sizes and where the rows come from.
 
-Templates and label words are those of the paper's Table 1, sizes those of its Appendix C.3
-(arXiv 2406.03768). How a template becomes a prompt stands in ``clean.py``; what the authors'
-scripts do instead, in ``scripts.py``.
+It is read from a task file (``userfile.py``), of the user's own or built in (``built_in.py``). How
+a template becomes a prompt stands in ``clean.py``; what the authors' scripts do instead, in
+``scripts.py``.
 """
 
 import dataclasses
 import functools
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Literal
+
+from jaxsvd.tasks.scriptspecs import ScriptSpec
 
 Kind = Literal["labels", "choices"]
 
@@ -70,6 +73,27 @@ class Reading:
 
 
 @dataclasses.dataclass(frozen=True)
+class Original:
+    """The files of a data set as it is distributed, where they differ from plain ones.
+
+    Attributes:
+        format: names their reader in ``sources.py``.
+        names: of the files, by split.
+    """
+
+    format: str
+    names: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperSizes:
+    """How many rows the paper validated and tested on (its Appendix C.3)."""
+
+    validation: int
+    test: int
+
+
+@dataclasses.dataclass(frozen=True)
 class TaskSpec:
     """A task, before any data is read.
 
@@ -84,15 +108,21 @@ class TaskSpec:
         classes: the data set's own classes, in its own order.
         label_of: for each class, the position of its label word in ``labels``.
         shots: default number of demonstrations.
-        validation_size: default number of validation rows; ``None`` is all that there are.
-        test_size: default number of test rows; ``None`` is all that there are.
+        validation_size: default number of validation rows; ``None`` is as many as there are, at
+            most ``splits.DEFAULT_SIZE`` or the paper's number, whichever is smaller.
+        test_size: default number of test rows; ``None`` as of ``validation_size``.
         validation_split: source split of the validation rows.
         test_split: source split of the test rows.
         choices: the fields with the candidate texts, for ``kind="choices"``.
         label_field: the field with the class.
+        gold: the class of every row, where no field tells it.
         numbered: whether rows may give the class as its number, as the hub does.
         hub: where the hub has the data.
         reading: how files are read.
+        original: the data set's own files.
+        renamed: other names that files may have for fields, by the task's.
+        paper: the paper's sizes.
+        scripts: what the authors' script does.
     """
 
     name: str
@@ -109,14 +139,32 @@ class TaskSpec:
     test_split: str = "test"
     choices: tuple[str, ...] = ()
     label_field: str = "label"
+    gold: int | None = None
     numbered: bool = True
     hub: HubSource | None = None
     reading: Reading = Reading()
+    original: Original | None = None
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    paper: PaperSizes | None = None
+    scripts: ScriptSpec | None = None
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:
         """The text fields that a row must have, in the order of their use."""
         return tuple(dict.fromkeys((*_FIELD.findall(self.template), *self.choices)))
+
+    @functools.cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a file must have: of ``endings.0``, the first of a list, ``endings``."""
+        label = (self.label_field,) if self.gold is None else ()
+        return tuple(dict.fromkeys((*(column_of(name) for name in self.fields), *label)))
+
+    @property
+    def demonstrated(self) -> tuple[int, ...]:
+        """The labels that rows can have, in label order: demonstrations show them in turn."""
+        if self.gold is not None:
+            return (self.label_of[self.gold],)
+        return tuple(range(len(self.labels)))
 
     @functools.cached_property
     def class_of(self) -> dict[str, int]:
@@ -129,6 +177,30 @@ class TaskSpec:
     def splits(self) -> tuple[str, ...]:
         """The source splits that the task reads, train first."""
         return tuple(dict.fromkeys(("train", self.validation_split, self.test_split)))
+
+
+_ITEM = re.compile(r"(?P<column>.+)\.(?P<item>\d+)")
+
+
+def column_of(field: str) -> str:
+    """The column that a field is read from: itself, or the list that it is an item of."""
+    match = _ITEM.fullmatch(field)
+    return match["column"] if match else field
+
+
+def value_of(field: str, values: Mapping[str, object]) -> object:
+    """A field's value in a record; of ``endings.0`` the first of ``endings``.
+
+    Raises:
+        KeyError: the record has no such column, or no list with such an item in it.
+    """
+    if field in values:
+        return values[field]
+    match = _ITEM.fullmatch(field)
+    items = values[match["column"]] if match else None
+    if match is None or not isinstance(items, list | tuple) or int(match["item"]) >= len(items):
+        raise KeyError(field)
+    return items[int(match["item"])]
 
 
 def field_names(template: str) -> list[str]:
@@ -147,112 +219,3 @@ def fill(template: str, values: dict[str, str]) -> str:
         The text.
     """
     return _FIELD.sub(lambda match: values[match.group(1)], template)
-
-
-_SUPERGLUE = "aps/super_glue"
-
-SPECS: dict[str, TaskSpec] = {
-    spec.name: spec
-    for spec in (
-        TaskSpec(
-            name="sst2",
-            description="SST-2: is a phrase of a film review positive or negative",
-            kind="labels",
-            template="text: {sentence} sentiment:",
-            labels=("neg", "pos"),
-            classes=("negative", "positive"),
-            label_of=(0, 1),
-            shots=10,
-            validation_size=8_000,
-            # What the paper's 67,349 training rows leave. The published test rows have no labels.
-            test_size=59_339,
-            test_split="train",
-            hub=HubSource("stanfordnlp/sst2"),
-        ),
-        TaskSpec(
-            name="agnews",
-            description="AG News: the topic of a news item",
-            kind="labels",
-            template="text: {text} classification:",
-            labels=("world", "sports", "business", "science"),
-            classes=("World", "Sports", "Business", "Sci/Tech"),
-            label_of=(0, 1, 2, 3),
-            shots=8,
-            validation_size=8_000,
-            test_size=7_600,
-            hub=HubSource("fancyzhx/ag_news"),
-        ),
-        TaskSpec(
-            name="emoc",
-            description="EmoContext: is the speaker of a short dialogue happy, or not",
-            kind="labels",
-            template="text: {text} sentiment:",
-            labels=("neg", "pos"),
-            classes=("others", "happy", "sad", "angry"),
-            label_of=(0, 1, 0, 0),
-            shots=10,
-            validation_size=5_000,
-            test_size=5_509,
-            hub=HubSource("SemEvalWorkshop/emo", revision="refs/convert/parquet"),
-        ),
-        TaskSpec(
-            name="mrpc",
-            description="MRPC: do two sentences say the same",
-            kind="labels",
-            template="sentence1: {sentence1} sentence2: {sentence2} label :",
-            # Table 1's order of words, which is not the order of the classes.
-            labels=("true", "false"),
-            classes=("not_equivalent", "equivalent"),
-            label_of=(1, 0),
-            shots=10,
-            validation_size=408,
-            test_size=1_725,
-            validation_split="validation",
-            hub=HubSource("nyu-mll/glue", "mrpc"),
-        ),
-        TaskSpec(
-            name="rte",
-            description="RTE (SuperGLUE): does a premise entail a hypothesis",
-            kind="labels",
-            template="{premise} Does this mean that {hypothesis} is true? select Yes or No?",
-            labels=("Yes", "No"),
-            classes=("entailment", "not_entailment"),
-            label_of=(0, 1),
-            shots=10,
-            validation_size=2_480,
-            test_size=277,
-            test_split="validation",
-            hub=HubSource(_SUPERGLUE, "rte"),
-        ),
-        TaskSpec(
-            name="cb",
-            description="CB (SuperGLUE): does a premise entail, contradict or leave open",
-            kind="labels",
-            template=("Suppose {premise} Can we infer that '{hypothesis}'? Yes, No, or Maybe?"),
-            labels=("Yes", "No", "Maybe"),
-            classes=("entailment", "contradiction", "neutral"),
-            label_of=(0, 1, 2),
-            shots=15,
-            validation_size=235,
-            test_size=56,
-            test_split="validation",
-            hub=HubSource(_SUPERGLUE, "cb"),
-        ),
-        TaskSpec(
-            name="copa",
-            description="COPA (SuperGLUE): the more plausible cause or effect of two",
-            kind="choices",
-            template="{premise} {question}",
-            labels=("1", "2"),
-            classes=("choice1", "choice2"),
-            label_of=(0, 1),
-            shots=10,
-            validation_size=200,
-            test_size=100,
-            test_split="validation",
-            choices=("choice1", "choice2"),
-            hub=HubSource(_SUPERGLUE, "copa"),
-        ),
-    )
-}
-"""The built-in tasks by name, in the paper's order."""

@@ -15,12 +15,16 @@ they do not move each other:
 import collections
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks.sources import Splits
 from jaxsvd.tasks.specs import Row, TaskSpec
+
+DEFAULT_SIZE = 2_000
+"""Rows of validation and of test, at most, where nobody says how many. No more than the paper's."""
 
 _DEMONSTRATIONS, _POOL, _VALIDATION, _TEST = range(4)
 
@@ -96,14 +100,14 @@ def draw(spec: TaskSpec, splits: Splits, *, seed: int, sizes: Sizes) -> Draw:
         rows, room = _shuffled(validation, seed, _VALIDATION), len(validation)
     else:
         rows, room = pool, _room_for_validation(len(pool), test is None, sizes)
-    size = _size(spec, "validation", sizes.validation, spec.validation_size, room, notices)
+    size = _size(spec, "validation", sizes.validation, room, notices)
     drawn_validation = rows[:size]
 
     if test is not None:
         rows = _shuffled(test, seed, _TEST)
     else:
         rows = (pool[size:] if validation is None else pool)[::-1]
-    size = _size(spec, "test", sizes.test, spec.test_size, len(rows), notices)
+    size = _size(spec, "test", sizes.test, len(rows), notices)
     return Draw(sequence[:shots], drawn_validation, rows[:size], tuple(notices))
 
 
@@ -124,12 +128,12 @@ def _shuffled(rows: Sequence[Row], seed: int, *stream: int) -> tuple[Row, ...]:
 
 def _size(
     spec: TaskSpec,
-    what: str,
+    what: Literal["validation", "test"],
     requested: int | None,
-    default: int | None,
     available: int,
     notices: list[str],
 ) -> int:
+    default = spec.validation_size if what == "validation" else spec.test_size
     if requested is not None:
         if requested > available:
             raise UserError(
@@ -138,7 +142,8 @@ def _size(
             )
         return requested
     if default is None:
-        return available
+        paper = getattr(spec.paper, what, DEFAULT_SIZE)
+        return min(DEFAULT_SIZE, paper, available)
     if default > available:
         notices.append(
             f"{spec.name}: {available:,} {what} rows instead of the default {default:,}:"
@@ -188,16 +193,17 @@ def _eligible(spec: TaskSpec, splits: Splits) -> list[list[Row]]:
         return tuple(" ".join(row.fields[name].split()) for name in spec.fields)
 
     times = collections.Counter(text(row) for rows in splits.values() for row in rows)
-    by_label: list[list[Row]] = [[] for _ in spec.labels]
+    by_label: dict[int, list[Row]] = {label: [] for label in spec.demonstrated}
     for row in splits["train"]:
         if times[text(row)] == 1:
             by_label[spec.label_of[row.label]].append(row)
-    return by_label
+    return list(by_label.values())
 
 
 def _too_few(spec: TaskSpec, wanted: str, queues: list[tuple[Row, ...]]) -> str:
     counts = ", ".join(
-        f"{word}: {len(queue):,}" for word, queue in zip(spec.labels, queues, strict=True)
+        f"{spec.labels[label]}: {len(queue):,}"
+        for label, queue in zip(spec.demonstrated, queues, strict=True)
     )
     return (
         f"{spec.name}: {wanted} can't be drawn beside validation and test;"

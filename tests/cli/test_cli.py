@@ -12,6 +12,7 @@ import pytest
 from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.cli.main import main
 from jaxsvd.models import FAMILIES
+from jaxsvd.tasks.built_in import SPECS
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -113,7 +114,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FAMILIES)
     assert main(["tasks"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["sst2", "agnews", "emoc", "mrpc", "rte", "cb", "copa", "bundled"]
+    assert names == [*SPECS, "bundled"]
 
 
 def test_evaluate_and_condition(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

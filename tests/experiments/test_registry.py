@@ -27,5 +27,7 @@ def test_run_gives_the_exit_status_and_restores_the_arguments(capsys):
 
 
 def test_an_unknown_name_is_a_user_error():
-    with pytest.raises(UserError, match="no experiment 'nothing'; choose from algorithm1, "):
+    with pytest.raises(
+        UserError, match="no experiment 'nothing'; choose from accelerators, algorithm1, "
+    ):
         registry.run("nothing", [])

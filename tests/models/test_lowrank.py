@@ -10,6 +10,7 @@ from tolerances import assert_close
 from jaxsvd import svd
 from jaxsvd.edits.edit import Edit
 from jaxsvd.edits.replacement import low_ranks
+from jaxsvd.models.layers import multiply
 from jaxsvd.models.lowrank import LowRankLinear, widths
 
 SHAPES = [(1, 1), (8, 8), (24, 24), (64, 16), (16, 64), (40, 33)]
@@ -53,3 +54,14 @@ def test_all_rates_share_their_factors() -> None:
     assert half.left is most.left
     assert half.right is most.right
     assert half.weight is w  # never read
+
+
+def test_products_that_devices_add_up_are_rounded_once() -> None:
+    """In bfloat16 to it, half a unit in the last place away; in float32 nothing changes."""
+    x = jax.random.normal(jax.random.key(0), (5, 64))
+    w = jax.random.normal(jax.random.key(1), (7, 64))
+    for dtype in (jnp.float32, jnp.bfloat16):
+        whole = multiply("bi,oi->bo", x, w.astype(dtype))
+        rounded = multiply("bi,oi->bo", x, w.astype(dtype), rounded=True)
+        assert rounded.dtype == jnp.float32
+        np.testing.assert_array_equal(rounded, whole.astype(dtype).astype(jnp.float32))

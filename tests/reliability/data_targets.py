@@ -12,7 +12,8 @@ import pyarrow
 import pyarrow.parquet
 
 from jaxsvd.tasks import sources, userfile
-from jaxsvd.tasks.specs import SPECS, Row, TaskSpec
+from jaxsvd.tasks.built_in import SPECS
+from jaxsvd.tasks.specs import Row, TaskSpec
 
 from .damage import damaged, damaged_json_text
 from .trials import DamageTarget

@@ -23,7 +23,7 @@ from jaxsvd.runs.directory import PREDICTIONS
 from jaxsvd.runs.request_diff import differences
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import sources
-from jaxsvd.tasks.specs import SPECS
+from jaxsvd.tasks.built_in import SPECS
 from tests.models.random_models import JSON_OF, llama_json, weights, write_checkpoint
 
 from .data_targets import RECORDS, write_parquet

@@ -12,7 +12,7 @@ from jaxsvd.checkpoints.hub import BUNDLED
 from jaxsvd.model import load_tokenizer
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import sources
-from jaxsvd.tasks.specs import SPECS
+from jaxsvd.tasks.built_in import SPECS
 
 from .trials import peak_memory
 

@@ -4,20 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from jaxsvd.tasks.built_in import PAPER, SPECS
 from jaxsvd.tasks.specs import Row
 
 Record = Mapping[str, object]
 
-FIELDS = {
-    "sst2": ("sentence",),
-    "agnews": ("text",),
-    "emoc": ("text",),
-    "mrpc": ("sentence1", "sentence2"),
-    "rte": ("premise", "hypothesis"),
-    "cb": ("premise", "hypothesis"),
-    "copa": ("premise", "question", "choice1", "choice2"),
-}
-CLASSES = {"sst2": 2, "agnews": 4, "emoc": 4, "mrpc": 2, "rte": 2, "cb": 3, "copa": 2}
+FIELDS = {name: SPECS[name].fields for name in PAPER}
+CLASSES = {name: len(spec.classes) for name, spec in SPECS.items()}
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:

@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from jaxsvd import tasks
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import hub
-from jaxsvd.tasks.specs import SPECS
+from jaxsvd.tasks.built_in import PAPER, SPECS
 
 from .folders import FIELDS, records
 
@@ -29,7 +29,7 @@ def on_the_hub(task: str, count: int, tag: str = "", **changes: list) -> Dataset
     return Dataset.from_dict(columns | changes, features=Features(features))
 
 
-@pytest.mark.parametrize("task", SPECS)
+@pytest.mark.parametrize("task", PAPER)
 def test_rows(task: str) -> None:
     """Index, texts and class of the hub's rows, whatever other columns there are."""
     rows = hub.from_dataset(SPECS[task], on_the_hub(task, 6), "here")
@@ -72,7 +72,7 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("task", SPECS)
+@pytest.mark.parametrize("task", PAPER)
 def test_what_is_asked_for(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Repository, configuration, revision, and only the splits needed; quietly."""
     asked = []

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from jaxsvd import tasks
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files, sources
-from jaxsvd.tasks.specs import SPECS, Row
+from jaxsvd.tasks.built_in import PAPER, SPECS
+from jaxsvd.tasks.specs import Row
 
 from .folders import FIELDS, folder, records, write_jsonl
 
@@ -111,7 +112,7 @@ def test_superglue(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("task", SPECS)
+@pytest.mark.parametrize("task", PAPER)
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
 @pytest.mark.parametrize("named", [False, True])
 def test_plain_files(task: str, suffix: str, named: bool, tmp_path: Path) -> None:
@@ -363,7 +364,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_real_files(task: str, sizes: tuple[int, int, int], shared: Path) -> None:
     """The data sets as distributed give the paper's sizes (AG News' train is a part only)."""
-    prepared = tasks.prepare(task, data=shared / "data" / task)
+    prepared = tasks.prepare(task, data=shared / "data" / task, paper_sizes=True)
     assert (prepared.shots, len(prepared.validation), len(prepared.test)) == sizes
     assert len(prepared.notices) == (1 if task == "agnews" else 0)
 

@@ -9,8 +9,11 @@ import pytest
 
 from jaxsvd import tasks
 from jaxsvd.runtime.errors import UserError
+from jaxsvd.tasks.built_in import PAPER
 
 from .folders import folder, records
+
+MORE = ("boolq", "wic", "multirc", "wsc", "trec", "hellaswag", "counterfact")
 
 
 @pytest.mark.parametrize(
@@ -69,9 +72,15 @@ def test_bundled_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_describe() -> None:
-    """Seven summaries with the paper's sizes."""
-    summaries = {summary.name: summary for summary in tasks.describe()}
-    sizes = {name: (s.shots, s.validation_size, s.test_size) for name, s in summaries.items()}
+    """The paper's seven with its sizes, then seven more."""
+    every = {summary.name: summary for summary in tasks.describe()}
+    assert list(every) == [*PAPER, *MORE]
+    summaries = {name: every[name] for name in PAPER}
+    sizes = {
+        name: (s.shots, s.paper.validation, s.paper.test)
+        for name, s in summaries.items()
+        if s.paper
+    }
     assert sizes == {
         "sst2": (10, 8_000, 59_339),
         "agnews": (8, 8_000, 7_600),
@@ -87,7 +96,7 @@ def test_describe() -> None:
     assert summaries["copa"].kind == "choices"
     assert summaries["mrpc"].source == "nyu-mll/glue/mrpc@main"
     assert summaries["emoc"].source == "SemEvalWorkshop/emo@refs/convert/parquet"
-    assert all("\n" not in summary.description for summary in summaries.values())
+    assert all("\n" not in summary.description for summary in every.values())
 
 
 def test_import_is_cheap() -> None:

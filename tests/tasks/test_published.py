@@ -2,8 +2,8 @@
 
 import pytest
 
+from jaxsvd.tasks.built_in import PAPER
 from jaxsvd.tasks.published import PublishedResult, figure_points, published
-from jaxsvd.tasks.specs import SPECS
 
 
 def result(model: str, task: str, module: str) -> PublishedResult:
@@ -34,7 +34,7 @@ def test_tables(model: str, task: str, module: str, expected: tuple[float, ...])
 
 def test_every_cell_is_there() -> None:
     """Seven tasks, two models, two modules, and nothing else."""
-    for task in SPECS:
+    for task in PAPER:
         for model in ("gpt-j-6b", "llama-2-7b"):
             for module in ("mlp", "attn"):
                 found = result(model, task, module)
@@ -66,7 +66,7 @@ def test_denominators() -> None:
     """The scripts of MRPC, RTE and CB divide by n - 1; MRPC's figures are over n all the same."""
     rules = {
         task: (found.denominator, found.figure_denominator)
-        for task in SPECS
+        for task in PAPER
         for found in [result("gpt-j-6b", task, "mlp")]
     }
     assert rules == {

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from jaxsvd import tasks
 from jaxsvd.runtime.errors import UserError
-from jaxsvd.tasks.specs import SPECS, Row
+from jaxsvd.tasks.built_in import PAPER, SPECS
+from jaxsvd.tasks.specs import Row, TaskSpec
 from jaxsvd.tasks.splits import Draw, Sizes, draw
 
 from .folders import CLASSES, folder, records, rows
 
-TASKS = tuple(SPECS)
+TASKS = PAPER
 
 
 def small(task: str, train: int, scored: int = 20) -> dict[str, tuple[Row, ...]]:
@@ -29,6 +30,15 @@ def small(task: str, train: int, scored: int = 20) -> dict[str, tuple[Row, ...]]
 def drawn(task: str, splits: dict[str, tuple[Row, ...]], seed: int = 0, **sizes: int) -> Draw:
     """A draw with some sizes given."""
     return draw(SPECS[task], splits, seed=seed, sizes=Sizes(**sizes))
+
+
+def of_paper_sizes(task: str) -> TaskSpec:
+    """With the paper's sizes where none are given."""
+    spec = SPECS[task]
+    assert spec.paper is not None
+    return dataclasses.replace(
+        spec, validation_size=spec.paper.validation, test_size=spec.paper.test
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -133,8 +143,8 @@ def test_whitespace_makes_no_other_text(seed: int) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_paper_sizes_shrink_with_a_notice(task: str) -> None:
     """Small data: everything is used, and said."""
-    result = drawn(task, small(task, 100))
-    spec = SPECS[task]
+    spec = of_paper_sizes(task)
+    result = draw(spec, small(task, 100), seed=0, sizes=Sizes())
     shots = spec.shots
     assert len(result.demonstrations) == shots
     if task == "sst2":
@@ -150,7 +160,7 @@ def test_paper_sizes_shrink_with_a_notice(task: str) -> None:
 
 def test_paper_sizes_with_data_of_the_paper() -> None:
     """RTE's 2,490 and 277 rows give the paper's splits, without a notice."""
-    result = drawn("rte", small("rte", 2_490, 277))
+    result = draw(of_paper_sizes("rte"), small("rte", 2_490, 277), seed=0, sizes=Sizes())
     assert (len(result.demonstrations), len(result.validation), len(result.test)) == (
         10,
         2_480,
@@ -162,7 +172,8 @@ def test_paper_sizes_with_data_of_the_paper() -> None:
 def test_sst2_of_the_paper() -> None:
     """67,349 rows of train: 10 shown, 8,000 validate, 59,339 test."""
     labels = [0] * 29_780 + [1] * 37_569
-    result = drawn("sst2", {"train": rows("sst2", labels)})
+    splits = {"train": rows("sst2", labels)}
+    result = draw(of_paper_sizes("sst2"), splits, seed=0, sizes=Sizes())
     sizes = (len(result.demonstrations), len(result.validation), len(result.test))
     assert sizes == (10, 8_000, 59_339)
     assert result.notices == ()

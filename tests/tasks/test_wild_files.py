@@ -9,7 +9,8 @@ import pytest
 
 from jaxsvd.runtime.errors import UserError
 from jaxsvd.tasks import files, sources, userfile
-from jaxsvd.tasks.specs import SPECS, Row
+from jaxsvd.tasks.built_in import SPECS
+from jaxsvd.tasks.specs import Row
 
 from .folders import record
 

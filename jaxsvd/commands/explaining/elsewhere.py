@@ -18,7 +18,8 @@ def _size(searched: Searched, task: str) -> int | None:
     """Test examples of another task: as many as the search had, or all where these are fewer."""
     spec = tasks.SPECS.get(task)
     own = len(searched.first.prepared.test)
-    return own if spec is None or spec.test_size is None else min(own, spec.test_size)
+    most = None if spec is None else spec.paper.test if spec.paper else spec.test_size
+    return own if most is None else min(own, most)
 
 
 def side_effects(

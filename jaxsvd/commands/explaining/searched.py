@@ -12,7 +12,7 @@ from jaxsvd.edits.replacement import all_replacements
 from jaxsvd.encoded_task import EncodedTask, encode_task, example_numbers
 from jaxsvd.model import Model
 from jaxsvd.results import calibration
-from jaxsvd.results.fields import COUNT, TEXT, Fields
+from jaxsvd.results.fields import COUNT, FLAG, TEXT, Fields
 from jaxsvd.results.read import FinishedRun, read_run
 from jaxsvd.results.search import SearchResult
 from jaxsvd.runtime.errors import UserError
@@ -84,6 +84,11 @@ def read_search(
         raise UserError(
             f"{path}: the search chose rate 0: nothing is truncated, nothing to explain"
         )
+    if run.request.get("asked") == {}:
+        raise UserError(
+            f"{path}: the search was of examples in memory, which cannot be drawn again; write "
+            "them to files with a task file beside them, and search there"
+        )
     asked = Fields(run.request).nested("asked")
     model = load(result.model.source, result.model.revision, result.model.dtype)
     draw: dict[str, object] = {
@@ -91,11 +96,16 @@ def read_search(
         "data": asked.maybe("data", TEXT),
         "validation_size": asked.maybe("validation_size", COUNT),
         "test_size": asked.maybe("test_size", COUNT),
+        "paper_sizes": bool(asked.values.get("paper_sizes")),
         "skip_long": bool(asked.values.get("skip_long")),
         "allow_zero_shot": bool(asked.values.get("allow_zero_shot", True)),
         "shots": result.task.draw[0],
         "protocol": result.task.protocol or "clean",
     }
+    if asked.maybe("paper_sizes", FLAG) is None and not result.task.skipped_queries:
+        # Of an earlier version, which had other defaults.
+        for name in ("validation_size", "test_size"):
+            draw[name] = draw[name] or getattr(result.task, name)
     seeds = result.task.seed if isinstance(result.task.seed, tuple) else (result.task.seed,)
     splits = ("validation", "test")
     tasks = tuple(_encode(model, {**draw, "seed": seed}, splits, progress) for seed in seeds)

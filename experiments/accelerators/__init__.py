@@ -1,0 +1,1 @@
+"""What a search costs on TPUs and GPUs, predicted from compiled programs."""
