@@ -47,7 +47,7 @@ class JaxsvdLM(TemplateLM):
 
     def __init__(
         self,
-        pretrained: str,
+        pretrained: str | None = None,
         edits: str | None = None,
         dtype: str = "float32",
         revision: str | None = None,
@@ -62,7 +62,7 @@ class JaxsvdLM(TemplateLM):
         """Load a model.
 
         Args:
-            pretrained: as :func:`jaxsvd.load` takes it.
+            pretrained: as :func:`jaxsvd.load` takes it; the bundled model if left out.
             edits: as they are written: ``26:mlp:0.95+25:attn:0.9``.
             dtype: ``float32`` or ``bfloat16``.
             revision: on the hub.
@@ -95,15 +95,29 @@ class JaxsvdLM(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """Ends a text."""
+        """Ends a text.
+
+        Raises:
+            UserError: neither the tokenizer nor the model's files name one.
+        """
         token = self.model.tokenizer.eos_token_id
-        return self.model.end_tokens[0] if token is None else token
+        named = self.model.end_tokens if token is None else [token]
+        if not named:
+            raise UserError(f"{self.model.source} names no token that ends a text")
+        return named[0]
 
     @property
     def prefix_token_id(self) -> int:
         """Stands before a text that has no context."""
         token = self.model.tokenizer.bos_token_id
         return self.eot_token_id if token is None else token
+
+    def _begins_with_prefix(self, text: str) -> bool:
+        tokenizer = self.model.tokenizer
+        if tokenizer.bos_token_id is None and not self.model.end_tokens:
+            return False
+        prefix = tokenizer.decode([self.prefix_token_id])
+        return bool(prefix) and text.startswith(prefix)
 
     @property
     def tokenizer_name(self) -> str:
@@ -116,11 +130,9 @@ class JaxsvdLM(TemplateLM):
         """Token ids; a text that begins with the prefix token's text gets no second one."""
         del kwargs
         added = self.added if add_special_tokens is None else add_special_tokens
-        tokenizer = self.model.tokenizer
-        prefix = tokenizer.decode([self.prefix_token_id])
-        if add_special_tokens is None and prefix and string.startswith(prefix):
+        if add_special_tokens is None and self._begins_with_prefix(string):
             added = False
-        return list(tokenizer.encode(string, add_special_tokens=added is None or added))
+        return list(self.model.tokenizer.encode(string, add_special_tokens=added is None or added))
 
     @property
     def _template_tokenizer(self) -> Any:

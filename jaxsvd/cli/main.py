@@ -25,6 +25,7 @@ from jaxsvd.cli.perplexity import PERPLEXITY
 from jaxsvd.cli.prune import PRUNE
 from jaxsvd.cli.report import REPORT
 from jaxsvd.cli.search import SEARCH
+from jaxsvd.cli.suite import SUITE
 from jaxsvd.cli.sweep import SWEEP
 from jaxsvd.cli.tasks import TASKS
 from jaxsvd.runs.files import full_disk
@@ -45,6 +46,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     REPORT,
     COMPARE,
     LM_EVAL,
+    SUITE,
     TASKS,
     MODELS,
     EXPERIMENT,

@@ -71,7 +71,7 @@ def _option(name: str, value: object) -> list[str]:
     if value is None:
         return []
     values = value if isinstance(value, list | tuple) else [value]
-    return [name, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+    return [name, *(repr(v).removesuffix(".0") if isinstance(v, float) else str(v) for v in values)]
 
 
 def _task_words(command: str, task: TaskRecord, drawn: DrawRequest) -> list[str]:

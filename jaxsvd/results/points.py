@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jaxsvd.results.fields import COUNT, FLAG, RATE, TEXT, WHOLE, Fields
 from jaxsvd.results.predictions import Outcomes, QuestionSet, Variant
 from jaxsvd.results.statistics import Accuracy, PairedDifference, paired_difference
+from jaxsvd.runtime.errors import UserError
 
 LEVEL = 0.05
 
@@ -132,3 +134,16 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
             break
         rejected[i] = True
     return rejected
+
+
+def frame_of(points: Sequence[Point]) -> Any:
+    """A pandas ``DataFrame`` with a row a point; pandas is imported here and nowhere before.
+
+    Raises:
+        UserError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise UserError("a DataFrame needs pandas: pip install pandas") from error
+    return pandas.DataFrame([{"split": point.split} | point.to_json() for point in points])

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxsvd.results.candidates import Candidates
 from jaxsvd.results.explanation import Explanation
 from jaxsvd.results.fields import NUMBER, RATE, TEXT, WHOLE, Fields
 from jaxsvd.results.header import TaskHeader, read_model, read_notices, read_task
 from jaxsvd.results.label_counts import LabelCounts
-from jaxsvd.results.points import Point
+from jaxsvd.results.points import Point, frame_of
 from jaxsvd.results.records import EditRecord, Measured, read_edits, without_none
 from jaxsvd.results.search_draw import RateScore, SearchDraw, Tested
 from jaxsvd.results.selection_bias import CorrectedMaximum
@@ -139,6 +139,14 @@ class SearchResult(TaskHeader):
             for draw in self.draws
             for point in self._points(shots, draw.seed, draw.validation, draw.chosen)
         ]
+
+    def to_frame(self) -> Any:
+        """Its points as a pandas ``DataFrame``, a row each.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        return frame_of(self.points)
 
     def _points(
         self,

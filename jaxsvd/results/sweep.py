@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxsvd.results.fields import COUNT, RATE, TEXT, WHOLE, Fields
 from jaxsvd.results.header import TaskHeader, read_model, read_notices, read_task
-from jaxsvd.results.points import Point
+from jaxsvd.results.points import Point, frame_of
 from jaxsvd.results.records import Measured, without_none
 
 
@@ -38,6 +38,14 @@ class SweepResult(TaskHeader):
     def cells(self) -> list[dict[str, object]]:
         """The ``cells`` of result.json."""
         return [point.to_json() for point in self.points]
+
+    def to_frame(self) -> Any:
+        """Its points as a pandas ``DataFrame``, a row each.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        return frame_of(self.points)
 
     def to_json(self) -> dict[str, object]:
         """The object of result.json."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,22 @@ def test_rates_are_numbers() -> None:
         check_rate(1.0)
 
 
-def test_search_takes_numpy_numbers_and_writes_them(tmp_path: Path) -> None:
+def test_search_takes_numpy_numbers_and_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As Python's own."""
     model = jaxsvd.load()
     sizes: dict[str, int] = {"shots": 2, "validation_size": 10, "test_size": 10}
     rates = list(np.array([0.0, 0.5]))
     one = jaxsvd.search(model, layer=np.int64(-1), rates=rates, out=tmp_path / "run", **sizes)
+    frame = one.to_frame()
+    assert list(frame["rate"]) == [point.rate for point in one.points]
+    assert list(frame["accuracy"]) == [point.accuracy.value for point in one.points]
+    assert set(frame["split"]) == {"validation", "test"}
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pandas", None)
+        with pytest.raises(UserError, match="a DataFrame needs pandas: pip install pandas"):
+            one.to_frame()
     other = jaxsvd.search(model, layer=-1, rates=[0.0, 0.5], **sizes)
     assert one == dataclasses.replace(other, measured=one.measured)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["layer"] == -1

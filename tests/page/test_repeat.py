@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jaxsvd.cli.main import main
-from jaxsvd.page.repeat import repeat
+from jaxsvd.page.repeat import _option, repeat
 from jaxsvd.results.read import FinishedRun, read_run, result_of
 
 from . import written_runs
@@ -113,3 +113,8 @@ def test_words_stay_whole_in_a_shell() -> None:
     assert line is not None
     assert shlex.split(line) == [*typed[:5], "--quick"]
     assert of({"command": "something"}) == (None, [])
+
+
+def test_rates_of_many_digits_are_whole() -> None:
+    """0.9999999 is not printed as 1, which is no rate; whole ones stay short."""
+    assert _option("--rates", [0.0, 0.95, 0.9999999]) == ["--rates", "0", "0.95", "0.9999999"]
