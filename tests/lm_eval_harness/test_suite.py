@@ -33,7 +33,7 @@ def test_rows_are_the_harness_results(tmp_path: Path, monkeypatch: pytest.Monkey
         ("second_choice", "acc", 6),
         ("second_choice", "acc_norm", 6),
     ]
-    found = lm_eval.simple_evaluate(
+    actual = lm_eval.simple_evaluate(
         JaxsvdLM(edits="0:mlp:0.9"),
         tasks=["first_choice", "second_choice"],
         task_manager=TaskManager(include_path=str(tasks)),
@@ -42,7 +42,7 @@ def test_rows_are_the_harness_results(tmp_path: Path, monkeypatch: pytest.Monkey
         bootstrap_iters=0,
     )
     for row in rows:
-        assert row.after == found["results"][row.task][f"{row.metric},none"]
+        assert row.after == actual["results"][row.task][f"{row.metric},none"]
         if row.paired is not None:
             assert row.paired.difference == pytest.approx(row.after - row.before, abs=1e-12)
     with pytest.raises(UserError, match="no_such_task: its data cannot be read"):
