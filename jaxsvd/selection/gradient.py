@@ -7,14 +7,14 @@ Impress", 2025, ranks components by the same quantity), for all ranks of all mat
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
 from jaxsvd.edits.edit import TRUNCATIONS, Edits, matrix_edits
 from jaxsvd.edits.replacement import parameter_path
@@ -82,22 +82,52 @@ def matrix_gradients(
         UserError: the task's scores are means of raw logits, which are no likelihoods; or the
             questions differ in their number of candidates.
     """
+    batches = padded_batches(encoded, positions)
+    total: dict[Place, Float64[np.ndarray, "rows columns"]] = {}
+    for gradients in _sums(model, encoded, batches, places, progress):
+        for place, gradient in gradients.items():
+            total[place] = total.get(place, 0.0) + np.asarray(gradient, np.float64)
+    count = len(positions)
+    return {place: (value / count).astype(np.float32) for place, value in total.items()}
+
+
+def example_gradients(
+    model: Model,
+    encoded: Encoded,
+    positions: Sequence[int],
+    places: Iterable[Place],
+    *,
+    progress: Progress = SILENT,
+) -> Iterator[Gradients]:
+    """Gradients of the loss of one question after the other, a backward pass each.
+
+    What :func:`matrix_gradients` is the mean of. Its arguments and errors are the same.
+    """
+    batches = padded_batches(encoded, positions, size=1)
+    for gradients in _sums(model, encoded, batches, places, progress):
+        yield {place: np.asarray(gradient) for place, gradient in gradients.items()}
+
+
+def _sums(
+    model: Model,
+    encoded: Encoded,
+    batches: Sequence[Rows],
+    places: Iterable[Place],
+    progress: Progress,
+) -> Iterator[dict[Place, Float32[Array, "rows columns"]]]:
+    """Gradients of the sum of each batch's losses."""
     wanted = {parameter_path(*place): place for place in places}
     graph, state = nnx.split(model.decoder)
     flat = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(state)}
     matrices = {path: flat[path].get_value() for path in wanted}
-    batches = padded_batches(encoded, positions)
     labels = jnp.asarray(encoded.label_ids, jnp.int32)
     step = _step(graph, bool(labels.size))
-    total = {path: np.zeros(matrix.shape, np.float64) for path, matrix in matrices.items()}
-    with progress.bar("gradients", len(positions), "examples") as advance:
+    count = sum(len(rows.gold_Q) for rows in batches)
+    with progress.bar("gradients", count, "examples") as advance:
         for rows in batches:
             gradients = step(matrices, state, rows, labels)
-            for path, gradient in gradients.items():
-                total[path] += np.asarray(gradient, np.float64)
+            yield {wanted[path]: gradient for path, gradient in gradients.items()}
             advance(len(rows.gold_Q))
-    count = len(positions)
-    return {wanted[path]: (value / count).astype(np.float32) for path, value in total.items()}
 
 
 def predicted_changes(model: Model, gradients: Gradients, edits: Sequence[Edits]) -> list[float]:
@@ -181,8 +211,16 @@ def _stream(decoder: Decoder, rows: Rows) -> Float[Array, "B T D"]:
     return x_BTD
 
 
-def padded_batches(encoded: Encoded, positions: Sequence[int]) -> list[Rows]:
-    """All questions in batches of one shape; the last one may have fewer questions."""
+def padded_batches(
+    encoded: Encoded, positions: Sequence[int], *, size: int | None = None
+) -> list[Rows]:
+    """All questions in batches of one shape; the last one may have fewer questions.
+
+    Args:
+        encoded: a task's questions.
+        positions: of those that are used.
+        size: questions of a batch; as many as :data:`BATCH_TOKENS` allow if left out.
+    """
     lines = {line.request: (group, line) for group in encoded.groups for line in group.lines}
     questions = [(_question_rows(*lines[i]), encoded.questions[i].gold) for i in positions]
     counts = {len(rows) for rows, _ in questions}
@@ -191,7 +229,7 @@ def padded_batches(encoded: Encoded, positions: Sequence[int]) -> list[Rows]:
     longest = max(len(tokens) for rows, _ in questions for tokens, *_ in rows)
     length = -(-longest // MULTIPLE) * MULTIPLE
     reads = max(len(columns) for rows, _ in questions for _, columns, *_ in rows)
-    size = max(1, BATCH_TOKENS // (length * counts.pop()))
+    size = size or max(1, BATCH_TOKENS // (length * counts.pop()))
     return [
         _padded(questions[start : start + size], length, reads)
         for start in range(0, len(questions), size)

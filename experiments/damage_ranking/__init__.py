@@ -1,0 +1,1 @@
+"""Which quantity ranks candidate truncations as the damage that they do?"""
