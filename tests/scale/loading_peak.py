@@ -54,12 +54,13 @@ def main() -> None:
     parameter_shapes(config)
     if is_gguf(directory):
         library()  # what importing it takes is no part of loading
-    jnp.zeros(1).block_until_ready()  # what JAX itself takes is no part of loading
+    load = jaxsvd.load  # importing it is no part of loading either
+    jnp.zeros(1).block_until_ready()  # nor what JAX itself takes
     plain = read_plainly(directory)
     reset_peak()
     before = status("VmRSS")
     start = time.perf_counter()
-    model = jaxsvd.load(directory, dtype=dtype, mesh=mesh)
+    model = load(directory, dtype=dtype, mesh=mesh)
     seconds = time.perf_counter() - start
     peak = status("VmHWM") - before
     leaves = jax.tree.leaves(nnx.state(model.decoder))
