@@ -9,7 +9,7 @@ import pytest
 
 import jaxsvd
 from experiments.common.scaffold import main
-from experiments.damage_ranking.experiment import EXPERIMENT, Candidate, correlations
+from experiments.damage_ranking.experiment import EXPERIMENT, OUTCOMES, Candidate, correlations
 from experiments.damage_ranking.predictors import (
     PREDICTORS,
     matrix_facts,
@@ -87,6 +87,20 @@ def test_correlations_by_hand() -> None:
     assert everything == module == pytest.approx(-0.6)
     assert layer == pytest.approx(1.0)
     assert rate == pytest.approx(-1.0)
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ["bundled", "smollm2-135m"])
+def test_the_page_says_what_the_records_say(name: str) -> None:
+    record = json.loads((DOCS / "selection" / "ranking" / f"{name}.json").read_text("utf-8"))
+    rows = [[Candidate.from_json(one) for one in row["candidates"]] for row in record["rows"]]
+    page = (DOCS / "selection.md").read_text("utf-8")
+    for predictor in PREDICTORS:
+        values = [v for outcome in OUTCOMES for v in correlations(rows, predictor, outcome)]
+        cells = " | ".join("-" if np.isnan(value) else f"{value:+.2f}" for value in values)
+        assert f"| {predictor} | {cells} |" in page
 
 
 @pytest.mark.long
