@@ -150,8 +150,8 @@ class Program:
     def collectives(self) -> list[tuple[str, str]]:
         """What devices exchange: each operation's kind and the types of what it gives."""
         kinds = "|".join(COLLECTIVES)
-        found = re.findall(rf"= (\(?[a-z]\w*\[[^=]*?) ({kinds})(?:-start)?\(", self.text)
-        return [(kind, " ".join(re.findall(r"[a-z]+\d*(?=\[)", types))) for types, kind in found]
+        matches = re.findall(rf"= (\(?[a-z]\w*\[[^=]*?) ({kinds})(?:-start)?\(", self.text)
+        return [(kind, " ".join(re.findall(r"[a-z]+\d*(?=\[)", types))) for types, kind in matches]
 
     def has(self, operation: str) -> bool:
         """Whether an operation of XLA's is in it, ``while`` for one."""

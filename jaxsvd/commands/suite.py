@@ -68,8 +68,8 @@ def suite(
     settings: list[dict[str, Any]] = [{}] if edit is None else [{}, {"edits": edit}]
     # Both are loaded first: an edit that the model does not have is said before anything is scored.
     models = [JaxsvdLM(source, dtype=dtype, revision=revision, **more) for more in settings]
-    found = [_evaluated(model, chosen, manager, limit) for model in models]
-    return [row for task in chosen for row in _rows(task, found)]
+    evaluations = [_evaluated(model, chosen, manager, limit) for model in models]
+    return [row for task in chosen for row in _rows(task, evaluations)]
 
 
 def _at_hand(tasks: Sequence[str], manager: Any, progress: Progress) -> list[str]:
@@ -98,7 +98,7 @@ def _at_hand(tasks: Sequence[str], manager: Any, progress: Progress) -> list[str
 def _evaluated(model: Any, tasks: list[str], manager: Any, limit: int | None) -> dict[str, Any]:
     from lm_eval import simple_evaluate  # pyright: ignore
 
-    found = simple_evaluate(
+    evaluations = simple_evaluate(
         model,
         tasks=list(tasks),
         num_fewshot=0,
@@ -107,23 +107,24 @@ def _evaluated(model: Any, tasks: list[str], manager: Any, limit: int | None) ->
         log_samples=True,
         bootstrap_iters=0,
     )
-    assert found is not None  # of the first of several processes alone
-    return found
+    assert evaluations is not None  # of the first of several processes alone
+    return evaluations
 
 
-def _rows(task: str, found: Sequence[dict[str, Any]]) -> list[SuiteRow]:
+def _rows(task: str, evaluations: Sequence[dict[str, Any]]) -> list[SuiteRow]:
     """A row for each metric of a task that every result has."""
     rows = []
     for metric in METRICS:
-        values = [_value(results["results"].get(task, {}), metric) for results in found]
+        values = [_value(results["results"].get(task, {}), metric) for results in evaluations]
         if any(value is None for value in values):
             continue
         samples = [
-            sorted(results["samples"].get(task, []), key=lambda s: s["doc_id"]) for results in found
+            sorted(results["samples"].get(task, []), key=lambda s: s["doc_id"])
+            for results in evaluations
         ]
         known = [float(value) for value in values if value is not None]
         paired = None
-        if len(found) == 2 and metric in BOTH and all(metric in s for s in samples[0]):
+        if len(evaluations) == 2 and metric in BOTH and all(metric in s for s in samples[0]):
             right = [[s[metric] == 1 for s in lines] for lines in samples]
             paired = paired_difference(*right)
         after = known[1] if len(known) == 2 else None

@@ -234,5 +234,5 @@ def continued(
 
 def _to_stop(row: Int[np.ndarray, " T"], stops: Int[np.ndarray, " S"]) -> list[int]:
     """Tokens up to the first stop token, which is kept."""
-    found = np.flatnonzero(np.isin(row, stops))
-    return [int(token) for token in (row[: found[0] + 1] if len(found) else row)]
+    ends = np.flatnonzero(np.isin(row, stops))
+    return [int(token) for token in (row[: ends[0] + 1] if len(ends) else row)]

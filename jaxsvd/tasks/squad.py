@@ -88,13 +88,13 @@ def squad_files(folder: Path) -> tuple[Path, Path]:
     Raises:
         UserError: one of them missing, or several.
     """
-    found = []
+    paths = []
     for name in ("train", "dev"):
         files = sorted(folder.glob(f"{name}*.json"))
         if len(files) != 1:
             raise UserError(f"{folder} should hold one {name}*.json of SQuAD; it has {len(files)}")
-        found.append(files[0])
-    return found[0], found[1]
+        paths.append(files[0])
+    return paths[0], paths[1]
 
 
 def normalised(text: str) -> str:
