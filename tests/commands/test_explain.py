@@ -133,7 +133,14 @@ def test_what_cannot_be_explained(searched: tuple[Path, SearchResult], tmp_path:
     (other / "run.json").write_text(json.dumps(request | {"questions": "others"}))
     with pytest.raises(UserError, match="data or the tokenizer have changed since"):
         explain(other, load=load)
+    (other / "run.json").write_text(json.dumps(request | {"asked": {}}))
+    with pytest.raises(UserError, match="examples in memory, which cannot be drawn again"):
+        explain(other, load=load)
     result = json.loads((other / "result.json").read_text())
+    whitened = [edit | {"method": "whitened"} for edit in result["edits"]]
+    (other / "result.json").write_text(json.dumps(result | {"edits": whitened}))
+    with pytest.raises(UserError, match="chose whitened; explain takes a truncation"):
+        explain(other, load=load)
     (other / "result.json").write_text(json.dumps(result | {"best_rate": 0.0}))
     with pytest.raises(UserError, match="nothing is truncated, nothing to explain"):
         explain(other, load=load)
